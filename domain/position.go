@@ -1,0 +1,59 @@
+package domain
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Position is the place of an event in the log of all streams. Callers compare and print it, nothing else. The zero
+// value stands before every event. It is never compared with a revision.
+type Position struct{ Commit, Prepare uint64 }
+
+// Compare orders positions along the log: negative when p stands before q.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Commit, q.Commit), cmp.Compare(p.Prepare, q.Prepare))
+}
+
+// Before reports whether p stands before q in the log.
+func (p Position) Before(q Position) bool { return p.Compare(q) < 0 }
+
+// IsZero reports whether p stands before every event.
+func (p Position) IsZero() bool { return p == Position{} }
+
+// Order returns the single number that read models store to sort rows along the log: the prepare position, which is
+// unique per event and increases along the log, because writes over gRPC know no interleaved transactions.
+func (p Position) Order() int64 { return int64(p.Prepare) }
+
+// String renders p for receipts, headers and cursors; ParsePosition reads it back.
+func (p Position) String() string {
+	if p.Commit == p.Prepare {
+		return strconv.FormatUint(p.Commit, 10)
+	}
+	return fmt.Sprintf("%d-%d", p.Commit, p.Prepare)
+}
+
+// ParsePosition reads what String wrote. It returns an *InvalidError for anything else.
+func ParsePosition(s string) (Position, error) {
+	commit, prepare, two := strings.Cut(s, "-")
+	if !two {
+		prepare = commit
+	}
+	c, err1 := strconv.ParseUint(commit, 10, 64)
+	p, err2 := strconv.ParseUint(prepare, 10, 64)
+	if err1 != nil || err2 != nil || p > c || c > math.MaxInt64 || commit[0] == '+' || prepare[0] == '+' {
+		return Position{}, Invalid("", "position %q is not a log position", s)
+	}
+	return Position{Commit: c, Prepare: p}, nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Position) UnmarshalText(b []byte) (err error) {
+	*p, err = ParsePosition(string(b))
+	return err
+}

@@ -1,0 +1,84 @@
+package domain
+
+import (
+	"regexp"
+	"strings"
+)
+
+// DefaultTenant owns everything in an installation for one company.
+const DefaultTenant Tenant = "main"
+
+// Tenant names one company's data: one to 32 of a-z, 0-9 and underscore.
+type Tenant string
+
+var tenantPattern = regexp.MustCompile(`^[a-z0-9_]{1,32}$`)
+
+// ParseTenant checks s and returns it as a Tenant, or an *InvalidError.
+func ParseTenant(s string) (Tenant, error) {
+	if !tenantPattern.MatchString(s) {
+		return "", Invalid("", "tenant %q is not 1 to 32 of a-z, 0-9 and _", s)
+	}
+	return Tenant(s), nil
+}
+
+// ID is a UUID in its canonical form: 36 characters, lower case. The zero value is empty and names nothing.
+type ID string
+
+// ParseID reads a UUID in canonical form, upper case accepted, or returns an *InvalidError.
+func ParseID(s string) (ID, error) {
+	if !isUUID(s) {
+		return "", Invalid("", "%q is not a UUID", s)
+	}
+	return ID(strings.ToLower(s)), nil
+}
+
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		switch i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *ID) UnmarshalText(b []byte) (err error) {
+	*id, err = ParseID(string(b))
+	return err
+}
+
+// StreamID names the stream of one aggregate: "<tenant>.<aggregate>-<uuid>".
+type StreamID struct {
+	Tenant    Tenant
+	Aggregate string // the aggregate's name: lower-case letters and underscore
+	ID        ID
+}
+
+// String renders the name under which the log knows the stream.
+func (s StreamID) String() string {
+	return string(s.Tenant) + "." + s.Aggregate + "-" + string(s.ID)
+}
+
+var aggregatePattern = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
+
+// ParseStreamID reads what String wrote: it splits at the first "." and the first "-". It returns an *InvalidError for a
+// name that is not of this form.
+func ParseStreamID(name string) (StreamID, error) {
+	tenant, rest, ok1 := strings.Cut(name, ".")
+	aggregate, id, ok2 := strings.Cut(rest, "-")
+	s := StreamID{Tenant: Tenant(tenant), Aggregate: aggregate, ID: ID(id)}
+	if !ok1 || !ok2 || !tenantPattern.MatchString(tenant) || !aggregatePattern.MatchString(aggregate) || !isUUID(id) {
+		return StreamID{}, Invalid("", "%q is not a stream of the form tenant.aggregate-uuid", name)
+	}
+	return s, nil
+}

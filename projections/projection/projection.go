@@ -1,0 +1,43 @@
+// Package projection declares read models as pure functions of events. A declaration knows no database handle, clock or
+// network; from it follow the table, the live batches, the rebuild, the evaluation in memory and the test that all of
+// them agree.
+package projection
+
+import (
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Fold declares one row per key: a row is the fold of the events that touch its key.
+//
+// R is a struct whose exported fields carry a db tag: `db:"name"` for a column, `db:"name,key"` for the columns of the
+// primary key, which come first and begin with tenant. A pointer field is a nullable column. doc tags describe columns.
+// K is a comparable struct with the same db names as the key columns of R; the kernel copies it into a fresh row.
+type Fold[K comparable, R any] struct {
+	Name    string   // of the table and of the view in schema rapport: singular, lower case
+	Version int      // raised when rows would come out differently: a new table is built beside the old
+	Doc     string   // one sentence for analysts
+	Events  []string // the event types that matter; "order." stands for every type with that prefix
+	Keys    func(domain.Recorded) []K
+	Evolve  func(R, K, domain.Recorded) R // from the row before, zero but for its key columns when there is none
+	Gone    func(R) bool                  // rows to remove; nil means never
+	Indexes []Index
+}
+
+// Append declares a table of which every event inserts zero or more rows that never change. The rules for R are those of
+// Fold.
+type Append[R any] struct {
+	Name    string
+	Version int
+	Doc     string
+	Events  []string
+	Rows    func(domain.Recorded) []R
+	Indexes []Index
+}
+
+// Index declares one index of a projection's table.
+type Index struct {
+	Name    string // unique within the table; the physical name gets table and version in front
+	Columns string // SQL: "tenant, customer_id, occurred_at desc"
+	Where   string // SQL of a partial index; empty means all rows
+	Using   string // access method; empty means btree
+}
