@@ -1,0 +1,147 @@
+package esnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// ErrLocked says that another process, or another Node of this one, has the directory open.
+var ErrLocked = errors.New("the event log directory is in use by another node")
+
+var (
+	// errClosed answers requests that arrive while the node stops.
+	errClosed = errors.New("the node is shutting down")
+	// errFailed answers requests after a failed sync: their outcome is not known.
+	errFailed = errors.New("the node has stopped after a failed write")
+)
+
+// wrongVersionError says that a stream was not at the revision the request expected.
+type wrongVersionError struct {
+	stream           string
+	expected, actual int64
+}
+
+func (e *wrongVersionError) Error() string {
+	return fmt.Sprintf("stream %q: expected version %d, actual version %d", e.stream, e.expected, e.actual)
+}
+
+// streamDeletedError says that a stream was tombstoned, or soft-deleted where the
+// request required it to exist.
+type streamDeletedError struct{ stream string }
+
+func (e *streamDeletedError) Error() string {
+	return fmt.Sprintf("event stream '%s' is deleted", e.stream)
+}
+
+// requestError is a request the node refuses whatever its state.
+type requestError struct {
+	code      codes.Code
+	message   string
+	exception string // the protocol's name, for the trailer; may be empty
+	trailer   []string
+}
+
+func (e *requestError) Error() string { return e.message }
+
+func invalid(format string, args ...any) error {
+	return &requestError{code: codes.InvalidArgument, message: fmt.Sprintf(format, args...)}
+}
+
+func accessDenied(stream string) error {
+	return &requestError{
+		code: codes.PermissionDenied, message: fmt.Sprintf("stream %q cannot be written", stream),
+		exception: "access-denied",
+	}
+}
+
+func appendTooLarge(limit int) error {
+	return &requestError{
+		code: codes.InvalidArgument, message: fmt.Sprintf("Maximum Append Size of %d Exceeded.", limit),
+		exception: "maximum-append-size-exceeded",
+		trailer:   []string{"maximum-append-size", strconv.Itoa(limit)},
+	}
+}
+
+func missingMetadata(property string) error {
+	return &requestError{
+		code: codes.InvalidArgument, message: fmt.Sprintf("Required Metadata Property '%s' is missing", property),
+		exception: "missing-required-metadata-property",
+		trailer:   []string{"required-metadata-properties", "type,content-type"},
+	}
+}
+
+// statusOf turns an error of the store into what goes over the wire: the status and
+// the trailers clients act on.
+func statusOf(err error) (error, metadata.MD) {
+	var (
+		wrong   *wrongVersionError
+		deleted *streamDeletedError
+		request *requestError
+	)
+	switch {
+	case errors.As(err, &wrong):
+		return status.Error(codes.FailedPrecondition, wrong.Error()), metadata.Pairs(
+			"exception", "wrong-expected-version",
+			"stream-name", trailerText(wrong.stream),
+			"expected-version", strconv.FormatInt(wrong.expected, 10),
+			"actual-version", strconv.FormatInt(wrong.actual, 10))
+	case errors.As(err, &deleted):
+		return status.Error(codes.FailedPrecondition, deleted.Error()), metadata.Pairs(
+			"exception", "stream-deleted", "stream-name", trailerText(deleted.stream))
+	case errors.As(err, &request):
+		trailer := metadata.Pairs(request.trailer...)
+		if request.exception != "" {
+			trailer.Set("exception", request.exception)
+		}
+		return status.Error(request.code, request.message), trailer
+	case errors.Is(err, errClosed), errors.Is(err, errFailed):
+		return status.Error(codes.Unavailable, err.Error()), nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err(), nil
+	}
+	if _, ok := status.FromError(err); ok {
+		return err, nil
+	}
+	return status.Error(codes.Internal, err.Error()), nil
+}
+
+// trailerText makes a stream name fit for a trailer, which carries printable ASCII
+// only; other names are percent-encoded.
+func trailerText(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return url.PathEscape(s)
+		}
+	}
+	return s
+}
+
+func unaryErrors(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	resp, err := handler(ctx, req)
+	if err == nil {
+		return resp, nil
+	}
+	err, trailer := statusOf(err)
+	if terr := grpc.SetTrailer(ctx, trailer); terr != nil {
+		return nil, terr
+	}
+	return nil, err
+}
+
+func streamErrors(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	err := handler(srv, stream)
+	if err == nil {
+		return nil
+	}
+	err, trailer := statusOf(err)
+	stream.SetTrailer(trailer)
+	return err
+}

@@ -1,0 +1,56 @@
+package esnode
+
+import (
+	"context"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/google/uuid"
+)
+
+// serverVersion is the EventStoreDB release whose protocol the node speaks. Clients
+// parse the first three parts as numbers.
+const serverVersion = "24.10.0"
+
+// featuresService tells clients what they can call. Names are lower-case, as clients
+// compare them literally; what is not listed here they do not try.
+type featuresService struct {
+	serverfeatures.UnimplementedServerFeaturesServer
+}
+
+// GetSupportedMethods implements the ServerFeatures service.
+func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
+	return &serverfeatures.SupportedMethods{
+		EventStoreServerVersion: serverVersion,
+		Methods: []*serverfeatures.SupportedMethod{
+			{ServiceName: "event_store.client.streams.streams", MethodName: "read", Features: []string{"position", "events"}},
+			{ServiceName: "event_store.client.streams.streams", MethodName: "append"},
+			{ServiceName: "event_store.client.streams.streams", MethodName: "delete"},
+			{ServiceName: "event_store.client.streams.streams", MethodName: "tombstone"},
+			{ServiceName: "event_store.client.gossip.gossip", MethodName: "read"},
+			{ServiceName: "event_store.client.server_features.serverfeatures", MethodName: "getsupportedmethods"},
+		},
+	}, nil
+}
+
+// gossipService describes a cluster of one, for clients that discover.
+type gossipService struct {
+	gossip.UnimplementedGossipServer
+	instance uuid.UUID
+	host     string
+	port     uint32
+	now      func() time.Time
+}
+
+// Read implements the Gossip service.
+func (g *gossipService) Read(context.Context, *shared.Empty) (*gossip.ClusterInfo, error) {
+	return &gossip.ClusterInfo{Members: []*gossip.MemberInfo{{
+		InstanceId:   &shared.UUID{Value: &shared.UUID_String_{String_: g.instance.String()}},
+		TimeStamp:    ticksOf(g.now()),
+		State:        gossip.MemberInfo_Leader,
+		IsAlive:      true,
+		HttpEndPoint: &gossip.EndPoint{Address: g.host, Port: g.port},
+	}}}, nil
+}

@@ -1,0 +1,198 @@
+package esnode
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The store's keys. Numbers are big-endian, so that keys sort as they do.
+//
+//	a|position            an event: header and the encoded ReadResp
+//	i|name                facts about the log itself: format, id
+//	m|stream name         the state of a stream
+//	s|stream id|revision  the position of an event of a stream
+const (
+	keyEvent  = 'a'
+	keyInfo   = 'i'
+	keyStream = 'm'
+	keyIndex  = 's'
+)
+
+func eventKey(dst []byte, position uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, keyEvent), position)
+}
+
+func streamKey(dst []byte, name string) []byte {
+	return append(append(dst, keyStream), name...)
+}
+
+func indexKey(dst []byte, streamID uint64, revision int64) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, keyIndex), streamID)
+	return binary.BigEndian.AppendUint64(dst, uint64(revision))
+}
+
+func infoKey(name string) []byte { return append([]byte{keyInfo}, name...) }
+
+const (
+	// noRevision is the last revision of a stream without events.
+	noRevision int64 = -1
+	// deletedRevision is the revision of a tombstone, and as $tb the mark of a soft delete.
+	deletedRevision int64 = math.MaxInt64
+
+	recordFormat     = 1
+	recordHeaderSize = 1 + 16 + 8 + 8 + 8
+	stateFormat      = 1
+	stateSize        = 2 + 6*8
+	flagTombstone    = 1
+)
+
+var errCorrupt = errors.New("the event log holds a record that cannot be read")
+
+// record is a stored event. Its slices alias the store's memory.
+type record struct {
+	position  uint64
+	id        uuid.UUID
+	created   int64 // ticks, see ticksOf
+	revision  int64
+	streamID  uint64
+	stream    []byte
+	eventType []byte
+	body      []byte // an encoded streams.ReadResp
+}
+
+func decodeRecord(position uint64, value []byte) (record, error) {
+	if len(value) < recordHeaderSize || value[0] != recordFormat {
+		return record{}, errCorrupt
+	}
+	rec := record{position: position}
+	copy(rec.id[:], value[1:17])
+	rec.created = int64(binary.BigEndian.Uint64(value[17:]))
+	rec.revision = int64(binary.BigEndian.Uint64(value[25:]))
+	rec.streamID = binary.BigEndian.Uint64(value[33:])
+	rest := value[recordHeaderSize:]
+	for _, field := range []*[]byte{&rec.stream, &rec.eventType} {
+		size, n := binary.Uvarint(rest)
+		if n <= 0 || size > uint64(len(rest)-n) {
+			return record{}, errCorrupt
+		}
+		*field, rest = rest[n:n+int(size)], rest[n+int(size):]
+	}
+	rec.body = rest
+	return rec, nil
+}
+
+// proposed is an event to be written, with what is known before its turn comes
+// already encoded.
+type proposed struct {
+	id        uuid.UUID
+	eventType string
+	data      []byte
+	encoded   []byte // RecordedEvent without revision, positions and creation time
+}
+
+// Field numbers of shared.UUID, ReadResp and RecordedEvent.
+const (
+	fieldRespEvent         = 1
+	fieldReadEvent         = 1
+	fieldReadCommit        = 3
+	fieldEventID           = 1
+	fieldEventStream       = 2
+	fieldEventRevision     = 3
+	fieldEventPrepare      = 4
+	fieldEventCommit       = 5
+	fieldEventMetadata     = 6
+	fieldEventCustom       = 7
+	fieldEventData         = 8
+	fieldStreamName        = 3
+	fieldUUIDStructured    = 1
+	fieldUUIDMost          = 1
+	fieldUUIDLeast         = 2
+	fieldMapKey            = 1
+	fieldMapValue          = 2
+	contentTypeJSON        = "application/json"
+	contentTypeBinary      = "application/octet-stream"
+	metadataType           = "type"
+	metadataContentType    = "content-type"
+	metadataCreated        = "created"
+	eventTypeMetadata      = "$metadata"
+	eventTypeTombstone     = "$streamDeleted"
+	eventTypeLink          = "$>"
+	metastreamPrefix       = "$$"
+	estimatedEventOverhead = 160
+)
+
+func newProposed(stream string, id uuid.UUID, eventType string, isJSON bool, data, custom []byte) proposed {
+	contentType := contentTypeBinary
+	if isJSON {
+		contentType = contentTypeJSON
+	}
+	var structured []byte
+	structured = appendVarint(structured, fieldUUIDMost, binary.BigEndian.Uint64(id[:8]))
+	structured = appendVarint(structured, fieldUUIDLeast, binary.BigEndian.Uint64(id[8:]))
+
+	b := make([]byte, 0, len(stream)+len(eventType)+len(data)+len(custom)+estimatedEventOverhead)
+	b = appendBytes(b, fieldEventID, appendBytes(nil, fieldUUIDStructured, structured))
+	b = appendBytes(b, fieldEventStream, appendBytes(nil, fieldStreamName, []byte(stream)))
+	b = appendMetadata(b, metadataType, eventType)
+	b = appendMetadata(b, metadataContentType, contentType)
+	b = appendBytes(b, fieldEventCustom, custom)
+	b = appendBytes(b, fieldEventData, data)
+	return proposed{id: id, eventType: eventType, data: data, encoded: b}
+}
+
+// appendRecord encodes the stored value of an event that has got its place in the log.
+func appendRecord(dst []byte, stream string, streamID uint64, e *proposed, revision int64, position uint64, created int64) []byte {
+	dst = append(dst, recordFormat)
+	dst = append(dst, e.id[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(created))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(revision))
+	dst = binary.BigEndian.AppendUint64(dst, streamID)
+	dst = binary.AppendUvarint(dst, uint64(len(stream)))
+	dst = append(dst, stream...)
+	dst = binary.AppendUvarint(dst, uint64(len(e.eventType)))
+	dst = append(dst, e.eventType...)
+
+	var late [96]byte // revision, positions and creation time take at most 75 bytes
+	tail := appendVarint(late[:0], fieldEventRevision, uint64(revision))
+	tail = appendVarint(tail, fieldEventPrepare, position)
+	tail = appendVarint(tail, fieldEventCommit, position)
+	var digits [20]byte
+	tail = appendMetadata(tail, metadataCreated, string(strconv.AppendInt(digits[:0], created, 10)))
+
+	recorded := len(e.encoded) + len(tail)
+	read := protowire.SizeTag(fieldReadEvent) + protowire.SizeBytes(recorded) +
+		protowire.SizeTag(fieldReadCommit) + protowire.SizeVarint(position)
+	dst = protowire.AppendTag(dst, fieldRespEvent, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(read))
+	dst = protowire.AppendTag(dst, fieldReadEvent, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(recorded))
+	dst = append(dst, e.encoded...)
+	dst = append(dst, tail...)
+	return appendVarint(dst, fieldReadCommit, position)
+}
+
+func appendVarint(dst []byte, field protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(dst, field, protowire.VarintType), v)
+}
+
+func appendBytes(dst []byte, field protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), v)
+}
+
+func appendMetadata(dst []byte, key, value string) []byte {
+	size := protowire.SizeTag(fieldMapKey) + protowire.SizeBytes(len(key)) +
+		protowire.SizeTag(fieldMapValue) + protowire.SizeBytes(len(value))
+	dst = protowire.AppendTag(dst, fieldEventMetadata, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size))
+	dst = protowire.AppendString(protowire.AppendTag(dst, fieldMapKey, protowire.BytesType), key)
+	return protowire.AppendString(protowire.AppendTag(dst, fieldMapValue, protowire.BytesType), value)
+}
+
+// ticksOf is the protocol's notion of time: units of 100 ns since the Unix epoch.
+func ticksOf(t time.Time) int64 { return t.UnixNano() / 100 }

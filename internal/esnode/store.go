@@ -1,0 +1,277 @@
+package esnode
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/uuid"
+)
+
+const (
+	storeFormat     = "1"
+	infoFormat      = "format"
+	infoLogID       = "log-id"
+	blockCacheBytes = 64 << 20
+	memTableBytes   = 16 << 20
+	bloomBitsPerKey = 10
+
+	logStream    = "$rapport-log"
+	logEventType = "$log-identity"
+)
+
+// storeOptions are what a store needs from outside.
+type storeOptions struct {
+	dir    string
+	fs     vfs.FS
+	now    func() time.Time
+	logger *slog.Logger
+	fatal  func(error) // called once, when a write could not be made durable
+}
+
+// store is the log itself, without any network: appends in groups, one sync each, and
+// reads of what is synced. It keeps these invariants:
+//
+//  1. A position, once synced, is never given to another event; positions have no gaps.
+//  2. No reader and no reply tells of anything that is not synced.
+//  3. After a failed sync nothing is acknowledged any more.
+//
+// It is safe for concurrent use. Reads must have ended before close.
+type store struct {
+	db     *pebble.DB
+	lock   *pebble.Lock
+	now    func() time.Time
+	logger *slog.Logger
+	fatal  func(error)
+	sync   func(*pebble.Batch) error // (*pebble.Batch).SyncWait; tests make it fail
+
+	head   *head
+	logID  uuid.UUID
+	failed atomic.Bool
+	stop   chan struct{} // closed when readers shall end
+
+	mu       sync.RWMutex // held for reading while a request is handed to the writer
+	closed   bool
+	requests chan *request
+	workers  sync.WaitGroup
+}
+
+// openStore opens or creates the log in a directory. It returns an error that is
+// ErrLocked when the directory is in use.
+func openStore(opts storeOptions) (_ *store, err error) {
+	if err := opts.fs.MkdirAll(opts.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create event log directory: %w", err)
+	}
+	lock, err := pebble.LockDirectory(opts.dir, opts.fs)
+	if err != nil {
+		return nil, lockError(opts.dir, err)
+	}
+	s := &store{
+		lock: lock, now: opts.now, logger: opts.logger, fatal: opts.fatal,
+		sync: (*pebble.Batch).SyncWait, stop: make(chan struct{}),
+		requests: make(chan *request, queuedRequests),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
+	if s.db, err = openPebble(s, opts, lock); err != nil {
+		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
+	}
+	if err := s.loadIdentity(); err != nil {
+		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
+	}
+	w, err := newWriter(s)
+	if err != nil {
+		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
+	}
+	s.head = newHead(w.next - 1)
+	s.workers.Go(w.run)
+	s.workers.Go(w.acknowledge)
+	if err := s.announceIdentity(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open event log %s: %w", opts.dir, err), s.drain())
+	}
+	return s, nil
+}
+
+// lockError tells a directory in use from one that cannot be locked at all. A lock
+// held by this very process comes without an error number.
+func lockError(dir string, err error) error {
+	var number syscall.Errno
+	if !errors.As(err, &number) || number == syscall.EAGAIN {
+		return fmt.Errorf("%w: %s (%v)", ErrLocked, dir, err)
+	}
+	return fmt.Errorf("lock event log directory %s: %w", dir, err)
+}
+
+func openPebble(s *store, opts storeOptions, lock *pebble.Lock) (*pebble.DB, error) {
+	cache := pebble.NewCache(blockCacheBytes)
+	defer cache.Unref()
+	options := &pebble.Options{
+		Cache:              cache,
+		FS:                 opts.fs,
+		Lock:               lock,
+		FormatMajorVersion: pebble.FormatNewest,
+		MemTableSize:       memTableBytes,
+		Logger:             pebbleLog{store: s},
+	}
+	options.EnsureDefaults()
+	for i := range options.Levels {
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
+	}
+	return pebble.Open(opts.dir, options)
+}
+
+// loadIdentity reads the log's id and checks its format, or sets both in a new log.
+func (s *store) loadIdentity() error {
+	format, err := s.info(infoFormat)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return s.createIdentity()
+	}
+	if err != nil {
+		return err
+	}
+	if format != storeFormat {
+		return fmt.Errorf("the log has format %q, this program reads format %q", format, storeFormat)
+	}
+	id, err := s.info(infoLogID)
+	if err != nil {
+		return fmt.Errorf("read log id: %w", err)
+	}
+	s.logID, err = uuid.Parse(id)
+	return err
+}
+
+func (s *store) createIdentity() error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	s.logID = id
+	batch := s.db.NewBatch()
+	if err := batch.Set(infoKey(infoFormat), []byte(storeFormat), nil); err != nil {
+		return err
+	}
+	if err := batch.Set(infoKey(infoLogID), []byte(id.String()), nil); err != nil {
+		return err
+	}
+	return batch.Commit(pebble.Sync)
+}
+
+func (s *store) info(name string) (string, error) {
+	value, closer, err := s.db.Get(infoKey(name))
+	if err != nil {
+		return "", err
+	}
+	text := string(value)
+	return text, closer.Close()
+}
+
+// announceIdentity makes the log's id readable to clients: one event, written at the
+// first open, or at a later one if that was cut short.
+func (s *store) announceIdentity() error {
+	data := []byte(`{"id":"` + s.logID.String() + `"}`)
+	_, err := s.append(context.Background(), logStream, expectNoStream,
+		[]proposed{newProposed(logStream, s.logID, logEventType, true, data, nil)})
+	var wrong *wrongVersionError
+	var deleted *streamDeletedError
+	if errors.As(err, &wrong) || errors.As(err, &deleted) {
+		return nil // someone has written more to the stream; the id is there
+	}
+	return err
+}
+
+// fail stops the log: what is in memory may not be on disk, so nothing may be
+// acknowledged or read from it any more.
+func (s *store) fail(err error) {
+	if s.failed.CompareAndSwap(false, true) {
+		s.fatal(fmt.Errorf("event log: %w", err))
+	}
+}
+
+// stopReaders ends the waiting of subscriptions and reads; call it once, before close.
+func (s *store) stopReaders() { close(s.stop) }
+
+// close ends the writer after the requests it has, and closes the store. Idempotency
+// is the Node's business.
+func (s *store) close() error {
+	return errors.Join(s.drain(), s.release())
+}
+
+// drain refuses new requests and waits for those the writer has.
+func (s *store) drain() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	close(s.requests)
+	s.workers.Wait()
+	return nil
+}
+
+func (s *store) release() error {
+	var closers []io.Closer
+	if s.db != nil {
+		closers = append(closers, s.db)
+	}
+	var err error
+	for _, c := range append(closers, s.lock) {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// lastEvent returns the position of the last event in the store, 0 if there is none.
+func (s *store) lastEvent() (uint64, error) {
+	key, err := s.lastKey(keyEvent)
+	if err != nil || key == nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(key[1:]), nil
+}
+
+// lastStreamID returns the highest stream id given so far, 0 if there is none.
+func (s *store) lastStreamID() (uint64, error) {
+	key, err := s.lastKey(keyIndex)
+	if err != nil || key == nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(key[1:]), nil
+}
+
+func (s *store) lastKey(kind byte) (_ []byte, err error) {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	if !iter.Last() {
+		return nil, iter.Error()
+	}
+	return append([]byte(nil), iter.Key()...), nil
+}
+
+// pebbleLog passes on what the storage engine has to say.
+type pebbleLog struct{ store *store }
+
+func (l pebbleLog) Infof(format string, args ...any) {
+	l.store.logger.Debug("storage engine", "message", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.store.logger.Error("storage engine", "message", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	l.store.fail(fmt.Errorf(format, args...))
+}

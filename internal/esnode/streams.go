@@ -1,0 +1,246 @@
+package esnode
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"unicode/utf8"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+)
+
+const allStream = "$all"
+
+// streamsService is the Streams service over a store. BatchAppend is unimplemented.
+type streamsService struct {
+	streams.UnimplementedStreamsServer
+	store *store
+}
+
+// Append implements the Streams service.
+func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
+	first, err := stream.Recv()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	options := first.GetOptions()
+	if options == nil {
+		return drained(stream, invalid("an append begins with its options"))
+	}
+	name, err := writableName(options.GetStreamIdentifier())
+	if err != nil {
+		return drained(stream, err)
+	}
+	expected, err := expectedVersion(options)
+	if err != nil {
+		return drained(stream, err)
+	}
+	events, err := receiveEvents(stream, name)
+	if err != nil {
+		return drained(stream, err)
+	}
+	done, err := s.store.append(stream.Context(), name, expected, events)
+	var wrong *wrongVersionError
+	if errors.As(err, &wrong) {
+		return stream.SendAndClose(wrongVersionResp(options, wrong))
+	}
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(appendedResp(done))
+}
+
+// drained reads the rest of a refused append, so that a client that is still sending
+// meets the refusal and not a broken stream.
+func drained(stream streams.Streams_AppendServer, refusal error) error {
+	for {
+		if _, err := stream.Recv(); err != nil {
+			return refusal
+		}
+	}
+}
+
+func receiveEvents(stream streams.Streams_AppendServer, name string) ([]proposed, error) {
+	var events []proposed
+	size := 0
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return events, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		message := req.GetProposedMessage()
+		if message == nil {
+			return nil, invalid("an append consists of its options and events")
+		}
+		eventSize := len(message.GetData()) + len(message.GetCustomMetadata())
+		size += eventSize
+		switch {
+		case eventSize > MaxEventBytes:
+			return nil, appendTooLarge(MaxEventBytes)
+		case size > MaxAppendBytes:
+			return nil, appendTooLarge(MaxAppendBytes)
+		case len(events) == MaxAppendEvents:
+			return nil, invalid("an append holds at most %d events", MaxAppendEvents)
+		}
+		event, err := proposedFromProto(name, message)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, event)
+	}
+}
+
+func proposedFromProto(stream string, m *streams.AppendReq_ProposedMessage) (proposed, error) {
+	id, err := uuidFromProto(m.GetId())
+	if err != nil {
+		return proposed{}, err
+	}
+	eventType, ok := m.GetMetadata()[metadataType]
+	if !ok || eventType == "" {
+		return proposed{}, missingMetadata(metadataType)
+	}
+	if len(eventType) > MaxEventTypeBytes {
+		return proposed{}, invalid("the event type is longer than %d bytes", MaxEventTypeBytes)
+	}
+	contentType, ok := m.GetMetadata()[metadataContentType]
+	if !ok {
+		return proposed{}, missingMetadata(metadataContentType)
+	}
+	return newProposed(stream, id, eventType, contentType == contentTypeJSON, m.GetData(), m.GetCustomMetadata()), nil
+}
+
+// Delete implements the Streams service: a soft delete.
+func (s *streamsService) Delete(ctx context.Context, req *streams.DeleteReq) (*streams.DeleteResp, error) {
+	name, err := writableName(req.GetOptions().GetStreamIdentifier())
+	if err != nil {
+		return nil, err
+	}
+	expected, err := expectedVersion(req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.store.delete(ctx, name, expected)
+	if err != nil {
+		return nil, err
+	}
+	return &streams.DeleteResp{PositionOption: &streams.DeleteResp_Position_{
+		Position: &streams.DeleteResp_Position{CommitPosition: done.position, PreparePosition: done.position},
+	}}, nil
+}
+
+// Tombstone implements the Streams service: a delete for ever.
+func (s *streamsService) Tombstone(ctx context.Context, req *streams.TombstoneReq) (*streams.TombstoneResp, error) {
+	name, err := writableName(req.GetOptions().GetStreamIdentifier())
+	if err != nil {
+		return nil, err
+	}
+	expected, err := expectedVersion(req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.store.tombstone(ctx, name, expected)
+	if err != nil {
+		return nil, err
+	}
+	return &streams.TombstoneResp{PositionOption: &streams.TombstoneResp_Position_{
+		Position: &streams.TombstoneResp_Position{CommitPosition: done.position, PreparePosition: done.position},
+	}}, nil
+}
+
+// writableName checks the name of a stream to be written.
+func writableName(id *shared.StreamIdentifier) (string, error) {
+	name, err := streamName(id)
+	if err == nil && name == allStream {
+		err = accessDenied(name)
+	}
+	return name, err
+}
+
+func streamName(id *shared.StreamIdentifier) (string, error) {
+	name := string(id.GetStreamName())
+	switch {
+	case name == "" || name == metastreamPrefix:
+		return "", invalid("the stream name %q is not valid", name)
+	case len(name) > MaxStreamNameBytes:
+		return "", invalid("the stream name is longer than %d bytes", MaxStreamNameBytes)
+	case !utf8.ValidString(name):
+		return "", invalid("the stream name is not valid UTF-8")
+	}
+	return name, nil
+}
+
+// versioned is what the options of append, delete and tombstone have in common. Each
+// has its own type for every alternative, all with the same getters.
+type versioned interface {
+	GetRevision() uint64
+	GetNoStream() *shared.Empty
+	GetAny() *shared.Empty
+	GetStreamExists() *shared.Empty
+}
+
+func expectedVersion(options versioned) (int64, error) {
+	switch {
+	case options.GetNoStream() != nil:
+		return expectNoStream, nil
+	case options.GetAny() != nil:
+		return expectAny, nil
+	case options.GetStreamExists() != nil:
+		return expectStreamExists, nil
+	}
+	revision := options.GetRevision()
+	if revision > math.MaxInt64 {
+		return 0, invalid("the expected revision %d is out of range", revision)
+	}
+	return int64(revision), nil
+}
+
+func appendedResp(done outcome) *streams.AppendResp {
+	success := &streams.AppendResp_Success{}
+	if done.revision < 0 {
+		success.CurrentRevisionOption = &streams.AppendResp_Success_NoStream{NoStream: &shared.Empty{}}
+	} else {
+		success.CurrentRevisionOption = &streams.AppendResp_Success_CurrentRevision{CurrentRevision: uint64(done.revision)}
+	}
+	if done.position == 0 {
+		success.PositionOption = &streams.AppendResp_Success_NoPosition{NoPosition: &shared.Empty{}}
+	} else {
+		success.PositionOption = &streams.AppendResp_Success_Position{Position: &streams.AppendResp_Position{
+			CommitPosition: done.position, PreparePosition: done.position,
+		}}
+	}
+	return &streams.AppendResp{Result: &streams.AppendResp_Success_{Success: success}}
+}
+
+// wrongVersionResp is a conflict, which is an answer and not an error to an append. It
+// fills the fields of clients before and since 20.6.1.
+func wrongVersionResp(options *streams.AppendReq_Options, wrong *wrongVersionError) *streams.AppendResp {
+	resp := &streams.AppendResp_WrongExpectedVersion{}
+	if wrong.actual < 0 {
+		resp.CurrentRevisionOption = &streams.AppendResp_WrongExpectedVersion_CurrentNoStream{CurrentNoStream: &shared.Empty{}}
+		resp.CurrentRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_NoStream_20_6_0{NoStream_20_6_0: &shared.Empty{}}
+	} else {
+		actual := uint64(wrong.actual)
+		resp.CurrentRevisionOption = &streams.AppendResp_WrongExpectedVersion_CurrentRevision{CurrentRevision: actual}
+		resp.CurrentRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_CurrentRevision_20_6_0{CurrentRevision_20_6_0: actual}
+	}
+	switch wrong.expected {
+	case expectNoStream:
+		resp.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedNoStream{ExpectedNoStream: &shared.Empty{}}
+	case expectAny:
+		resp.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedAny{ExpectedAny: &shared.Empty{}}
+		resp.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_Any_20_6_0{Any_20_6_0: &shared.Empty{}}
+	case expectStreamExists:
+		resp.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedStreamExists{ExpectedStreamExists: &shared.Empty{}}
+		resp.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_StreamExists_20_6_0{StreamExists_20_6_0: &shared.Empty{}}
+	default:
+		expected := options.GetRevision()
+		resp.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision{ExpectedRevision: expected}
+		resp.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision_20_6_0{ExpectedRevision_20_6_0: expected}
+	}
+	return &streams.AppendResp{Result: &streams.AppendResp_WrongExpectedVersion_{WrongExpectedVersion: resp}}
+}

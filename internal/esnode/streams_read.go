@@ -1,0 +1,325 @@
+package esnode
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/protobuf/proto"
+)
+
+// Read implements the Streams service: reads and subscriptions, of one stream and of $all.
+func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadServer) error {
+	options := req.GetOptions()
+	if options == nil {
+		return invalid("a read needs options")
+	}
+	r := &reader{store: s.store, stream: stream, ctx: stream.Context()}
+	r.resolve = options.GetResolveLinks()
+	r.stringIDs = options.GetUuidOption().GetString_() != nil
+	r.positions = options.GetControlOption().GetCompatibility() >= 1
+	if options.GetReadDirection() == streams.ReadReq_Options_Backwards {
+		r.direction = backwards
+	}
+	_, subscribe := options.GetCountOption().(*streams.ReadReq_Options_Subscription)
+	if subscribe && r.direction == backwards {
+		return invalid("a subscription reads forwards")
+	}
+	count := options.GetCount()
+	switch of := options.GetStreamOption().(type) {
+	case *streams.ReadReq_Options_Stream:
+		name, err := streamName(of.Stream.GetStreamIdentifier())
+		if err != nil {
+			return err
+		}
+		if options.GetFilter() != nil {
+			return invalid("only $all can be filtered")
+		}
+		if subscribe {
+			return r.subscribeStream(name, of.Stream)
+		}
+		return r.readStream(name, of.Stream, count)
+	case *streams.ReadReq_Options_All:
+		f, err := newFilter(options.GetFilter())
+		if err != nil {
+			return err
+		}
+		if subscribe {
+			return r.subscribeAll(of.All, f)
+		}
+		return r.readAll(of.All, f, count)
+	}
+	return invalid("a read needs a stream or $all")
+}
+
+// reader serves one call of Read.
+type reader struct {
+	store     *store
+	stream    streams.Streams_ReadServer
+	ctx       context.Context
+	direction direction
+	resolve   bool // links to the events they name
+	stringIDs bool // event ids as text
+	positions bool // tell the stream's first and last revision: only who asks can take it
+
+	page page
+}
+
+// page is what has been read and not been sent.
+type page struct {
+	messages []encoded
+	bytes    int
+	records  int // visited, whether or not they became messages
+	arena    arena
+}
+
+func (p *page) full() bool {
+	return len(p.messages) >= pageMessages || p.bytes >= pageBytes || p.records >= pageRecords
+}
+
+func (p *page) add(m encoded) {
+	p.messages, p.bytes = append(p.messages, m), p.bytes+len(m)
+}
+
+// flush sends the page. It may block for as long as the client does not read.
+func (r *reader) flush() error {
+	for _, m := range r.page.messages {
+		if err := r.stream.SendMsg(m); err != nil {
+			return err
+		}
+	}
+	clear(r.page.messages)
+	r.page.messages, r.page.bytes, r.page.records = r.page.messages[:0], 0, 0
+	select {
+	case <-r.store.stop:
+		return errClosed
+	default:
+		return nil
+	}
+}
+
+// readStream sends up to count events of one stream.
+func (r *reader) readStream(name string, options *streams.ReadReq_Options_StreamOptions, count uint64) error {
+	st, err := r.store.syncedState(r.ctx, name)
+	if err != nil {
+		return err
+	}
+	if st.tombstoned {
+		return &streamDeletedError{stream: name}
+	}
+	if st.last < 0 || st.softDeleted() {
+		return r.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_StreamNotFound_{
+			StreamNotFound: &streams.ReadResp_StreamNotFound{
+				StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(name)},
+			},
+		}})
+	}
+	low, high := st.first(), st.last
+	from := startRevision(options, st)
+	if r.direction == backwards {
+		high = min(high, from)
+	} else {
+		if r.positions && from < low {
+			if err := r.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_FirstStreamPosition{FirstStreamPosition: uint64(low)}}); err != nil {
+				return err
+			}
+		}
+		low = max(low, from)
+	}
+	for low <= high && count > 0 {
+		done := true
+		err := r.store.scanStream(st, low, high, r.direction, func(rec record) (bool, error) {
+			r.page.records++
+			if r.direction == backwards {
+				high = rec.revision - 1
+			} else {
+				low = rec.revision + 1
+			}
+			if r.store.expired(st.limits, rec) {
+				if r.direction == backwards {
+					high = noRevision // whatever is before it is older
+					return false, nil
+				}
+				done = !r.page.full()
+				return done, nil
+			}
+			if err := r.take(rec); err != nil {
+				return false, err
+			}
+			count--
+			done = !r.page.full()
+			return done && count > 0, nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := r.flush(); err != nil {
+			return err
+		}
+		if done {
+			break
+		}
+	}
+	if r.positions && count > 0 {
+		return r.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_LastStreamPosition{LastStreamPosition: uint64(st.last)}})
+	}
+	return nil
+}
+
+// startRevision is where a read of a stream begins, inclusively.
+func startRevision(options *streams.ReadReq_Options_StreamOptions, st streamState) int64 {
+	switch from := options.GetRevisionOption().(type) {
+	case *streams.ReadReq_Options_StreamOptions_Revision:
+		return clampRevision(from.Revision)
+	case *streams.ReadReq_Options_StreamOptions_End:
+		return st.last
+	}
+	return 0
+}
+
+func clampRevision(revision uint64) int64 {
+	return int64(min(revision, uint64(deletedRevision)))
+}
+
+// readAll sends up to count events of the log that pass the filter.
+func (r *reader) readAll(options *streams.ReadReq_Options_AllOptions, f *filter, count uint64) error {
+	low, high, err := r.allRange(options)
+	if err != nil {
+		return err
+	}
+	for low <= high && count > 0 {
+		err := r.store.scan(low, high, r.direction, func(rec record) (bool, error) {
+			r.page.records++
+			if r.direction == backwards {
+				high = rec.position - 1
+			} else {
+				low = rec.position + 1
+			}
+			if f.match(rec) {
+				if err := r.take(rec); err != nil {
+					return false, err
+				}
+				count--
+			}
+			return count > 0 && !r.page.full(), nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := r.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allRange is the range of positions a read of $all covers: it includes its start when
+// it reads forwards and excludes it backwards.
+func (r *reader) allRange(options *streams.ReadReq_Options_AllOptions) (low, high uint64, err error) {
+	low, high = 1, r.store.synced()
+	switch from := options.GetAllOption().(type) {
+	case *streams.ReadReq_Options_AllOptions_Position:
+		position, err := allPosition(from.Position)
+		if err != nil {
+			return 0, 0, err
+		}
+		if r.direction == backwards {
+			return low, min(high, max(position, 1)-1), nil
+		}
+		return max(low, position), high, nil
+	case *streams.ReadReq_Options_AllOptions_End:
+		if r.direction == forwards {
+			low = high + 1
+		}
+	default:
+		if r.direction == backwards {
+			high = 0
+		}
+	}
+	return low, high, nil
+}
+
+func allPosition(p *streams.ReadReq_Options_Position) (uint64, error) {
+	if p.GetPreparePosition() > p.GetCommitPosition() {
+		return 0, invalid("the prepare position %d is after the commit position %d", p.GetPreparePosition(), p.GetCommitPosition())
+	}
+	return p.GetCommitPosition(), nil
+}
+
+// take puts an event into the page, in the form the client asked for.
+func (r *reader) take(rec record) error {
+	isLink := r.resolve && string(rec.eventType) == eventTypeLink
+	if !isLink && !r.stringIDs {
+		r.page.add(r.page.arena.clone(rec.body))
+		return nil
+	}
+	event, err := decodeEvent(rec.body)
+	if err != nil {
+		return err
+	}
+	if isLink {
+		if err := r.follow(event); err != nil {
+			return err
+		}
+	}
+	if r.stringIDs {
+		if err := useStringIDs(event); err != nil {
+			return err
+		}
+	}
+	message, err := proto.Marshal(&streams.ReadResp{Content: &streams.ReadResp_Event{Event: event}})
+	if err != nil {
+		return err
+	}
+	r.page.add(message)
+	return nil
+}
+
+// follow resolves a link event, whose data is "revision@stream". A link that leads
+// nowhere is sent without its event.
+func (r *reader) follow(event *streams.ReadResp_ReadEvent) error {
+	event.Link, event.Event = event.Event, nil
+	revisionText, name, ok := bytes.Cut(event.Link.GetData(), []byte("@"))
+	if !ok {
+		return nil
+	}
+	revision, err := strconv.ParseInt(string(revisionText), 10, 64)
+	if err != nil || revision < 0 {
+		return nil
+	}
+	st, err := r.store.syncedState(r.ctx, string(name))
+	if err != nil {
+		return err
+	}
+	if st.tombstoned || revision < st.first() {
+		return nil
+	}
+	return r.store.scanStream(st, revision, revision, forwards, func(rec record) (bool, error) {
+		if r.store.expired(st.limits, rec) {
+			return false, nil
+		}
+		target, err := decodeEvent(rec.body)
+		if err != nil {
+			return false, fmt.Errorf("resolve link: %w", err)
+		}
+		event.Event = target.GetEvent()
+		return false, nil
+	})
+}
+
+func useStringIDs(event *streams.ReadResp_ReadEvent) error {
+	for _, recorded := range []*streams.ReadResp_ReadEvent_RecordedEvent{event.Event, event.Link} {
+		if recorded == nil {
+			continue
+		}
+		id, err := stringUUID(recorded.GetId())
+		if err != nil {
+			return err
+		}
+		recorded.Id = id
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package esnode
+
+import (
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+)
+
+// cursor is where a subscription stands in what it reads.
+type cursor interface {
+	// watched is the stream whose commits concern the subscription; empty: all.
+	watched() string
+	// fill reads on into the reader's page, no further than the log is synced, and
+	// reports how many events it then still knows to be ahead.
+	fill(r *reader) (ahead uint64, err error)
+}
+
+// subscribeAll sends the events of $all after a position, and then those to come.
+func (r *reader) subscribeAll(options *streams.ReadReq_Options_AllOptions, f *filter) error {
+	c := &allCursor{filter: f}
+	switch from := options.GetAllOption().(type) {
+	case *streams.ReadReq_Options_AllOptions_Position:
+		position, err := allPosition(from.Position)
+		if err != nil {
+			return err
+		}
+		c.last = position
+	case *streams.ReadReq_Options_AllOptions_End:
+		c.last = r.store.synced()
+	}
+	return r.subscribe(c)
+}
+
+// subscribeStream sends the events of a stream after a revision, and then those to
+// come. The stream need not exist yet.
+func (r *reader) subscribeStream(name string, options *streams.ReadReq_Options_StreamOptions) error {
+	c := &streamCursor{name: name, last: noRevision}
+	switch from := options.GetRevisionOption().(type) {
+	case *streams.ReadReq_Options_StreamOptions_Revision:
+		c.last = clampRevision(from.Revision)
+	case *streams.ReadReq_Options_StreamOptions_End:
+		st, err := r.store.syncedState(r.ctx, name)
+		if err != nil {
+			return err
+		}
+		c.last = st.last
+	}
+	return r.subscribe(c)
+}
+
+// subscribe confirms, catches up, says so, and goes on with what is committed, until
+// the client or the node ends it. A client that has fallen far behind since it was
+// caught up is told, and told again when it has caught up.
+func (r *reader) subscribe(c cursor) error {
+	if err := r.confirm(); err != nil {
+		return err
+	}
+	// Watching begins before reading: a commit between the two is not missed.
+	wake := r.store.head.watch(c.watched())
+	defer r.store.head.unwatch(wake)
+	live := false
+	for {
+		ahead, err := c.fill(r)
+		if err != nil {
+			return err
+		}
+		if live && ahead > fellBehindEvents {
+			live = false
+			if err := r.stream.Send(fellBehind); err != nil {
+				return err
+			}
+		}
+		if err := r.flush(); err != nil {
+			return err
+		}
+		if ahead > 0 {
+			continue
+		}
+		if !live {
+			live = true
+			if err := r.stream.Send(caughtUp); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-wake.C:
+		case <-r.store.stop:
+			return errClosed
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		}
+	}
+}
+
+var (
+	caughtUp   = &streams.ReadResp{Content: &streams.ReadResp_CaughtUp_{CaughtUp: &streams.ReadResp_CaughtUp{}}}
+	fellBehind = &streams.ReadResp{Content: &streams.ReadResp_FellBehind_{FellBehind: &streams.ReadResp_FellBehind{}}}
+)
+
+func (r *reader) confirm() error {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return err
+	}
+	return r.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{
+		Confirmation: &streams.ReadResp_SubscriptionConfirmation{SubscriptionId: id.String()},
+	}})
+}
+
+// allCursor is a place in $all.
+type allCursor struct {
+	filter     *filter
+	last       uint64 // position of the last event considered
+	considered uint64 // events since the last checkpoint
+}
+
+func (c *allCursor) watched() string { return "" }
+
+func (c *allCursor) fill(r *reader) (uint64, error) {
+	synced := r.store.synced()
+	if c.last >= synced {
+		return 0, nil
+	}
+	err := r.store.scan(c.last+1, synced, forwards, func(rec record) (bool, error) {
+		r.page.records++
+		c.last = rec.position
+		if c.filter.match(rec) {
+			if err := r.take(rec); err != nil {
+				return false, err
+			}
+		}
+		c.count(r)
+		return !r.page.full(), nil
+	})
+	return synced - c.last, err
+}
+
+// count adds a checkpoint after every interval of events a filter has considered. The
+// events before it that passed the filter stand before it in the page.
+func (c *allCursor) count(r *reader) {
+	if c.filter == nil {
+		return
+	}
+	c.considered++
+	if c.considered >= c.filter.interval {
+		c.considered = 0
+		r.page.add(encodeCheckpoint(c.last))
+	}
+}
+
+// streamCursor is a place in one stream.
+type streamCursor struct {
+	name string
+	last int64 // revision of the last event considered
+}
+
+func (c *streamCursor) watched() string { return c.name }
+
+func (c *streamCursor) fill(r *reader) (uint64, error) {
+	st, err := r.store.syncedState(r.ctx, c.name)
+	if err != nil {
+		return 0, err
+	}
+	if first := st.first(); !st.softDeleted() && c.last < first-1 {
+		c.last = first - 1
+	}
+	if c.last < st.last && !st.softDeleted() {
+		err := r.store.scanStream(st, c.last+1, st.last, forwards, func(rec record) (bool, error) {
+			r.page.records++
+			c.last = rec.revision
+			if !r.store.expired(st.limits, rec) {
+				if err := r.take(rec); err != nil {
+					return false, err
+				}
+			}
+			return !r.page.full(), nil
+		})
+		if err != nil {
+			return 0, err
+		}
+		if c.last < st.last {
+			return uint64(st.last - c.last), nil
+		}
+	}
+	if st.tombstoned {
+		if err := r.flush(); err != nil {
+			return 0, err
+		}
+		return 0, &streamDeletedError{stream: c.name}
+	}
+	return 0, nil
+}
