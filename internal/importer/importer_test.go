@@ -1,0 +1,290 @@
+package importer
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// An invented aggregate: parcels with lines.
+type registerParcel struct {
+	domain.When
+	Name  string         `json:"name"`
+	Lines []parcelLine   `json:"lines,omitempty"`
+	Total *domain.Amount `json:"total,omitempty"`
+	Born  domain.Date    `json:"born,omitempty"`
+}
+
+type parcelLine struct {
+	Code     string        `json:"code"`
+	Quantity domain.Amount `json:"quantity"`
+}
+
+type sendParcel struct {
+	domain.When
+	To string `json:"to"`
+}
+
+func (registerParcel) CommandType() string { return "parcel.register" }
+func (sendParcel) CommandType() string     { return "parcel.send" }
+
+var definitions = []domain.Definition{{
+	Name: "parcel", Plural: "parcels",
+	Commands: []domain.CommandSpec{{Example: registerParcel{}, Creates: true}, {Example: sendParcel{}}},
+}}
+
+func keyID(key, aggregate string) domain.ID {
+	return domain.ID(uuid.NewSHA1(uuid.NameSpaceOID, []byte(aggregate+key)).String())
+}
+
+// bus remembers what was submitted and refuses what it is told to.
+type bus struct {
+	mu       sync.Mutex
+	commands map[string]domain.Command
+	refuse   func(Submission) error
+}
+
+func (b *bus) submit(_ context.Context, s Submission) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refuse != nil {
+		if err := b.refuse(s); err != nil {
+			return false, err
+		}
+	}
+	if b.commands == nil {
+		b.commands = map[string]domain.Command{}
+	}
+	_, known := b.commands[s.Key]
+	b.commands[s.Key] = s.Command
+	return !known, nil
+}
+
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func compile(t *testing.T, mapping string, files ...string) (*Plan, error) {
+	t.Helper()
+	m, err := ParseMapping(strings.NewReader(mapping))
+	if err != nil {
+		return nil, err
+	}
+	return Compile(m, files, definitions, keyID)
+}
+
+func mustRun(t *testing.T, b *bus, mapping string, files ...string) (Result, string) {
+	t.Helper()
+	p, err := compile(t, mapping, files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rejects bytes.Buffer
+	result, err := p.Run(t.Context(), Options{Submit: b.submit, Rejects: &rejects, Writers: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result, rejects.String()
+}
+
+const eachRow = `
+source: parcels
+inputs:
+  - file: parcels.csv
+    commands:
+      - command: parcel.register
+        key: row.id
+        fields: {name: row.name}
+      - command: parcel.send
+        key: row.id
+        target: id('parcel', row.id)
+        when: row.to != ''
+        occurredAt: time(row.sent, '2006-01-02', 'Europe/London')
+        fields: {to: row.to}
+`
+
+func TestEachRowBecomesItsCommands(t *testing.T) {
+	var b bus
+	file := writeFile(t, "parcels.csv", "id,name,to,sent\n1,Anvil,Oslo,2026-07-01\n2,Rope,,\n")
+	result, rejects := mustRun(t, &b, eachRow, file)
+	want := Counts{File: "parcels.csv", Rows: 2, Units: 2, Commands: 3, Accepted: 3}
+	if diff := cmp.Diff([]Counts{want}, result.Inputs); diff != "" {
+		t.Error(diff)
+	}
+	if rejects != "" {
+		t.Errorf("rejects: %s", rejects)
+	}
+	sent, ok := b.commands["import:parcels:parcel.send:1"].(sendParcel)
+	if !ok || sent.To != "Oslo" || sent.OccurredAt.Format("2006-01-02T15:04Z07:00") != "2026-06-30T23:00Z" {
+		t.Errorf("sent %+v; the date is one of London in summer", sent)
+	}
+}
+
+func TestImportingTwiceChangesNothing(t *testing.T) {
+	var b bus
+	file := writeFile(t, "parcels.csv", "id,name,to,sent\n1,Anvil,Oslo,2026-07-01\n2,Rope,,\n")
+	mustRun(t, &b, eachRow, file)
+	result, _ := mustRun(t, &b, eachRow, file)
+	if c := result.Inputs[0]; c.Accepted != 0 || c.Unchanged != 3 {
+		t.Errorf("second import: %+v", c)
+	}
+}
+
+func TestRejectedRowsAreKeptWithTheirReason(t *testing.T) {
+	b := bus{refuse: func(s Submission) error {
+		if c, ok := s.Command.(registerParcel); ok && c.Name == "Bomb" {
+			return domain.Reject("dangerous", "not by post")
+		}
+		return nil
+	}}
+	file := writeFile(t, "parcels.csv", "id,name,to,sent\n1,Bomb,Oslo,2026-07-01\n2,Rope,Rome,yesterday\n3,Tent\n4,Lamp,,\n5,\xff,,\n")
+	result, rejects := mustRun(t, &b, eachRow, file)
+	want := Counts{File: "parcels.csv", Rows: 5, RowsRejected: 4, Units: 3, Commands: 5, Accepted: 2, Rejected: 2, NotTried: 1}
+	if diff := cmp.Diff([]Counts{want}, result.Inputs); diff != "" {
+		t.Error(diff)
+	}
+	for _, part := range []string{"1,parcel.register,dangerous: not by post", "2,parcel.send,", "wrong number of fields", "not valid text"} {
+		if !strings.Contains(rejects, part) {
+			t.Errorf("rejects lack %q:\n%s", part, rejects)
+		}
+	}
+}
+
+func TestUnavailableLogStopsTheImport(t *testing.T) {
+	down := &domain.UnavailableError{What: "event log"}
+	ctx, cancel := context.WithCancel(t.Context())
+	b := bus{refuse: func(Submission) error { cancel(); return down }}
+	p, err := compile(t, eachRow, writeFile(t, "parcels.csv", "id,name,to,sent\n1,Anvil,,\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := p.Run(ctx, Options{Submit: b.submit})
+	if err == nil || result.Inputs[0].RowsRejected != 0 {
+		t.Errorf("a row was blamed for the outage: %+v, %v", result, err)
+	}
+}
+
+const grouped = `
+source: parcels
+inputs:
+  - file: lines.csv.gz
+    delimiter: ";"
+    quote: "'"
+    encoding: iso-8859-1
+    group: row.parcel
+    commands:
+      - command: parcel.register
+        key: row.parcel
+        fields:
+          name: row.name
+          lines: "rows.map(r, {'code': r.code, 'quantity': r.quantity})"
+`
+
+func TestGroupedRowsBecomeOneCommandWithEveryLine(t *testing.T) {
+	text := "parcel;name;code;quantity\n7;'Caf\xe9; bar';X;1.5\n7;'Caf\xe9; bar';X;1.5\n8;Zoo;Y;-2\n7;late;Z;1\n"
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	w.Write([]byte(text))
+	w.Close()
+	var b bus
+	result, rejects := mustRun(t, &b, grouped, writeFile(t, "lines.csv.gz", packed.String()))
+	cafe := b.commands["import:parcels:parcel.register:7"].(registerParcel)
+	if cafe.Name != "Café; bar" || len(cafe.Lines) != 2 || cafe.Lines[1].Quantity.String() != "1.5" {
+		t.Errorf("parcel 7 is %+v; repeated lines must survive", cafe)
+	}
+	if c := result.Inputs[0]; c.Rows != 4 || c.Units != 2 || c.RowsRejected != 1 || !strings.Contains(rejects, "do not stand together") {
+		t.Errorf("counts %+v, rejects %s", c, rejects)
+	}
+}
+
+const stateful = `
+source: parcels
+tables:
+  names: {file: names.csv, key: row.id}
+inputs:
+  - file: log.jsonl
+    format: jsonl
+    state:
+      year: {init: 2008, next: "state.month > int(row.month) ? state.year + 1 : state.year"}
+      month: {init: 0, next: int(row.month)}
+    let:
+      label: lookup('names', row.kind, 'name', 'nameless')
+    report:
+      - {when: "!known('names', row.kind)", value: row.kind, message: no name for this kind}
+    commands:
+      - command: parcel.register
+        key: row.kind
+        once: true
+        fields: {name: label, born: "string(date(state.year, state.month, 1)).substring(0, 10)"}
+`
+
+func TestStateOnceTablesAndReports(t *testing.T) {
+	var b bus
+	log := writeFile(t, "log.jsonl", `{"kind":"a","month":11}`+"\n"+`{"kind":"b","month":1}`+"\n"+`{"kind":"b","month":2}`+"\n"+`{"kind":"c","month":1,"month":2}`+"\n")
+	result, _ := mustRun(t, &b, stateful, log, writeFile(t, "names.csv", "id,name\na,Anvil\n"))
+	got := map[string]domain.Command{
+		"import:parcels:parcel.register:a": registerParcel{Name: "Anvil", Born: "2008-11-01"},
+		"import:parcels:parcel.register:b": registerParcel{Name: "nameless", Born: "2009-01-01"},
+	}
+	if diff := cmp.Diff(got, b.commands); diff != "" {
+		t.Error(diff)
+	}
+	want := []Reported{{File: "log.jsonl", Message: "no name for this kind", Value: "b", Units: 2}}
+	if diff := cmp.Diff(want, result.Reports); diff != "" {
+		t.Error(diff)
+	}
+	if c := result.Inputs[0]; c.RowsRejected != 1 {
+		t.Errorf("a row with a duplicate name was not rejected: %+v", c)
+	}
+}
+
+func TestBadMappingsAreRefusedWithLineAndColumn(t *testing.T) {
+	csv := writeFile(t, "parcels.csv", "id,name\n1,Anvil\n")
+	for _, test := range []struct{ name, mapping, want string }{
+		{"unknown member of the mapping", "source: s\ninput: []\n", "line 2"},
+		{"no such command", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.burn\n        key: row.id\n", `line 6, column 1: there is no command "parcel.burn"`},
+		{"no such member", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: row.id\n        fields:\n          nam: row.name\n", `line 8, column 11: there is no member "nam" here; there are born, lines, name, total`},
+		{"no such column", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: row.idd\n", `line 6, column 17: the file has no column "idd"`},
+		{"no expression", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: row.id +\n", "line 6, column 22"},
+		{"no such function", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: shout(row.id)\n", "line 6, column 19: undeclared reference to 'shout'"},
+		{"a target where none belongs", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: row.id\n        target: row.id\n", "line 7, column 17: parcel.register creates"},
+		{"a file that was not given", "source: s\ninputs:\n  - file: others.csv\n    commands:\n      - command: parcel.register\n        key: row.id\n", "needs the file others.csv"},
+		{"an encoding that nobody knows", "source: s\ninputs:\n  - file: parcels.csv\n    encoding: klingon\n    commands:\n      - command: parcel.register\n        key: row.id\n", "klingon"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := compile(t, test.mapping, csv)
+			var mapping *MappingError
+			if !errors.As(err, &mapping) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want a MappingError with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func FuzzParseMapping(f *testing.F) {
+	f.Add(eachRow)
+	f.Add(grouped)
+	f.Add(stateful)
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := ParseMapping(strings.NewReader(text))
+		if err == nil {
+			Compile(m, nil, definitions, keyID)
+		}
+	})
+}

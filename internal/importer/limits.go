@@ -1,0 +1,13 @@
+package importer
+
+// Limits of an import.
+const (
+	MaxMappingBytes  = 1 << 20   // of a mapping file
+	MaxRowBytes      = 1 << 20   // of one line of JSON
+	MaxGroupRows     = 100_000   // rows of one group
+	MaxTableRows     = 1_000_000 // rows of one look-up table
+	MaxReportValues  = 1_000     // distinct values that a report counts one by one; the rest are counted together
+	MaxKeysSeen      = 5_000_000 // keys remembered for `once` and for finished groups
+	DefaultWriters   = 64        // units submitted at the same time
+	maxSubmitRetries = 8         // of a unit while the event log is unavailable
+)

@@ -1,0 +1,157 @@
+package importer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Mapping is a mapping file as written; Compile turns it into a Plan.
+type Mapping struct {
+	Source string           `yaml:"source"` // names the origin; part of every command id
+	Doc    string           `yaml:"doc"`
+	Tables map[string]Table `yaml:"tables"` // look-up tables, loaded whole before the first row
+	Inputs []Input          `yaml:"inputs"` // read one after the other, each to its end
+}
+
+// Table is a file that expressions look rows up in: tables.<name>[key].
+type Table struct {
+	File   string `yaml:"file"`
+	Format Format `yaml:",inline"`
+	Key    Expr   `yaml:"key"`
+}
+
+// Format says how the bytes of a file become rows. The zero value is comma-separated UTF-8 with a header row.
+type Format struct {
+	Type      string `yaml:"format"`    // "csv" (default) or "jsonl"
+	Delimiter string `yaml:"delimiter"` // one character; default ","
+	Quote     string `yaml:"quote"`     // one character, or "none"; default `"`
+	Encoding  string `yaml:"encoding"`  // an IANA name; default "utf-8"
+}
+
+// Input is one pass over one of the files.
+type Input struct {
+	File     string          `yaml:"file"` // base name of the file, with or without ".gz"
+	Format   Format          `yaml:",inline"`
+	Group    Expr            `yaml:"group"`    // rows with the same value, one after the other, form one unit; absent: each row is one
+	State    map[string]Cell `yaml:"state"`    // values carried from row to row
+	Let      yaml.Node       `yaml:"let"`      // named values, evaluated in order before the commands
+	Reports  []Report        `yaml:"report"`   // oddities to count and name, without rejecting anything
+	Commands []CommandRule   `yaml:"commands"` // submitted in order for each unit
+	Line     int             `yaml:"-"`
+}
+
+// Cell is a value carried from row to row: state.<name> is what the previous row left.
+type Cell struct {
+	Init Expr `yaml:"init"`
+	Next Expr `yaml:"next"`
+}
+
+// Report counts the units for which When is true, by the text of Value.
+type Report struct {
+	When    Expr   `yaml:"when"`
+	Value   Expr   `yaml:"value"`
+	Message string `yaml:"message"`
+}
+
+// CommandRule says which command a unit stands for.
+type CommandRule struct {
+	Command    string    `yaml:"command"`    // "opportunity.open"
+	Key        Expr      `yaml:"key"`        // unique per command type within the source
+	Target     Expr      `yaml:"target"`     // the aggregate's id; only for commands that do not create
+	When       Expr      `yaml:"when"`       // absent: always
+	Once       bool      `yaml:"once"`       // only the first unit with this key counts; later ones are passed over
+	OccurredAt Expr      `yaml:"occurredAt"` // absent or null: the time of the import
+	Fields     yaml.Node `yaml:"fields"`     // the command's members: a tree whose leaves are expressions
+}
+
+// Expr is a CEL expression and the place where it stands. The zero value is no expression.
+type Expr struct {
+	Text         string
+	Line, Column int
+}
+
+// UnmarshalYAML takes any scalar as the text of an expression, so that 5, true and row.name need no quotes.
+func (e *Expr) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.ScalarNode {
+		return &MappingError{Line: n.Line, Column: n.Column, Message: "an expression is a single value"}
+	}
+	*e = exprOf(n)
+	return nil
+}
+
+func exprOf(n *yaml.Node) Expr {
+	e := Expr{Text: n.Value, Line: n.Line, Column: n.Column}
+	switch {
+	case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
+		e.Column++
+	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		e.Line, e.Column = n.Line+1, 1
+	}
+	return e
+}
+
+// MappingError says where a mapping is wrong. Nothing has been read or submitted when it is returned.
+type MappingError struct {
+	Line, Column int // 1-based; 0 when the whole file is meant
+	Message      string
+}
+
+func (e *MappingError) Error() string {
+	if e.Line == 0 {
+		return "mapping: " + e.Message
+	}
+	return fmt.Sprintf("mapping: line %d, column %d: %s", e.Line, e.Column, e.Message)
+}
+
+var (
+	sourcePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+	yamlLine      = regexp.MustCompile(`line (\d+): (.*)`)
+)
+
+// ParseMapping reads a mapping file strictly: an unknown member is a *MappingError.
+func ParseMapping(r io.Reader) (*Mapping, error) {
+	text, err := io.ReadAll(io.LimitReader(r, MaxMappingBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > MaxMappingBytes {
+		return nil, &MappingError{Message: fmt.Sprintf("larger than %d bytes", MaxMappingBytes)}
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	var m Mapping
+	if err := dec.Decode(&m); err != nil {
+		return nil, yamlError(err)
+	}
+	if !sourcePattern.MatchString(m.Source) {
+		return nil, &MappingError{Message: fmt.Sprintf("source %q is not 1 to 64 of a-z, 0-9 and -", m.Source)}
+	}
+	if len(m.Inputs) == 0 {
+		return nil, &MappingError{Message: "there are no inputs"}
+	}
+	for i, in := range m.Inputs {
+		if in.File == "" || len(in.Commands) == 0 {
+			return nil, &MappingError{Message: fmt.Sprintf("input %d needs a file and at least one command", i+1)}
+		}
+	}
+	return &m, nil
+}
+
+// yamlError turns the decoder's error into a MappingError with its line.
+func yamlError(err error) error {
+	var mapping *MappingError
+	if errors.As(err, &mapping) {
+		return mapping
+	}
+	if found := yamlLine.FindStringSubmatch(err.Error()); found != nil {
+		line := 0
+		fmt.Sscan(found[1], &line)
+		return &MappingError{Line: line, Column: 1, Message: found[2]}
+	}
+	return &MappingError{Message: err.Error()}
+}

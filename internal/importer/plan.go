@@ -1,0 +1,391 @@
+package importer
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"encoding"
+
+	"github.com/go-json-experiment/json"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Plan is a checked mapping with its files found and its look-up tables loaded.
+type Plan struct {
+	source  string
+	creates map[string]string // aggregate → its creating command
+	inputs  []*inputPlan
+}
+
+type inputPlan struct {
+	path     string
+	format   Format
+	group    *program
+	state    map[string]cellPlan
+	lets     []letPlan
+	reports  []reportPlan
+	commands []*commandPlan
+}
+
+type cellPlan struct{ init, next *program }
+
+type letPlan struct {
+	name  string
+	value *program
+}
+
+type reportPlan struct {
+	when, value *program
+	message     string
+}
+
+type commandPlan struct {
+	spec       domain.CommandSpec
+	aggregate  string
+	key        *program
+	target     *program
+	when       *program
+	once       bool
+	occurredAt *program
+	fields     field
+}
+
+// field is the tree of a command's members: a leaf with an expression, an object, or a list.
+type field struct {
+	value   *program
+	members []member
+	items   []field
+	list    bool
+}
+
+type member struct {
+	name string
+	field
+}
+
+// KeyID returns the id that a creating command with this idempotency key gives its aggregate.
+type KeyID func(key, aggregate string) domain.ID
+
+// Compile checks the mapping against the commands that exist and the headers of the files, and loads its tables. Every
+// fault is a *MappingError; nothing has been submitted then.
+func Compile(m *Mapping, files []string, definitions []domain.Definition, keyID KeyID) (*Plan, error) {
+	p := &Plan{source: m.Source, creates: map[string]string{}}
+	specs := map[string]domain.CommandSpec{}
+	aggregates := map[string]string{}
+	for _, d := range definitions {
+		for _, c := range d.Commands {
+			specs[c.Type()], aggregates[c.Type()] = c, d.Name
+			if c.Creates {
+				p.creates[d.Name] = c.Type()
+			}
+		}
+	}
+	tables := map[string]map[string]map[string]any{}
+	lang, err := newLanguage(func(aggregate, key string) (string, error) {
+		create, ok := p.creates[aggregate]
+		if !ok {
+			return "", fmt.Errorf("there is no aggregate %q", aggregate)
+		}
+		return string(keyID(p.key(create, key), aggregate)), nil
+	}, tables)
+	if err != nil {
+		return nil, err
+	}
+	for name, t := range m.Tables {
+		if tables[name], err = loadTable(lang, t, files); err != nil {
+			return nil, fmt.Errorf("table %s: %w", name, err)
+		}
+	}
+	for _, in := range m.Inputs {
+		plan, err := compileInput(lang, in, files, specs, aggregates)
+		if err != nil {
+			return nil, err
+		}
+		p.inputs = append(p.inputs, plan)
+	}
+	return p, nil
+}
+
+// key is the idempotency key of a command: the same for the same source, command and key, for ever.
+func (p *Plan) key(command, key string) string {
+	return "import:" + p.source + ":" + command + ":" + key
+}
+
+// find returns the path whose base name is name, with or without ".gz".
+func find(name string, files []string) (string, error) {
+	for _, path := range files {
+		if strings.TrimSuffix(filepath.Base(path), ".gz") == strings.TrimSuffix(name, ".gz") {
+			return path, nil
+		}
+	}
+	return "", &MappingError{Message: fmt.Sprintf("the mapping needs the file %s, which was not given", name)}
+}
+
+func loadTable(lang *language, t Table, files []string) (map[string]map[string]any, error) {
+	path, err := find(t.File, files)
+	if err != nil {
+		return nil, err
+	}
+	src, err := openSource(path, t.Format)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	key, err := lang.compile(t.Key, src.header)
+	if err != nil {
+		return nil, err
+	}
+	if key == nil {
+		return nil, &MappingError{Message: "a table needs a key"}
+	}
+	rows := map[string]map[string]any{}
+	for {
+		row, err := src.next()
+		if err == io.EOF {
+			return rows, nil
+		}
+		if err == nil {
+			err = row.err
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s row %d: %w", t.File, row.number, err)
+		}
+		k, err := key.text(scope{nameRow: row.cells, nameNumber: row.number})
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) == MaxTableRows {
+			return nil, fmt.Errorf("%s has more than %d rows", t.File, MaxTableRows)
+		}
+		rows[k] = row.cells
+	}
+}
+
+func compileInput(lang *language, in Input, files []string, specs map[string]domain.CommandSpec, aggregates map[string]string) (*inputPlan, error) {
+	path, err := find(in.File, files)
+	if err != nil {
+		return nil, err
+	}
+	src, err := openSource(path, in.Format)
+	if err != nil {
+		return nil, err
+	}
+	header := src.header
+	src.Close()
+
+	plan := &inputPlan{path: path, format: in.Format, state: map[string]cellPlan{}}
+	c := compiler{lang: lang, header: header}
+	plan.group = c.expr(in.Group)
+	for name, cell := range in.State {
+		plan.state[name] = cellPlan{init: c.expr(cell.Init), next: c.expr(cell.Next)}
+	}
+	for i := 0; i+1 < len(in.Let.Content) && c.err == nil; i += 2 {
+		name := in.Let.Content[i].Value
+		plan.lets = append(plan.lets, letPlan{name: name, value: c.expr(exprOf(in.Let.Content[i+1]))})
+		if c.err == nil {
+			c.lang, c.err = c.lang.with(name)
+		}
+	}
+	for _, r := range in.Reports {
+		plan.reports = append(plan.reports, reportPlan{when: c.expr(r.When), value: c.expr(r.Value), message: r.Message})
+	}
+	for _, rule := range in.Commands {
+		plan.commands = append(plan.commands, c.command(rule, specs, aggregates))
+	}
+	return plan, c.err
+}
+
+// compiler compiles the parts of one input and keeps the first error.
+type compiler struct {
+	lang   *language
+	header []string
+	err    error
+}
+
+func (c *compiler) expr(e Expr) *program {
+	if c.err != nil {
+		return nil
+	}
+	p, err := c.lang.compile(e, c.header)
+	c.err = err
+	return p
+}
+
+func (c *compiler) fail(line, column int, format string, args ...any) {
+	if c.err == nil {
+		c.err = &MappingError{Line: line, Column: column, Message: fmt.Sprintf(format, args...)}
+	}
+}
+
+func (c *compiler) command(rule CommandRule, specs map[string]domain.CommandSpec, aggregates map[string]string) *commandPlan {
+	line, column := max(rule.Key.Line, rule.Target.Line, 1), 1
+	spec, ok := specs[rule.Command]
+	if !ok {
+		c.fail(line, column, "there is no command %q", rule.Command)
+		return nil
+	}
+	switch {
+	case rule.Key.Text == "":
+		c.fail(line, column, "%s needs a key", rule.Command)
+	case spec.Creates && rule.Target.Text != "":
+		c.fail(rule.Target.Line, rule.Target.Column, "%s creates: its id follows from the key, not from a target", rule.Command)
+	case !spec.Creates && rule.Target.Text == "":
+		c.fail(line, column, "%s needs a target", rule.Command)
+	}
+	return &commandPlan{
+		spec: spec, aggregate: aggregates[rule.Command], once: rule.Once,
+		key: c.expr(rule.Key), target: c.expr(rule.Target), when: c.expr(rule.When), occurredAt: c.expr(rule.OccurredAt),
+		fields: c.field(&rule.Fields, spec.GoType()),
+	}
+}
+
+var (
+	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+	timeType        = reflect.TypeFor[time.Time]()
+)
+
+// field compiles the tree below n for a Go value of type t.
+func (c *compiler) field(n *yaml.Node, t reflect.Type) field {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	leaf := t == timeType || reflect.PointerTo(t).Implements(textUnmarshaler)
+	switch n.Kind {
+	case yaml.ScalarNode:
+		return field{value: c.expr(exprOf(n))}
+	case yaml.MappingNode:
+		if leaf || t.Kind() != reflect.Struct && t.Kind() != reflect.Map {
+			c.fail(n.Line, n.Column, "a single value is wanted here")
+			return field{}
+		}
+		var f field
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			name, child := n.Content[i], t
+			if t.Kind() == reflect.Map {
+				child = t.Elem()
+			} else if child = memberType(t, name.Value); child == nil {
+				c.fail(name.Line, name.Column, "there is no member %q here; there are %s", name.Value, strings.Join(memberNames(t), ", "))
+				return field{}
+			}
+			f.members = append(f.members, member{name.Value, c.field(n.Content[i+1], child)})
+		}
+		return f
+	case yaml.SequenceNode:
+		if t.Kind() != reflect.Slice {
+			c.fail(n.Line, n.Column, "a list does not fit here")
+			return field{}
+		}
+		f := field{list: true}
+		for _, item := range n.Content {
+			f.items = append(f.items, c.field(item, t.Elem()))
+		}
+		return f
+	case 0:
+		return field{} // a command without members
+	}
+	c.fail(n.Line, n.Column, "only values, objects and lists are understood here")
+	return field{}
+}
+
+// memberType returns the type of the member of struct t with this JSON name; nil when there is none, and for
+// occurredAt, which a mapping gives beside the fields.
+func memberType(t reflect.Type, name string) reflect.Type {
+	for _, f := range reflect.VisibleFields(t) {
+		if jsonName(f) == name && name != "occurredAt" {
+			return f.Type
+		}
+	}
+	return nil
+}
+
+func memberNames(t reflect.Type) []string {
+	var names []string
+	for _, f := range reflect.VisibleFields(t) {
+		if name := jsonName(f); name != "" && name != "occurredAt" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	if f.Anonymous || !f.IsExported() || name == "-" {
+		return ""
+	}
+	return name
+}
+
+// build makes the command of a unit. An empty text and null leave a member out.
+func (p *commandPlan) build(vars scope) (domain.Command, error) {
+	tree, err := p.fields.build(vars)
+	if err != nil {
+		return nil, err
+	}
+	members, _ := tree.(map[string]any)
+	if members == nil {
+		members = map[string]any{}
+	}
+	if p.occurredAt != nil {
+		at, err := p.occurredAt.value(vars)
+		if err != nil {
+			return nil, err
+		}
+		if at != nil && at != "" {
+			members["occurredAt"] = at
+		}
+	}
+	text, err := json.Marshal(members)
+	if err != nil {
+		return nil, err
+	}
+	target := reflect.New(p.spec.GoType())
+	if err := json.Unmarshal(text, target.Interface(), json.RejectUnknownMembers(true)); err != nil {
+		return nil, err
+	}
+	return target.Elem().Interface().(domain.Command), nil
+}
+
+func (f field) build(vars scope) (any, error) {
+	switch {
+	case f.value != nil:
+		return f.value.value(vars)
+	case f.list:
+		out := make([]any, 0, len(f.items))
+		for _, item := range f.items {
+			v, err := item.build(vars)
+			if err != nil {
+				return nil, err
+			}
+			if !absent(v) {
+				out = append(out, v)
+			}
+		}
+		return out, nil
+	}
+	out := map[string]any{}
+	for _, m := range f.members {
+		v, err := m.build(vars)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.name, err)
+		}
+		if !absent(v) {
+			out[m.name] = v
+		}
+	}
+	return out, nil
+}
+
+// absent reports whether a value leaves its member out: null, an empty text, an object without members.
+func absent(v any) bool {
+	object, isObject := v.(map[string]any)
+	return v == nil || v == "" || isObject && len(object) == 0
+}
