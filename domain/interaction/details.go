@@ -1,0 +1,64 @@
+package interaction
+
+import (
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Details is what an interaction was. Empty fields are unknown or do not apply.
+type Details struct {
+	CustomerID      domain.ID     `json:"customerId,omitempty" required:"true" format:"uuid" doc:"The customer whom we dealt with." example:"01900000-0000-7000-8000-000000000002"`
+	Channel         Channel       `json:"channel,omitempty" required:"true" enum:"phone,fax,e-mail,web,voip,video,im,sms,visit,letter,social,other" doc:"The way it took." example:"phone"`
+	Direction       Direction     `json:"direction,omitempty" required:"true" enum:"inbound,outbound,internal" doc:"Whether it came from the customer, went to the customer, or stayed among us." example:"outbound"`
+	Participants    []Participant `json:"participants,omitempty" maxItems:"100" doc:"Who took part."`
+	Subject         string        `json:"subject,omitempty" maxLength:"500" personal:"true" doc:"What it was about." example:"Offer for the spring order"`
+	Body            string        `json:"body,omitempty" maxLength:"65536" personal:"true" doc:"What was said or written." example:"Wants a discount of five per cent."`
+	Outcome         string        `json:"outcome,omitempty" maxLength:"50" doc:"Short code of what came of it." example:"reached"`
+	DurationSeconds int           `json:"durationSeconds,omitempty" minimum:"0" maximum:"2678400" doc:"How long it took, in seconds." example:"240"`
+	StartedAt       time.Time     `json:"startedAt,omitzero" format:"date-time" doc:"When it began; occurredAt when left out." example:"2026-03-02T09:15:00Z"`
+	Campaign        string        `json:"campaign,omitempty" maxLength:"200" doc:"The campaign that it belongs to." example:"spring 2026"`
+	RelatesTo       *Reference    `json:"relatesTo,omitempty" doc:"What else it belongs to, such as an opportunity."`
+}
+
+// Channel is the way that an interaction took.
+type Channel string
+
+// Direction says from whom an interaction came.
+type Direction string
+
+// The directions of an interaction.
+const (
+	Inbound  Direction = "inbound"
+	Outbound Direction = "outbound"
+	Internal Direction = "internal"
+)
+
+// Participant is someone who took part.
+type Participant struct {
+	Kind ParticipantKind `json:"kind" enum:"contact,user,customer" doc:"What the participant is." example:"contact"`
+	ID   string          `json:"id" minLength:"1" maxLength:"200" doc:"Id of the contact or customer, or name of the user." example:"01900000-0000-7000-8000-000000000005"`
+	Name string          `json:"name,omitempty" maxLength:"200" personal:"true" doc:"Name as it was then." example:"Mara Keller"`
+}
+
+// ParticipantKind says what a participant is.
+type ParticipantKind string
+
+// The kinds of participant.
+const (
+	ByContact  ParticipantKind = "contact"
+	ByUser     ParticipantKind = "user"
+	ByCustomer ParticipantKind = "customer"
+)
+
+// Reference names another aggregate.
+type Reference struct {
+	Aggregate string    `json:"aggregate" minLength:"1" maxLength:"32" pattern:"^[a-z][a-z_]*$" doc:"Kind of the aggregate." example:"opportunity"`
+	ID        domain.ID `json:"id" format:"uuid" doc:"Its id." example:"01900000-0000-7000-8000-000000000006"`
+}
+
+// CustomerFacts is what a decision must know of a customer. The zero value says that there is no such customer.
+type CustomerFacts struct {
+	Exists     bool
+	MergedInto domain.ID // the survivor when the customer was a duplicate
+}
