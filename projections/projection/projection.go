@@ -7,16 +7,26 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 )
 
+// Projection is a declaration of either kind: values of Fold and Append are Projections as they stand.
+type Projection interface {
+	// Compile checks the declaration and derives everything else from it.
+	Compile() (*Compiled, error)
+}
+
 // Fold declares one row per key: a row is the fold of the events that touch its key.
 //
 // R is a struct whose exported fields carry a db tag: `db:"name"` for a column, `db:"name,key"` for the columns of the
 // primary key, which come first and begin with tenant. A pointer field is a nullable column. doc tags describe columns.
-// K is a comparable struct with the same db names as the key columns of R; the kernel copies it into a fresh row.
+// K is a comparable struct with the same db names as the key columns of R; the kernel copies it into every row, so
+// Evolve need not set it.
+//
+// Keys, Evolve and Gone are pure. Evolve must not change slices or maps of the row it is given in place: the row may be
+// kept elsewhere; it returns a row with fresh ones. Times are kept in UTC and in microseconds, as the table does.
 type Fold[K comparable, R any] struct {
 	Name    string   // of the table and of the view in schema rapport: singular, lower case
 	Version int      // raised when rows would come out differently: a new table is built beside the old
 	Doc     string   // one sentence for analysts
-	Events  []string // the event types that matter; "order." stands for every type with that prefix
+	Events  []string // the event types that matter; "order." stands for every type with that prefix, "*" for all
 	Keys    func(domain.Recorded) []K
 	Evolve  func(R, K, domain.Recorded) R // from the row before, zero but for its key columns when there is none
 	Gone    func(R) bool                  // rows to remove; nil means never

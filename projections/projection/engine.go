@@ -1,0 +1,323 @@
+package projection
+
+import (
+	"fmt"
+	"reflect"
+	"runtime/debug"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Engine evaluates a projection against its stored table, batch by batch. It does no I/O: its caller loads the rows that
+// a Step misses and stores what it evaluates to, in one transaction with the checkpoint. It is not safe for concurrent use.
+type Engine interface {
+	// Reset forgets all rows kept, and must be called whenever the table may have changed otherwise than by the last
+	// committed Step. empty says that the table has no rows, which saves loads.
+	Reset(empty bool)
+	// Begin starts a step over the matching events among events, which are in log order. It returns an *EventError when
+	// the projection's code fails.
+	Begin(events []domain.Recorded) (Step, error)
+}
+
+// Step is one batch on its way into a table: load what is missing, evaluate, store, and after the commit tell so.
+type Step interface {
+	// Missing returns the parameters of Table.SelectSQL, or nil when nothing is to be loaded.
+	Missing() []any
+	// Target returns what the next row loaded is scanned into; Loaded takes the row when that is done.
+	Target() []any
+	Loaded()
+	// Evaluate folds the events, or returns an *EventError when the projection's code fails.
+	Evaluate() (Writes, error)
+	// Committed keeps the rows for later steps.
+	Committed()
+}
+
+// Writes is what a step changes in the table.
+type Writes struct {
+	Upsert  []any // parameters of Table.UpsertSQL
+	Upserts int   // rows in them
+	Delete  []any // parameters of Table.DeleteSQL
+	Deletes int
+}
+
+// folding is the pure part of a Fold.
+type folding[K comparable, R any] struct {
+	Fold[K, R]
+	compiled *Compiled
+	key      *keyCopier
+	round    func(reflect.Value)
+}
+
+// keys returns the distinct keys that an event touches.
+func (f folding[K, R]) keys(i int, e domain.Recorded) (keys []K, err error) {
+	defer catch(i, e, &err)
+	all := f.Keys(e)
+	keys = all[:0:0]
+next:
+	for _, k := range all {
+		for _, have := range keys {
+			if have == k {
+				continue next
+			}
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// evolve returns the row after an event, and nil when it is gone. before is nil when there was none.
+func (f folding[K, R]) evolve(before *R, k K, i int, e domain.Recorded) (after *R, err error) {
+	defer catch(i, e, &err)
+	var row R
+	if before != nil {
+		row = *before
+	} else {
+		f.setKey(&row, &k)
+	}
+	row = f.Evolve(row, k, e)
+	f.setKey(&row, &k)
+	if f.round != nil {
+		f.round(reflect.ValueOf(&row).Elem())
+	}
+	if f.Gone != nil && f.Gone(row) {
+		return nil, nil
+	}
+	return &row, nil
+}
+
+func (f folding[K, R]) setKey(row *R, k *K) {
+	f.key.toRow(reflect.ValueOf(k).Elem(), reflect.ValueOf(row).Elem())
+}
+
+// catch turns a panic of a projection's code into an EventError.
+func catch(i int, e domain.Recorded, err *error) {
+	if p := recover(); p != nil {
+		cause, ok := p.(error)
+		if !ok {
+			cause = fmt.Errorf("%v", p)
+		}
+		*err = &EventError{Index: i, Event: e, Err: fmt.Errorf("panic: %w", cause), Stack: string(debug.Stack())}
+	}
+}
+
+// foldEngine keeps rows between batches. While complete is set the cache holds every row of the table, so a key that it
+// lacks has no row.
+type foldEngine[K comparable, R any] struct {
+	rules    folding[K, R]
+	cache    *simplelru.LRU[K, *R] // nil: the key is known to have no row
+	complete bool
+}
+
+func newFoldEngine[K comparable, R any](rules folding[K, R], cacheRows int) *foldEngine[K, R] {
+	e := &foldEngine[K, R]{rules: rules}
+	// NewLRU fails for sizes below 1 only.
+	e.cache, _ = simplelru.NewLRU(max(cacheRows, 1), func(K, *R) { e.complete = false })
+	return e
+}
+
+func (e *foldEngine[K, R]) Reset(empty bool) {
+	e.cache.Purge()
+	e.complete = empty
+}
+
+func (e *foldEngine[K, R]) Begin(events []domain.Recorded) (Step, error) {
+	s := &foldStep[K, R]{engine: e, rows: map[K]*slot[K, R]{}}
+	for i, event := range events {
+		if !e.rules.compiled.Matches(event.Type()) {
+			continue
+		}
+		keys, err := e.rules.keys(i, event)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			at, seen := s.rows[k]
+			if !seen {
+				at = &slot[K, R]{key: k}
+				row, known := e.cache.Get(k)
+				at.row, at.stored = row, row != nil
+				if !known && !e.complete {
+					s.missing = append(s.missing, at)
+				}
+				s.rows[k] = at
+				s.order = append(s.order, at)
+			}
+			s.touches = append(s.touches, touch[K, R]{i, event, at})
+		}
+	}
+	return s, nil
+}
+
+// slot is one key of a step.
+type slot[K comparable, R any] struct {
+	key    K
+	row    *R   // nil when there is none
+	stored bool // the table has a row before the step
+}
+
+// touch is one event at one key.
+type touch[K comparable, R any] struct {
+	index int
+	event domain.Recorded
+	at    *slot[K, R]
+}
+
+type foldStep[K comparable, R any] struct {
+	engine  *foldEngine[K, R]
+	rows    map[K]*slot[K, R]
+	order   []*slot[K, R] // as first touched, so that what is written does not depend on a map's order
+	missing []*slot[K, R]
+	touches []touch[K, R]
+	loading *R
+}
+
+func (s *foldStep[K, R]) Missing() []any {
+	if s.missing == nil {
+		return nil
+	}
+	return s.keys(s.missing)
+}
+
+// keys returns the key columns of slots as arrays.
+func (s *foldStep[K, R]) keys(slots []*slot[K, R]) []any {
+	list := make([]reflect.Value, len(slots))
+	for i, at := range slots {
+		list[i] = reflect.ValueOf(&at.key).Elem()
+	}
+	arrays := make([]any, len(s.engine.rules.key.columns))
+	for i, c := range s.engine.rules.key.columns {
+		arrays[i], _ = c.values(list) // keys are strings, integers and booleans, which always convert
+	}
+	return arrays
+}
+
+func (s *foldStep[K, R]) Target() []any {
+	s.loading = new(R)
+	return targets(s.engine.rules.compiled.Table, reflect.ValueOf(s.loading).Elem())
+}
+
+func (s *foldStep[K, R]) Loaded() {
+	row := reflect.ValueOf(s.loading).Elem()
+	if s.engine.rules.round != nil {
+		s.engine.rules.round(row)
+	}
+	var k K
+	s.engine.rules.key.fromRow(row, reflect.ValueOf(&k).Elem())
+	if at := s.rows[k]; at != nil {
+		at.row, at.stored = s.loading, true
+	}
+}
+
+func (s *foldStep[K, R]) Evaluate() (Writes, error) {
+	rules := s.engine.rules
+	for _, t := range s.touches {
+		row, err := rules.evolve(t.at.row, t.at.key, t.index, t.event)
+		if err != nil {
+			return Writes{}, err
+		}
+		t.at.row = row
+	}
+	var kept []reflect.Value
+	var gone []*slot[K, R]
+	for _, at := range s.order {
+		switch {
+		case at.row != nil:
+			kept = append(kept, reflect.ValueOf(at.row).Elem())
+		case at.stored:
+			gone = append(gone, at)
+		}
+	}
+	w := Writes{Upserts: len(kept), Deletes: len(gone)}
+	if gone != nil {
+		w.Delete = s.keys(gone)
+	}
+	var err error
+	w.Upsert, err = upserts(rules.compiled.Table, kept)
+	return w, err
+}
+
+func (s *foldStep[K, R]) Committed() {
+	for _, at := range s.order {
+		s.engine.cache.Add(at.key, at.row)
+	}
+}
+
+// appending is the pure part of an Append.
+type appending[R any] struct {
+	Append[R]
+	compiled *Compiled
+	round    func(reflect.Value)
+}
+
+func (a appending[R]) rows(i int, e domain.Recorded) (rows []R, err error) {
+	defer catch(i, e, &err)
+	rows = a.Rows(e)
+	if a.round != nil {
+		for j := range rows {
+			a.round(reflect.ValueOf(&rows[j]).Elem())
+		}
+	}
+	return rows, nil
+}
+
+type appendEngine[R any] struct{ rules appending[R] }
+
+func (e appendEngine[R]) Reset(bool) {}
+
+func (e appendEngine[R]) Begin(events []domain.Recorded) (Step, error) {
+	s := appendStep[R]{rules: e.rules}
+	for i, event := range events {
+		if !e.rules.compiled.Matches(event.Type()) {
+			continue
+		}
+		rows, err := e.rules.rows(i, event)
+		if err != nil {
+			return nil, err
+		}
+		for j := range rows {
+			s.rows = append(s.rows, reflect.ValueOf(&rows[j]).Elem())
+		}
+	}
+	return s, nil
+}
+
+type appendStep[R any] struct {
+	rules appending[R]
+	rows  []reflect.Value
+}
+
+func (s appendStep[R]) Missing() []any { return nil }
+func (s appendStep[R]) Target() []any  { return nil }
+func (s appendStep[R]) Loaded()        {}
+func (s appendStep[R]) Committed()     {}
+
+func (s appendStep[R]) Evaluate() (w Writes, err error) {
+	w.Upserts = len(s.rows)
+	w.Upsert, err = upserts(s.rules.compiled.Table, s.rows)
+	return w, err
+}
+
+func upserts(t *Table, rows []reflect.Value) ([]any, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	arrays := make([]any, len(t.Columns))
+	for i, c := range t.Columns {
+		list, err := c.values(rows)
+		if err != nil {
+			return nil, err
+		}
+		arrays[i] = list
+	}
+	return arrays, nil
+}
+
+func targets(t *Table, row reflect.Value) []any {
+	list := make([]any, len(t.Columns))
+	for i, c := range t.Columns {
+		list[i] = c.target(row)
+	}
+	return list
+}

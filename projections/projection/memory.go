@@ -1,0 +1,166 @@
+package projection
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Memory is a projection evaluated without a database: for answers as of the past, differences between two moments, and
+// the tests that hold the table against it. It is not safe for concurrent use.
+type Memory interface {
+	// Apply takes the next event of the log; events that do not matter are ignored. It returns an *EventError when the
+	// projection's code fails, and is then as before the event.
+	Apply(domain.Recorded) error
+	// All returns the rows, values of the row type, in the order of the key.
+	All() []any
+}
+
+// FoldMemory is the Memory of a Fold.
+type FoldMemory[K comparable, R any] struct {
+	rules folding[K, R]
+	rows  map[K]R
+}
+
+// Memory returns an evaluation of no events, or why the declaration is wrong.
+func (f Fold[K, R]) Memory() (*FoldMemory[K, R], error) {
+	c, err := f.Compile()
+	if err != nil {
+		return nil, err
+	}
+	return c.memory().(*FoldMemory[K, R]), nil
+}
+
+// Apply implements Memory.
+func (m *FoldMemory[K, R]) Apply(e domain.Recorded) error {
+	if !m.rules.compiled.Matches(e.Type()) {
+		return nil
+	}
+	keys, err := m.rules.keys(0, e)
+	if err != nil {
+		return err
+	}
+	changed := make([]*R, len(keys))
+	for i, k := range keys {
+		var before *R
+		if row, ok := m.rows[k]; ok {
+			before = &row
+		}
+		if changed[i], err = m.rules.evolve(before, k, 0, e); err != nil {
+			return err
+		}
+	}
+	for i, k := range keys {
+		if changed[i] == nil {
+			delete(m.rows, k)
+		} else {
+			m.rows[k] = *changed[i]
+		}
+	}
+	return nil
+}
+
+// Row returns the row of a key, and false when there is none.
+func (m *FoldMemory[K, R]) Row(k K) (R, bool) {
+	row, ok := m.rows[k]
+	return row, ok
+}
+
+// Rows returns the rows in the order of the key.
+func (m *FoldMemory[K, R]) Rows() []R {
+	list := make([]R, 0, len(m.rows))
+	for _, row := range m.rows {
+		list = append(list, row)
+	}
+	return sorted(m.rules.compiled.Table, list)
+}
+
+// All implements Memory.
+func (m *FoldMemory[K, R]) All() []any { return anys(m.Rows()) }
+
+// AppendMemory is the Memory of an Append.
+type AppendMemory[R any] struct {
+	rules appending[R]
+	rows  []R
+	seen  map[string]bool // keys, so that each is inserted once
+}
+
+// Memory returns an evaluation of no events, or why the declaration is wrong.
+func (a Append[R]) Memory() (*AppendMemory[R], error) {
+	c, err := a.Compile()
+	if err != nil {
+		return nil, err
+	}
+	return c.memory().(*AppendMemory[R]), nil
+}
+
+// Apply implements Memory.
+func (m *AppendMemory[R]) Apply(e domain.Recorded) error {
+	if !m.rules.compiled.Matches(e.Type()) {
+		return nil
+	}
+	rows, err := m.rules.rows(0, e)
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		k := keyText(m.rules.compiled.Table, reflect.ValueOf(&rows[i]).Elem())
+		if !m.seen[k] {
+			m.seen[k] = true
+			m.rows = append(m.rows, rows[i])
+		}
+	}
+	return nil
+}
+
+// Rows returns the rows in the order of the key.
+func (m *AppendMemory[R]) Rows() []R { return sorted(m.rules.compiled.Table, slices.Clone(m.rows)) }
+
+// All implements Memory.
+func (m *AppendMemory[R]) All() []any { return anys(m.Rows()) }
+
+func anys[R any](rows []R) []any {
+	list := make([]any, len(rows))
+	for i, row := range rows {
+		list[i] = row
+	}
+	return list
+}
+
+// sorted orders rows by their key columns.
+func sorted[R any](t *Table, rows []R) []R {
+	slices.SortFunc(rows, func(a, b R) int {
+		va, vb := reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem()
+		for _, c := range t.Key() {
+			if order := compare(va.FieldByIndex(c.index), vb.FieldByIndex(c.index)); order != 0 {
+				return order
+			}
+		}
+		return 0
+	})
+	return rows
+}
+
+func compare(a, b reflect.Value) int {
+	switch {
+	case a.CanInt():
+		return cmp.Compare(a.Int(), b.Int())
+	case a.CanUint():
+		return cmp.Compare(a.Uint(), b.Uint())
+	case a.Kind() == reflect.Bool:
+		return strings.Compare(fmt.Sprint(a.Bool()), fmt.Sprint(b.Bool()))
+	}
+	return strings.Compare(a.String(), b.String())
+}
+
+func keyText(t *Table, row reflect.Value) string {
+	var b strings.Builder
+	for _, c := range t.Key() {
+		fmt.Fprintf(&b, "%v\x00", row.FieldByIndex(c.index))
+	}
+	return b.String()
+}

@@ -1,0 +1,163 @@
+package projection
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strings"
+)
+
+// Schemas of the database: tables live in one, the stable views that readers use in the other.
+const (
+	TableSchema = "projection"
+	ViewSchema  = "rapport"
+)
+
+// Table is the relational shape that follows from a declaration. Everything that it renders is deterministic.
+type Table struct {
+	Name    string // with the version: "customer_v3"
+	View    string // without: "customer"
+	Doc     string
+	Columns []Column // the key's first
+	Indexes []Index
+	keys    int  // the first so many columns are the primary key
+	appends bool // rows are only ever inserted
+}
+
+// Key returns the columns of the primary key.
+func (t *Table) Key() []Column { return t.Columns[:t.keys] }
+
+// Qualified returns the table's name with its schema.
+func (t *Table) Qualified() string { return TableSchema + "." + t.Name }
+
+// CreateSQL returns the statements that make the table, its indexes and its comments, if they are missing.
+func (t *Table) CreateSQL() []string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "create table if not exists %s (", t.Qualified())
+	for _, c := range t.Columns {
+		fmt.Fprintf(&b, "\n\t%s %s%s,", c.Name, c.Type, notNull(c))
+	}
+	fmt.Fprintf(&b, "\n\tprimary key (%s)\n)", names(t.Key(), ""))
+	statements := []string{b.String(), comment("table", t.Qualified(), t.Doc)}
+	for _, c := range t.Columns {
+		if c.Doc != "" {
+			statements = append(statements, comment("column", t.Qualified()+"."+c.Name, c.Doc))
+		}
+	}
+	for _, i := range t.Indexes {
+		statements = append(statements, t.indexSQL(i))
+	}
+	return statements
+}
+
+func (t *Table) indexSQL(i Index) string {
+	using, where := "", ""
+	if i.Using != "" {
+		using = "using " + i.Using + " "
+	}
+	if i.Where != "" {
+		where = " where " + i.Where
+	}
+	return fmt.Sprintf("create index if not exists %s_%s on %s %s(%s)%s", t.Name, i.Name, t.Qualified(), using, i.Columns, where)
+}
+
+// DropSQL returns the statement that removes the table and the view on it.
+func (t *Table) DropSQL() string { return "drop table if exists " + t.Qualified() + " cascade" }
+
+// ViewSQL returns the statements that point the stable view at this table. The view is dropped first, because the
+// columns of a view cannot be changed in place.
+func (t *Table) ViewSQL() []string {
+	view := ViewSchema + "." + t.View
+	statements := []string{
+		"drop view if exists " + view,
+		fmt.Sprintf("create view %s as select %s from %s", view, names(t.Columns, ""), t.Qualified()),
+		comment("view", view, t.Doc),
+	}
+	for _, c := range t.Columns {
+		if c.Doc != "" {
+			statements = append(statements, comment("column", view+"."+c.Name, c.Doc))
+		}
+	}
+	return statements
+}
+
+// Definition returns a digest of everything that the table's shape depends on. A stored digest that differs tells that
+// the declaration has changed without a new version.
+func (t *Table) Definition() string {
+	h := fnv.New64a()
+	for _, c := range t.Columns {
+		fmt.Fprintf(h, "%s %s%s\n", c.Name, c.Type, notNull(c))
+	}
+	fmt.Fprintf(h, "key %d\n", t.keys)
+	for _, i := range t.Indexes {
+		fmt.Fprintln(h, t.indexSQL(i))
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// SelectSQL returns the query for the rows whose keys stand in arrays, one parameter for each key column. Its columns are
+// those that Step.Targets scans.
+func (t *Table) SelectSQL() string {
+	selected := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		selected[i] = "t." + c.Name + c.cast()
+	}
+	return fmt.Sprintf("select %s from %s t join unnest(%s) as k(%s) using (%s)",
+		strings.Join(selected, ", "), t.Qualified(), arrays(t.Key()), names(t.Key(), ""), names(t.Key(), ""))
+}
+
+// UpsertSQL returns the statement that stores rows given as arrays, one parameter for each column. Rows of an Append that
+// are there already stay as they are.
+func (t *Table) UpsertSQL() string {
+	conflict := "do nothing"
+	if rest := t.Columns[t.keys:]; !t.appends && len(rest) > 0 {
+		conflict = fmt.Sprintf("do update set (%s) = row(%s)", names(rest, ""), names(rest, "excluded."))
+	}
+	return fmt.Sprintf("insert into %s (%s) select * from unnest(%s) on conflict (%s) %s",
+		t.Qualified(), names(t.Columns, ""), arrays(t.Columns), names(t.Key(), ""), conflict)
+}
+
+// DeleteSQL returns the statement that removes the rows whose keys stand in arrays, one parameter for each key column.
+func (t *Table) DeleteSQL() string {
+	conditions := make([]string, t.keys)
+	for i, c := range t.Key() {
+		conditions[i] = fmt.Sprintf("t.%s = k.%s", c.Name, c.Name)
+	}
+	return fmt.Sprintf("delete from %s t using unnest(%s) as k(%s) where %s",
+		t.Qualified(), arrays(t.Key()), names(t.Key(), ""), strings.Join(conditions, " and "))
+}
+
+// RowsSQL returns the query for every row in the order of the key; its columns are those that Step.Targets scans.
+func (t *Table) RowsSQL() string {
+	selected := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		selected[i] = c.Name + c.cast()
+	}
+	return fmt.Sprintf("select %s from %s order by %s", strings.Join(selected, ", "), t.Qualified(), names(t.Key(), ""))
+}
+
+func notNull(c Column) string {
+	if c.Nullable {
+		return ""
+	}
+	return " not null"
+}
+
+func names(columns []Column, prefix string) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = prefix + c.Name
+	}
+	return strings.Join(list, ", ")
+}
+
+func arrays(columns []Column) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = fmt.Sprintf("$%d::%s", i+1, c.array())
+	}
+	return strings.Join(list, ", ")
+}
+
+func comment(kind, name, text string) string {
+	return fmt.Sprintf("comment on %s %s is '%s'", kind, name, strings.ReplaceAll(text, "'", "''"))
+}
