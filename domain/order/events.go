@@ -1,0 +1,191 @@
+package order
+
+import "github.com/rapport-crm/rapport/domain"
+
+// Subject is what every event of an order says about the order, for reports that must not look it up.
+type Subject struct {
+	Number     string    `json:"number"`
+	Kind       Kind      `json:"kind"`
+	CustomerID domain.ID `json:"customerId,omitempty"` // empty when unknown
+}
+
+// Line is one line of an order. Numbers count from 1 in the order given.
+type Line struct {
+	Number      int           `json:"line"`
+	ProductCode string        `json:"productCode"`
+	ProductID   domain.ID     `json:"productId,omitempty"`
+	Description string        `json:"description,omitempty"`
+	Quantity    domain.Amount `json:"quantity"`
+	UnitPrice   domain.Amount `json:"unitPrice"` // in the order's currency
+	Total       domain.Amount `json:"total"`     // quantity times unit price, exact
+}
+
+// Placed says that an order, a credit or an adjustment was placed.
+type Placed struct {
+	Subject
+	OpportunityID domain.ID       `json:"opportunityId,omitempty"`
+	Currency      domain.Currency `json:"currency"`
+	Lines         []Line          `json:"lines"`
+	Total         domain.Amount   `json:"total"` // sum of the lines' totals, exact
+	DeliveryDate  domain.Date     `json:"deliveryDate,omitempty"`
+	Country       string          `json:"country,omitempty"`
+	ShipTo        string          `json:"shipTo,omitempty" personal:"true"`
+	Note          string          `json:"note,omitempty" personal:"true"`
+}
+
+// EventType implements domain.Event.
+func (Placed) EventType() string { return "order.placed" }
+
+// Confirmed says that the order was accepted for fulfilment.
+type Confirmed struct{ Subject }
+
+// EventType implements domain.Event.
+func (Confirmed) EventType() string { return "order.confirmed" }
+
+// DeliveryScheduled says that the day of delivery changed.
+type DeliveryScheduled struct {
+	Subject
+	From   domain.Date `json:"from,omitempty"` // empty when there was none
+	To     domain.Date `json:"to"`
+	Reason string      `json:"reason,omitempty"`
+}
+
+// EventType implements domain.Event.
+func (DeliveryScheduled) EventType() string { return "order.delivery_scheduled" }
+
+// ProductionStarted says that the order is being made.
+type ProductionStarted struct{ Subject }
+
+// EventType implements domain.Event.
+func (ProductionStarted) EventType() string { return "order.production_started" }
+
+// Shipped says that the order left the house.
+type Shipped struct {
+	Subject
+	Carrier  string `json:"carrier,omitempty"`
+	Tracking string `json:"tracking,omitempty"`
+}
+
+// EventType implements domain.Event.
+func (Shipped) EventType() string { return "order.shipped" }
+
+// Delivered says that the order arrived.
+type Delivered struct{ Subject }
+
+// EventType implements domain.Event.
+func (Delivered) EventType() string { return "order.delivered" }
+
+// Accepted says that the customer signed the order off.
+type Accepted struct {
+	Subject
+	SignedBy string `json:"signedBy,omitempty" personal:"true"`
+}
+
+// EventType implements domain.Event.
+func (Accepted) EventType() string { return "order.accepted" }
+
+// Cancelled says that the order ended before it was shipped. It repeats the lines and the total, so that sums can be
+// undone.
+type Cancelled struct {
+	Subject
+	From        Status          `json:"from"` // the step that it had reached
+	Reason      string          `json:"reason"`
+	Currency    domain.Currency `json:"currency"`
+	Lines       []Line          `json:"lines"`
+	Total       domain.Amount   `json:"total"`
+	Outstanding domain.Amount   `json:"outstanding"` // after the event: what is left to pay back, as a negative number
+}
+
+// EventType implements domain.Event.
+func (Cancelled) EventType() string { return "order.cancelled" }
+
+// ReturnedLine is the part of one line that came back.
+type ReturnedLine struct {
+	Number      int           `json:"line"`
+	ProductCode string        `json:"productCode"`
+	ProductID   domain.ID     `json:"productId,omitempty"`
+	Quantity    domain.Amount `json:"quantity"` // that came back, more than 0
+	Value       domain.Amount `json:"value"`    // quantity times the line's unit price, exact
+}
+
+// GoodsReturned says that goods of a shipped sale came back.
+type GoodsReturned struct {
+	Subject
+	Lines       []ReturnedLine  `json:"lines"`
+	Currency    domain.Currency `json:"currency"`
+	Value       domain.Amount   `json:"value"` // sum of the lines' values
+	Reason      string          `json:"reason"`
+	Outstanding domain.Amount   `json:"outstanding"` // after the event
+}
+
+// EventType implements domain.Event.
+func (GoodsReturned) EventType() string { return "order.goods_returned" }
+
+// PaymentReceived says that money came in for the order.
+type PaymentReceived struct {
+	Subject
+	PaymentID   string        `json:"paymentId"`
+	Amount      domain.Money  `json:"amount"`
+	Method      string        `json:"method,omitempty"`
+	Reference   string        `json:"reference,omitempty"`
+	Outstanding domain.Amount `json:"outstanding"` // after the event; negative when more was paid than is owed
+}
+
+// EventType implements domain.Event.
+func (PaymentReceived) EventType() string { return "order.payment_received" }
+
+// PaymentRefunded says that money of a payment was paid back.
+type PaymentRefunded struct {
+	Subject
+	RefundID    string        `json:"refundId"`
+	PaymentID   string        `json:"paymentId"`
+	Amount      domain.Money  `json:"amount"` // paid back, more than 0
+	Reason      string        `json:"reason"`
+	Outstanding domain.Amount `json:"outstanding"` // after the event
+}
+
+// EventType implements domain.Event.
+func (PaymentRefunded) EventType() string { return "order.payment_refunded" }
+
+var (
+	exampleSubject = Subject{Number: "SO-2026-0042", Kind: KindSale, CustomerID: exampleCustomer}
+	exampleLine    = Line{
+		Number: 1, ProductCode: "GTX-PRO", ProductID: exampleProduct, Description: "Graphics card, 16 GB",
+		Quantity: exampleMoney("2").Amount, UnitPrice: exampleMoney("4821.00").Amount, Total: exampleMoney("9642.00").Amount,
+	}
+)
+
+var events = []domain.EventSpec{
+	{Doc: "An order, a credit or an adjustment was placed.", Example: Placed{
+		Subject: exampleSubject, OpportunityID: exampleOpportunity, Currency: "EUR", Lines: []Line{exampleLine},
+		Total: exampleMoney("9642.00").Amount, DeliveryDate: "2026-04-15", Country: "Germany",
+		ShipTo: "Nordlicht Studios, Kai 3, 20457 Hamburg", Note: "Ring twice",
+	}},
+	{Doc: "An order was accepted for fulfilment.", Example: Confirmed{exampleSubject}},
+	{Doc: "The day of delivery changed.", Example: DeliveryScheduled{
+		Subject: exampleSubject, From: "2026-04-15", To: "2026-04-20", Reason: "Supplier is late",
+	}},
+	{Doc: "An order is being made.", Example: ProductionStarted{exampleSubject}},
+	{Doc: "An order left the house.", Example: Shipped{Subject: exampleSubject, Carrier: "DHL", Tracking: "JD014600003"}},
+	{Doc: "An order arrived.", Example: Delivered{exampleSubject}},
+	{Doc: "The customer signed an order off.", Example: Accepted{Subject: exampleSubject, SignedBy: "K. Brandt"}},
+	{Doc: "An order ended before it was shipped.", Example: Cancelled{
+		Subject: exampleSubject, From: StatusConfirmed, Reason: "Ordered twice", Currency: "EUR", Lines: []Line{exampleLine},
+		Total: exampleMoney("9642.00").Amount, Outstanding: exampleMoney("-5000.00").Amount,
+	}},
+	{Doc: "Goods of a shipped order came back.", Example: GoodsReturned{
+		Subject: exampleSubject, Currency: "EUR", Value: exampleMoney("4821.00").Amount, Reason: "Broken on arrival",
+		Lines: []ReturnedLine{{
+			Number: 1, ProductCode: "GTX-PRO", ProductID: exampleProduct, Quantity: exampleMoney("1").Amount, Value: exampleMoney("4821.00").Amount,
+		}},
+		Outstanding: exampleMoney("-179.00").Amount,
+	}},
+	{Doc: "Money came in for an order.", Example: PaymentReceived{
+		Subject: exampleSubject, PaymentID: "PAY-1", Amount: exampleMoney("5000.00"), Method: "bank-transfer",
+		Reference: "RF18 5390 0754", Outstanding: exampleMoney("4642.00").Amount,
+	}},
+	{Doc: "Money of a payment was paid back.", Example: PaymentRefunded{
+		Subject: exampleSubject, RefundID: "REF-1", PaymentID: "PAY-1", Amount: exampleMoney("1200.00"), Reason: "Goods returned",
+		Outstanding: exampleMoney("1021.00").Amount,
+	}},
+}

@@ -1,0 +1,68 @@
+package pipeline
+
+import "github.com/rapport-crm/rapport/domain"
+
+// Stage is one step of a pipeline's version, on the way to won or lost.
+type Stage struct {
+	Key         string `json:"key" doc:"Permanent name of the stage in events and reports; not won or lost." example:"proposal" pattern:"^[a-z][a-z0-9_-]{0,39}$"`
+	Name        string `json:"name" doc:"What people call the stage." example:"Proposal" minLength:"1" maxLength:"100"`
+	Probability int    `json:"probability" doc:"Usual probability of winning from here, in percent." example:"40" minimum:"0" maximum:"100"`
+}
+
+// Mapping says where a stage of one version went in the next.
+type Mapping struct {
+	From string `json:"from" doc:"Stage key of the old version." example:"proposal" minLength:"1" maxLength:"40"`
+	To   string `json:"to,omitempty" doc:"Stage key of the new version; empty when the stage has no successor." example:"quotation" required:"false" maxLength:"40"`
+}
+
+// Defined says that a pipeline was created, with its version 1.
+type Defined struct {
+	Name    string  `json:"name"`
+	Version int     `json:"version"` // 1
+	Stages  []Stage `json:"stages"`  // in order
+}
+
+// EventType implements domain.Event.
+func (Defined) EventType() string { return "pipeline.defined" }
+
+// Revised says that a new version replaced the stages. It carries the whole version.
+type Revised struct {
+	Name    string    `json:"name"`
+	Version int       `json:"version"` // one more than the version before
+	Stages  []Stage   `json:"stages"`  // in order
+	Mapping []Mapping `json:"mapping"` // every stage of the version before, in its order
+}
+
+// EventType implements domain.Event.
+func (Revised) EventType() string { return "pipeline.revised" }
+
+// Retired says that no new opportunity may enter the pipeline.
+type Retired struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"` // the last one
+}
+
+// EventType implements domain.Event.
+func (Retired) EventType() string { return "pipeline.retired" }
+
+var (
+	exampleStages = []Stage{
+		{Key: "needs", Name: "Needs study", Probability: 10},
+		{Key: "proposal", Name: "Proposal", Probability: 40},
+		{Key: "negotiation", Name: "Negotiation", Probability: 75},
+	}
+	exampleRevised = []Stage{
+		{Key: "needs", Name: "Needs study", Probability: 10},
+		{Key: "quotation", Name: "Quotation", Probability: 50},
+		{Key: "negotiation", Name: "Negotiation", Probability: 75},
+	}
+)
+
+var events = []domain.EventSpec{
+	{Doc: "A pipeline was created with its first version.", Example: Defined{Name: "New business", Version: 1, Stages: exampleStages}},
+	{Doc: "A new version replaced the stages of a pipeline.", Example: Revised{
+		Name: "New business", Version: 2, Stages: exampleRevised,
+		Mapping: []Mapping{{From: "needs", To: "needs"}, {From: "proposal", To: "quotation"}, {From: "negotiation", To: "negotiation"}},
+	}},
+	{Doc: "A pipeline takes no new opportunities.", Example: Retired{Name: "New business", Version: 2}},
+}

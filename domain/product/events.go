@@ -1,0 +1,74 @@
+package product
+
+import "github.com/rapport-crm/rapport/domain"
+
+// Details is what describes a product, beside its code and price.
+type Details struct {
+	Name     string `json:"name"`
+	Series   string `json:"series,omitempty"`
+	Category string `json:"category,omitempty"`
+	Unit     string `json:"unit,omitempty"`
+}
+
+// Added says that a product entered the catalogue.
+type Added struct {
+	Code string `json:"code"`
+	Details
+	ListPrice *domain.Money `json:"listPrice,omitempty"` // of one unit; nil when it has none
+}
+
+// EventType implements domain.Event.
+func (Added) EventType() string { return "product.added" }
+
+// Updated says that the description changed.
+type Updated struct {
+	Code string  `json:"code"`
+	From Details `json:"from"`
+	To   Details `json:"to"`
+}
+
+// EventType implements domain.Event.
+func (Updated) EventType() string { return "product.updated" }
+
+// PriceChanged says that the list price changed.
+type PriceChanged struct {
+	Code string        `json:"code"`
+	From *domain.Money `json:"from,omitempty"` // nil when there was no price
+	To   domain.Money  `json:"to"`
+}
+
+// EventType implements domain.Event.
+func (PriceChanged) EventType() string { return "product.price_changed" }
+
+// Discontinued says that the product is no longer sold.
+type Discontinued struct {
+	Code   string `json:"code"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// EventType implements domain.Event.
+func (Discontinued) EventType() string { return "product.discontinued" }
+
+// Relisted says that a discontinued product is on sale again.
+type Relisted struct {
+	Code string `json:"code"`
+}
+
+// EventType implements domain.Event.
+func (Relisted) EventType() string { return "product.relisted" }
+
+var exampleDetails = Details{Name: "GTX Pro", Series: "GTX", Category: "Graphics", Unit: "piece"}
+
+var events = []domain.EventSpec{
+	{Doc: "A product entered the catalogue.", Example: Added{Code: "GTX-PRO", Details: exampleDetails, ListPrice: examplePrice("4821.00")}},
+	{Doc: "The description of a product changed.", Example: Updated{
+		Code: "GTX-PRO", From: exampleDetails, To: Details{Name: "GTX Pro 2", Series: "GTX", Category: "Workstation", Unit: "piece"},
+	}},
+	{Doc: "The list price of a product changed.", Example: PriceChanged{
+		Code: "GTX-PRO", From: examplePrice("4821.00"), To: *examplePrice("4950.00"),
+	}},
+	{Doc: "A product is no longer sold.", Example: Discontinued{Code: "GTX-PRO", Reason: "Replaced by GTX Pro 2"}},
+	{Doc: "A discontinued product is on sale again.", Example: Relisted{Code: "GTX-PRO"}},
+}
+
+func examplePrice(amount string) *domain.Money { return new(domain.MustMoney(amount, "EUR")) }
