@@ -14,6 +14,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // testTimeout ends a test that would hang; no test expects it to pass.
@@ -81,6 +83,21 @@ func fresh(t testing.TB) (*Node, *esdb.Client) {
 	t.Helper()
 	n := openNode(t, t.TempDir())
 	return n, connect(t, n)
+}
+
+// dial is a bare connection, for what the client hides.
+func dial(t testing.TB, n *Node) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(n.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Errorf("close connection: %v", err)
+		}
+	})
+	return conn
 }
 
 func event(eventType, data string) esdb.EventData {

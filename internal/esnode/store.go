@@ -100,7 +100,8 @@ func openStore(opts storeOptions) (_ *store, err error) {
 	s.workers.Go(w.run)
 	s.workers.Go(w.acknowledge)
 	if err := s.announceIdentity(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open event log %s: %w", opts.dir, err), s.drain())
+		s.drain()
+		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
 	}
 	return s, nil
 }
@@ -206,17 +207,17 @@ func (s *store) stopReaders() { close(s.stop) }
 // close ends the writer after the requests it has, and closes the store. Idempotency
 // is the Node's business.
 func (s *store) close() error {
-	return errors.Join(s.drain(), s.release())
+	s.drain()
+	return s.release()
 }
 
 // drain refuses new requests and waits for those the writer has.
-func (s *store) drain() error {
+func (s *store) drain() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	close(s.requests)
 	s.workers.Wait()
-	return nil
 }
 
 func (s *store) release() error {
