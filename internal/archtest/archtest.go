@@ -96,7 +96,8 @@ func checkFile(root fs.FS, name string) ([]string, error) {
 	if p := strings.TrimSuffix(parsed.Name.Name, "_test"); slices.Contains(vague, p) {
 		broken = append(broken, fmt.Sprintf("%s: package %s is named for nothing in particular", name, p))
 	}
-	folder, test := path.Dir(name), strings.HasSuffix(name, "_test.go")
+	folder := path.Dir(name)
+	test := strings.HasSuffix(name, "_test.go") || support(folder)
 	for _, spec := range parsed.Imports {
 		imported, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
@@ -149,7 +150,10 @@ func forbiddenOurs(folder, imported string, test bool) string {
 	if decides.folder == "" {
 		return "no rule says what this folder may import"
 	}
-	if test && matches(imported, "internal/...") {
+	if support(imported) && !test {
+		return "only tests use it"
+	}
+	if test && (in(imported, "internal") || in(imported, "domain") && support(imported)) {
 		return ""
 	}
 	if aggregate, ok := below(folder, "domain"); ok && aggregate != "" {
@@ -175,6 +179,11 @@ func forbiddenOurs(folder, imported string, test bool) string {
 	}
 	return fmt.Sprintf("%s may import %s", decides.folder, strings.Join(decides.ours, ", "))
 }
+
+// support reports whether a folder holds a package for tests, which its name
+// says by ending so, as httptest does: its files count as tests, and only tests
+// may import it.
+func support(folder string) bool { return strings.HasSuffix(path.Base(folder), "test") }
 
 // matches reports whether a folder is the one that pattern names or, for a
 // pattern that ends in ..., one below it.

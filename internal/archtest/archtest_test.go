@@ -47,6 +47,10 @@ func TestEachRule(t *testing.T) {
 		{"aggregate with a longer name is another", "domain/deal/deal.go", "./domain/dealer", "never another aggregate"},
 		{"external test", "domain/deal/deal_test.go", "./domain/deal pgregory.net/rapid ./internal/codec", ""},
 		{"aggregate's test knows no other", "domain/deal/deal_test.go", "./domain/order", "never another aggregate"},
+		{"test support has libraries", "domain/domaintest/then.go", "./domain github.com/google/go-cmp/cmp", ""},
+		{"tests have support", "domain/deal/deal_test.go", "./domain/domaintest", ""},
+		{"nobody else has it", "domain/deal/deal.go", "./domain/domaintest", "only tests use it"},
+		{"cmd has not either", "cmd/rapport/main.go", "./internal/pgtest", "only tests use it"},
 
 		{"commands", "commands/win.go", "./domain ./domain/deal", ""},
 		{"commands have no adapter", "commands/win.go", "./internal/eventlog", "commands may import domain/..."},
