@@ -1,6 +1,17 @@
 package customer
 
-import "github.com/rapport-crm/rapport/domain"
+import (
+	"fmt"
+	"net/mail"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/rapport-crm/rapport/domain"
+)
 
 // Kind says what a customer is. It never changes.
 type Kind string
@@ -53,3 +64,265 @@ type ExternalID struct {
 	System string `json:"system" minLength:"1" maxLength:"100" doc:"The other system." example:"webshop"`
 	ID     string `json:"id" minLength:"1" maxLength:"200" doc:"The customer's identifier there." example:"17850"`
 }
+
+// MaxAge is the age in years beyond which a day of birth is taken for a mistake.
+const MaxAge = 150
+
+// field is a field of a profile or classification, by its JSON name.
+type field struct {
+	name string
+	only Kind // the kind of customer that has it; empty means all
+}
+
+var profileFields = []field{
+	{"name", ""}, {"legalName", ""}, {"taxId", ""}, {"email", ""}, {"phone", ""}, {"website", ""}, {"address", ""},
+	{"birthDate", Person}, {"gender", Person}, {"employees", Company}, {"revenue", Company}, {"foundedYear", Company},
+}
+
+var classificationFields = []field{{"industry", Company}, {"occupation", Person}, {"ageBand", Person}, {"region", ""}}
+
+// Take copies one field, given by its JSON name, from another profile. It reports whether there is such a field.
+func (p *Profile) Take(field string, from Profile) bool {
+	switch field {
+	case "name":
+		p.Name = from.Name
+	case "legalName":
+		p.LegalName = from.LegalName
+	case "taxId":
+		p.TaxID = from.TaxID
+	case "email":
+		p.Email = from.Email
+	case "phone":
+		p.Phone = from.Phone
+	case "website":
+		p.Website = from.Website
+	case "address":
+		p.Address = from.Address
+	case "birthDate":
+		p.BirthDate = from.BirthDate
+	case "gender":
+		p.Gender = from.Gender
+	case "employees":
+		p.Employees = from.Employees
+	case "revenue":
+		p.Revenue = from.Revenue
+	case "foundedYear":
+		p.FoundedYear = from.FoundedYear
+	default:
+		return false
+	}
+	return true
+}
+
+// Take copies one field, given by its JSON name, from another classification. It reports whether there is such a field.
+func (c *Classification) Take(field string, from Classification) bool {
+	switch field {
+	case "industry":
+		c.Industry = from.Industry
+	case "occupation":
+		c.Occupation = from.Occupation
+	case "ageBand":
+		c.AgeBand = from.AgeBand
+	case "region":
+		c.Region = from.Region
+	default:
+		return false
+	}
+	return true
+}
+
+// only returns the profile with the one field alone.
+func (p Profile) only(field string) (q Profile) {
+	q.Take(field, p)
+	return q
+}
+
+func (c Classification) only(field string) (d Classification) {
+	d.Take(field, c)
+	return d
+}
+
+// equal compares field by field; 1.50 EUR is 1.5 EUR.
+func (p Profile) equal(q Profile) bool {
+	same := p.Revenue.Equal(q.Revenue)
+	p.Revenue, q.Revenue = domain.Money{}, domain.Money{}
+	return same && p == q
+}
+
+// normal takes a revenue of 0 for none.
+func (p Profile) normal() Profile {
+	if p.Revenue.IsZero() {
+		p.Revenue = domain.Money{}
+	}
+	return p
+}
+
+func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Event, error) {
+	to := c.Profile
+	for i, name := range cmd.Clear {
+		if !to.Take(name, Profile{}) {
+			return nil, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of the profile", name)
+		}
+	}
+	set(&to.Name, cmd.Name)
+	set(&to.LegalName, cmd.LegalName)
+	set(&to.TaxID, cmd.TaxID)
+	set(&to.Email, cmd.Email)
+	set(&to.Phone, cmd.Phone)
+	set(&to.Website, cmd.Website)
+	set(&to.Address, cmd.Address)
+	set(&to.BirthDate, cmd.BirthDate)
+	set(&to.Gender, cmd.Gender)
+	set(&to.Employees, cmd.Employees)
+	set(&to.Revenue, cmd.Revenue)
+	set(&to.FoundedYear, cmd.FoundedYear)
+	to = to.normal()
+	if blank(to.Name) {
+		return nil, domain.Invalid("/name", "cannot be emptied")
+	}
+
+	// Only what changes is checked, so that an old value which is no longer welcome does not block other changes.
+	var events []domain.Event
+	var changed Profile
+	for _, field := range profileFields {
+		if from, to := c.Profile.only(field.name), to.only(field.name); !from.equal(to) {
+			events = append(events, ProfileChanged{Field: field.name, From: from, To: to})
+			changed.Take(field.name, to)
+		}
+	}
+	if faults := changed.faults(f.Now); len(faults) > 0 {
+		return nil, &domain.InvalidError{Fields: faults}
+	}
+	if err := fitsKind(c.Kind, changed, Classification{}); err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+func classify(c Customer, cmd Classify) ([]domain.Event, error) {
+	to := c.Classification
+	set(&to.Industry, cmd.Industry)
+	set(&to.Occupation, cmd.Occupation)
+	set(&to.AgeBand, cmd.AgeBand)
+	set(&to.Region, cmd.Region)
+
+	var events []domain.Event
+	var changed Classification
+	for _, field := range classificationFields {
+		if from, to := c.Classification.only(field.name), to.only(field.name); from != to {
+			events = append(events, Classified{Field: field.name, From: from, To: to})
+			changed.Take(field.name, to)
+		}
+	}
+	if faults := changed.faults(); len(faults) > 0 {
+		return nil, &domain.InvalidError{Fields: faults}
+	}
+	if err := fitsKind(c.Kind, Profile{}, changed); err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// fitsKind rejects fields that customers of the kind do not have.
+func fitsKind(k Kind, p Profile, c Classification) error {
+	reject := func(f field) error {
+		return domain.Reject("field-not-of-kind", "%s is for a %s, not for a %s", f.name, f.only, k).At("/" + f.name)
+	}
+	for _, f := range profileFields {
+		if f.only != "" && f.only != k && !p.only(f.name).equal(Profile{}) {
+			return reject(f)
+		}
+	}
+	for _, f := range classificationFields {
+		if f.only != "" && f.only != k && c.only(f.name) != (Classification{}) {
+			return reject(f)
+		}
+	}
+	return nil
+}
+
+var (
+	e164Pattern    = regexp.MustCompile(`^\+[1-9][0-9]{4,14}$`)
+	ageBandPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,2})(-([1-9][0-9]{0,2})|\+)$`)
+)
+
+// faults returns what can never be right in the fields that are not empty.
+func (p Profile) faults(now time.Time) []domain.FieldError {
+	var faults []domain.FieldError
+	fault := func(wrong bool, pointer, message string) {
+		if wrong {
+			faults = append(faults, domain.FieldError{Pointer: pointer, Message: message})
+		}
+	}
+	fault(p.TaxID != "" && normalTaxID(p.TaxID) == "", "/taxId", "has neither letters nor digits")
+	fault(p.Email != "" && !isEmail(p.Email), "/email", "is not an e-mail address")
+	fault(p.Phone != "" && !e164Pattern.MatchString(p.Phone), "/phone", "is not a telephone number")
+	fault(p.Website != "" && !isWebsite(p.Website), "/website", "is not an http or https address")
+	fault(p.Address.Country != "" && !isCountry(p.Address.Country), "/address/country", "is not an ISO 3166-1 alpha-2 code")
+	if p.BirthDate != "" {
+		fault(p.BirthDate > day(now), "/birthDate", "lies in the future")
+		fault(p.BirthDate < day(now.AddDate(-MaxAge, 0, 0)), "/birthDate", fmt.Sprintf("lies more than %d years back", MaxAge))
+	}
+	fault(p.Employees < 0, "/employees", "is negative")
+	fault(p.Revenue.Amount.IsNegative(), "/revenue/amount", "is negative")
+	fault(!p.Revenue.IsZero() && p.Revenue.Currency == "", "/revenue/currency", "is missing")
+	fault(p.FoundedYear < 0 || p.FoundedYear > now.Year(), "/foundedYear", "is not a year up to now")
+	return faults
+}
+
+func (c Classification) faults() []domain.FieldError {
+	if c.AgeBand == "" {
+		return nil
+	}
+	parts := ageBandPattern.FindStringSubmatch(c.AgeBand)
+	if parts != nil && parts[3] == "" {
+		return nil
+	}
+	if parts != nil {
+		from, _ := strconv.Atoi(parts[1])
+		if to, _ := strconv.Atoi(parts[3]); from <= to {
+			return nil
+		}
+	}
+	return []domain.FieldError{{Pointer: "/ageBand", Message: `is not a band of ages such as "18-29" or "70+"`}}
+}
+
+// normalTaxID leaves letters in upper case and digits, so that spacing and punctuation do not tell customers apart.
+func normalTaxID(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToUpper(r)
+		}
+		return -1
+	}, s)
+}
+
+func isEmail(s string) bool {
+	a, err := mail.ParseAddress(s)
+	return err == nil && a.Address == s
+}
+
+func isWebsite(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
+}
+
+func isCountry(s string) bool {
+	return len(s) == 2 && strings.Contains(countryCodes, " "+s+" ")
+}
+
+// countryCodes lists the officially assigned codes of ISO 3166-1 alpha-2, each between blanks, and XK, which is in
+// common use for Kosovo.
+const countryCodes = " AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS " +
+	"BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI " +
+	"FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR " +
+	"IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM " +
+	"MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT " +
+	"PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM " +
+	"TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW "
