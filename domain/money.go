@@ -62,6 +62,13 @@ type Amount struct{ Decimal }
 // NewAmount wraps an exact decimal.
 func NewAmount(d Decimal) Amount { return Amount{d} }
 
+// AmountOf wraps the exact result of a calculation, or returns an *InvalidError when it has more digits than ParseDecimal
+// reads: what is stored must read back.
+func AmountOf(d Decimal) (Amount, error) {
+	d, err := ParseDecimal(d.String())
+	return Amount{d}, err
+}
+
 // Equal reports whether both are the same number: 1.50 equals 1.5.
 func (a Amount) Equal(b Amount) bool { return a.Decimal.Equal(b.Decimal) }
 
