@@ -12,6 +12,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/ext"
+
+	"github.com/rapport-crm/rapport/domain"
 )
 
 // The names that expressions may use, besides those of `let`.
@@ -28,6 +30,7 @@ const (
 //	time(text, layout, zone)          a time in Go's layout notation, in an IANA zone
 //	date(year, month, day)            midnight UTC
 //	lookup(table, key, column, else)  a cell of a look-up table
+//	shift(number, places)             the decimal number with its point moved to the right, exactly
 //	known(table, key)                 whether the table has the key
 type language struct{ env *cel.Env }
 
@@ -67,6 +70,14 @@ func newLanguage(id func(aggregate, key string) (string, error), tables map[stri
 					return types.String(value)
 				}
 				return args[3]
+			}))),
+		cel.Function("shift", cel.Overload("shift_string_int", []*cel.Type{text, number}, text,
+			cel.BinaryBinding(func(amount, places ref.Val) ref.Val {
+				d, err := domain.ParseDecimal(string(amount.(types.String)))
+				if err != nil {
+					return types.WrapErr(err)
+				}
+				return types.String(d.Shift(int32(places.(types.Int))).String())
 			}))),
 		cel.Function("known", cel.Overload("known_string_string", []*cel.Type{text, text}, cel.BoolType,
 			cel.BinaryBinding(func(table, key ref.Val) ref.Val {
