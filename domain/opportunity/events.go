@@ -5,36 +5,36 @@ import "github.com/rapport-crm/rapport/domain"
 // Standing is how the opportunity stands after an event, beside what the event is about: what reports per customer,
 // owner, region and pipeline need without a look-up.
 type Standing struct {
-	CustomerID      domain.ID `json:"customerId,omitempty"` // empty while no customer is linked
-	Owner           string    `json:"owner"`
-	Region          string    `json:"region,omitempty"`
-	PipelineID      domain.ID `json:"pipelineId"`
-	PipelineVersion int       `json:"pipelineVersion"` // the version that validated the last stage change
+	CustomerID      domain.ID `json:"customerId,omitempty" doc:"The customer; absent while none is linked."`
+	Owner           string    `json:"owner" doc:"User name of who works on it."`
+	Region          string    `json:"region,omitempty" doc:"Sales region or territory."`
+	PipelineID      domain.ID `json:"pipelineId" doc:"The pipeline it goes through."`
+	PipelineVersion int       `json:"pipelineVersion" doc:"Version of the pipeline that validated the last stage change."`
 }
 
 // Line is one thing offered. Numbers are given once, from 1, and never again.
 type Line struct {
-	Number      int           `json:"line"`
-	ProductCode string        `json:"productCode"`
-	ProductID   domain.ID     `json:"productId,omitempty"`
-	Description string        `json:"description,omitempty"`
-	Quantity    domain.Amount `json:"quantity"`
-	UnitPrice   domain.Money  `json:"unitPrice"`
-	Total       domain.Amount `json:"total"` // quantity times unit price, exact, in the currency of the price
+	Number      int           `json:"line" doc:"Number of the line; given once, never again."`
+	ProductCode string        `json:"productCode" doc:"Code of the product offered."`
+	ProductID   domain.ID     `json:"productId,omitempty" doc:"The product of the catalogue; absent when it is none."`
+	Description string        `json:"description,omitempty" doc:"What is offered, in words."`
+	Quantity    domain.Amount `json:"quantity" doc:"How many units."`
+	UnitPrice   domain.Money  `json:"unitPrice" doc:"Price of one unit."`
+	Total       domain.Amount `json:"total" doc:"Quantity times unit price, exact, in the currency of the price."`
 }
 
 // Opened says that an opportunity started. It is in its first visit of a stage.
 type Opened struct {
-	Name string `json:"name"`
+	Name string `json:"name" doc:"What it is about."`
 	Standing
-	Stage         string        `json:"stage"`
-	Visit         int           `json:"visit"` // 1
-	Probability   int           `json:"probability"`
-	Source        string        `json:"source,omitempty"`
-	ExternalID    string        `json:"externalId,omitempty"`
-	Amount        *domain.Money `json:"amount,omitempty"` // estimated; nil when nobody estimated
-	ExpectedClose domain.Date   `json:"expectedClose,omitempty"`
-	Lines         []Line        `json:"lines,omitempty"`
+	Stage         string        `json:"stage" doc:"Key of the stage it starts in."`
+	Visit         int           `json:"visit" doc:"Number of its first visit of a stage: 1."`
+	Probability   int           `json:"probability" doc:"Usual probability of winning from the stage, in percent."`
+	Source        string        `json:"source,omitempty" doc:"Where it came from."`
+	ExternalID    string        `json:"externalId,omitempty" doc:"Its key in the system it was imported from."`
+	Amount        *domain.Money `json:"amount,omitempty" doc:"Estimated value; absent when nobody estimated."`
+	ExpectedClose domain.Date   `json:"expectedClose,omitempty" doc:"Day on which it should be won."`
+	Lines         []Line        `json:"lines,omitempty" doc:"What is offered."`
 }
 
 // EventType implements domain.Event.
@@ -42,15 +42,15 @@ func (Opened) EventType() string { return "opportunity.opened" }
 
 // Details is what describes an opportunity.
 type Details struct {
-	Name   string `json:"name"`
-	Region string `json:"region,omitempty"`
-	Source string `json:"source,omitempty"`
+	Name   string `json:"name" doc:"What it is about."`
+	Region string `json:"region,omitempty" doc:"Sales region or territory."`
+	Source string `json:"source,omitempty" doc:"Where it came from."`
 }
 
 // Updated says that the description changed.
 type Updated struct {
-	From Details `json:"from"`
-	To   Details `json:"to"`
+	From Details `json:"from" doc:"The description before."`
+	To   Details `json:"to" doc:"The description after."`
 }
 
 // EventType implements domain.Event.
@@ -58,9 +58,9 @@ func (Updated) EventType() string { return "opportunity.updated" }
 
 // Qualified says that somebody scored the opportunity.
 type Qualified struct {
-	From   *int   `json:"from,omitempty"` // the score before; nil for the first
-	Score  int    `json:"score"`          // 0 to 100
-	Reason string `json:"reason"`
+	From   *int   `json:"from,omitempty" doc:"The score before; absent for the first."`
+	Score  int    `json:"score" doc:"How promising it is, 0 to 100."`
+	Reason string `json:"reason" doc:"What the score rests on."`
 }
 
 // EventType implements domain.Event.
@@ -68,13 +68,13 @@ func (Qualified) EventType() string { return "opportunity.qualified" }
 
 // StageMoved says that the visit FromVisit of stage From ended and the visit ToVisit of stage To began, in any direction.
 type StageMoved struct {
-	From        string `json:"from"` // a stage of the version pinned before
-	To          string `json:"to"`   // a stage of PipelineVersion
-	FromVisit   int    `json:"fromVisit"`
-	ToVisit     int    `json:"toVisit"`     // FromVisit + 1
-	Probability int    `json:"probability"` // usual for To, in percent
+	From        string `json:"from" doc:"Key of the stage it left; of the version pinned before."`
+	To          string `json:"to" doc:"Key of the stage it entered; of pipelineVersion."`
+	FromVisit   int    `json:"fromVisit" doc:"Number of the visit that ended."`
+	ToVisit     int    `json:"toVisit" doc:"Number of the visit that began, one more."`
+	Probability int    `json:"probability" doc:"Usual probability of winning from the stage entered, in percent."`
 	Standing
-	Amount *domain.Money `json:"amount,omitempty"` // estimated at entry
+	Amount *domain.Money `json:"amount,omitempty" doc:"Estimated value at entry; absent when nobody estimated."`
 }
 
 // EventType implements domain.Event.
@@ -82,9 +82,9 @@ func (StageMoved) EventType() string { return "opportunity.stage_moved" }
 
 // ReEstimated says that the estimated value changed.
 type ReEstimated struct {
-	From   *domain.Money `json:"from,omitempty"` // nil when nobody had estimated
-	To     domain.Money  `json:"to"`
-	Reason string        `json:"reason,omitempty"`
+	From   *domain.Money `json:"from,omitempty" doc:"Estimated value before; absent when nobody had estimated."`
+	To     domain.Money  `json:"to" doc:"Estimated value now."`
+	Reason string        `json:"reason,omitempty" doc:"Why it changed."`
 	Standing
 }
 
@@ -93,9 +93,9 @@ func (ReEstimated) EventType() string { return "opportunity.re_estimated" }
 
 // Rescheduled says that the expected close changed.
 type Rescheduled struct {
-	From   domain.Date `json:"from,omitempty"` // empty when there was none
-	To     domain.Date `json:"to"`
-	Reason string      `json:"reason,omitempty"`
+	From   domain.Date `json:"from,omitempty" doc:"Expected close before; absent when there was none."`
+	To     domain.Date `json:"to" doc:"Expected close now."`
+	Reason string      `json:"reason,omitempty" doc:"Why it changed."`
 }
 
 // EventType implements domain.Event.
@@ -104,7 +104,7 @@ func (Rescheduled) EventType() string { return "opportunity.rescheduled" }
 // LineAdded says that something was added to what is offered.
 type LineAdded struct {
 	Line
-	LinesTotal domain.Money `json:"linesTotal"` // of all lines after the event
+	LinesTotal domain.Money `json:"linesTotal" doc:"Sum of all lines after the event."`
 }
 
 // EventType implements domain.Event.
@@ -112,9 +112,9 @@ func (LineAdded) EventType() string { return "opportunity.line_added" }
 
 // LineChanged says that a line changed.
 type LineChanged struct {
-	From       Line         `json:"from"`
-	To         Line         `json:"to"`         // the same number
-	LinesTotal domain.Money `json:"linesTotal"` // of all lines after the event
+	From       Line         `json:"from" doc:"The line before."`
+	To         Line         `json:"to" doc:"The line now, with the same number."`
+	LinesTotal domain.Money `json:"linesTotal" doc:"Sum of all lines after the event."`
 }
 
 // EventType implements domain.Event.
@@ -123,7 +123,7 @@ func (LineChanged) EventType() string { return "opportunity.line_changed" }
 // LineRemoved says that a line was taken out.
 type LineRemoved struct {
 	Line                     // as it was
-	LinesTotal *domain.Money `json:"linesTotal,omitempty"` // of all lines after the event; nil when none is left
+	LinesTotal *domain.Money `json:"linesTotal,omitempty" doc:"Sum of all lines after the event; absent when none is left."`
 }
 
 // EventType implements domain.Event.
@@ -131,9 +131,9 @@ func (LineRemoved) EventType() string { return "opportunity.line_removed" }
 
 // StakeholderAdded says that a contact has a say, or another role than before.
 type StakeholderAdded struct {
-	ContactID domain.ID `json:"contactId"`
-	Role      string    `json:"role"`
-	From      string    `json:"from,omitempty"` // the role before; empty for a new stakeholder
+	ContactID domain.ID `json:"contactId" doc:"The contact."`
+	Role      string    `json:"role" doc:"The part that the contact plays."`
+	From      string    `json:"from,omitempty" doc:"The part it played before; absent for a new stakeholder."`
 }
 
 // EventType implements domain.Event.
@@ -141,8 +141,8 @@ func (StakeholderAdded) EventType() string { return "opportunity.stakeholder_add
 
 // StakeholderRemoved says that a contact no longer has a say.
 type StakeholderRemoved struct {
-	ContactID domain.ID `json:"contactId"`
-	Role      string    `json:"role"` // the last one
+	ContactID domain.ID `json:"contactId" doc:"The contact."`
+	Role      string    `json:"role" doc:"The part it played last."`
 }
 
 // EventType implements domain.Event.
@@ -150,11 +150,11 @@ func (StakeholderRemoved) EventType() string { return "opportunity.stakeholder_r
 
 // Assigned says that another owner works on the opportunity. Standing.Owner is the new one.
 type Assigned struct {
-	From   string `json:"from"`
-	To     string `json:"to"`
-	Reason string `json:"reason,omitempty"`
+	From   string `json:"from" doc:"User name of the owner before."`
+	To     string `json:"to" doc:"User name of the owner now."`
+	Reason string `json:"reason,omitempty" doc:"Why it changed hands."`
 	Standing
-	Amount *domain.Money `json:"amount,omitempty"` // estimated
+	Amount *domain.Money `json:"amount,omitempty" doc:"Estimated value; absent when nobody estimated."`
 }
 
 // EventType implements domain.Event.
@@ -162,11 +162,11 @@ func (Assigned) EventType() string { return "opportunity.assigned" }
 
 // CustomerLinked says that the customer was set or replaced. Standing.CustomerID is the new one.
 type CustomerLinked struct {
-	From   domain.ID `json:"from,omitempty"` // empty when there was none
-	To     domain.ID `json:"to"`
-	Status Status    `json:"status"`
+	From   domain.ID `json:"from,omitempty" doc:"The customer before; absent when there was none."`
+	To     domain.ID `json:"to" doc:"The customer now."`
+	Status Status    `json:"status" doc:"Open, won or lost at the time."`
 	Standing
-	Amount *domain.Money `json:"amount,omitempty"` // estimated; of the win when won
+	Amount *domain.Money `json:"amount,omitempty" doc:"Estimated value, or the value won."`
 }
 
 // EventType implements domain.Event.
@@ -174,12 +174,12 @@ func (CustomerLinked) EventType() string { return "opportunity.customer_linked" 
 
 // Won says that the opportunity was closed as won, which ended the current visit.
 type Won struct {
-	Stage string `json:"stage"` // it was won from
-	Visit int    `json:"visit"`
+	Stage string `json:"stage" doc:"Key of the stage it was won from."`
+	Visit int    `json:"visit" doc:"Number of the visit that the win ended."`
 	Standing
-	Amount   domain.Money  `json:"amount"`             // won
-	Estimate *domain.Money `json:"estimate,omitempty"` // before the win; nil when nobody had estimated
-	Note     string        `json:"note,omitempty"`
+	Amount   domain.Money  `json:"amount" doc:"Value won."`
+	Estimate *domain.Money `json:"estimate,omitempty" doc:"Estimated value before the win; absent when nobody had estimated."`
+	Note     string        `json:"note,omitempty" doc:"What decided it."`
 }
 
 // EventType implements domain.Event.
@@ -187,13 +187,13 @@ func (Won) EventType() string { return "opportunity.won" }
 
 // Lost says that the opportunity was closed as lost, which ended the current visit.
 type Lost struct {
-	Stage string `json:"stage"` // it was lost from
-	Visit int    `json:"visit"`
+	Stage string `json:"stage" doc:"Key of the stage it was lost from."`
+	Visit int    `json:"visit" doc:"Number of the visit that the loss ended."`
 	Standing
-	Amount     *domain.Money `json:"amount,omitempty"` // estimated
-	Reason     string        `json:"reason"`
-	Competitor string        `json:"competitor,omitempty"`
-	Note       string        `json:"note,omitempty"`
+	Amount     *domain.Money `json:"amount,omitempty" doc:"Estimated value; absent when nobody estimated."`
+	Reason     string        `json:"reason" doc:"Why it was lost."`
+	Competitor string        `json:"competitor,omitempty" doc:"Who won it instead."`
+	Note       string        `json:"note,omitempty" doc:"The story behind the reason."`
 }
 
 // EventType implements domain.Event.
@@ -201,15 +201,15 @@ func (Lost) EventType() string { return "opportunity.lost" }
 
 // Reopened says that a win or a loss was taken back and that a new visit began.
 type Reopened struct {
-	From        Status `json:"from"`        // won or lost
-	FromStage   string `json:"fromStage"`   // it was closed in
-	FromVisit   int    `json:"fromVisit"`   // that the closing ended
-	Stage       string `json:"stage"`       // it goes on in
-	Visit       int    `json:"visit"`       // FromVisit + 1
-	Probability int    `json:"probability"` // usual for Stage, in percent
+	From        Status `json:"from" doc:"What was taken back: won or lost."`
+	FromStage   string `json:"fromStage" doc:"Key of the stage it was closed in."`
+	FromVisit   int    `json:"fromVisit" doc:"Number of the visit that the closing had ended."`
+	Stage       string `json:"stage" doc:"Key of the stage it goes on in."`
+	Visit       int    `json:"visit" doc:"Number of the visit that began, one more."`
+	Probability int    `json:"probability" doc:"Usual probability of winning from the stage, in percent."`
 	Standing
-	Amount *domain.Money `json:"amount,omitempty"` // of the win that was taken back, or estimated; it stays the estimate
-	Reason string        `json:"reason,omitempty"`
+	Amount *domain.Money `json:"amount,omitempty" doc:"Value of the win that was taken back, or the estimate; it is the estimate now."`
+	Reason string        `json:"reason,omitempty" doc:"Why it goes on."`
 }
 
 // EventType implements domain.Event.

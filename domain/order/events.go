@@ -4,33 +4,33 @@ import "github.com/rapport-crm/rapport/domain"
 
 // Subject is what every event of an order says about the order, for reports that must not look it up.
 type Subject struct {
-	Number     string    `json:"number"`
-	Kind       Kind      `json:"kind"`
-	CustomerID domain.ID `json:"customerId,omitempty"` // empty when unknown
+	Number     string    `json:"number" doc:"Number of the order or invoice."`
+	Kind       Kind      `json:"kind" doc:"Sale, credit or adjustment."`
+	CustomerID domain.ID `json:"customerId,omitempty" doc:"The customer; absent when unknown."`
 }
 
 // Line is one line of an order. Numbers count from 1 in the order given.
 type Line struct {
-	Number      int           `json:"line"`
-	ProductCode string        `json:"productCode"`
-	ProductID   domain.ID     `json:"productId,omitempty"`
-	Description string        `json:"description,omitempty"`
-	Quantity    domain.Amount `json:"quantity"`
-	UnitPrice   domain.Amount `json:"unitPrice"` // in the order's currency
-	Total       domain.Amount `json:"total"`     // quantity times unit price, exact
+	Number      int           `json:"line" doc:"Number of the line, from 1."`
+	ProductCode string        `json:"productCode" doc:"The product's code."`
+	ProductID   domain.ID     `json:"productId,omitempty" doc:"The product of the catalogue; absent when it is none."`
+	Description string        `json:"description,omitempty" doc:"What was ordered, in words."`
+	Quantity    domain.Amount `json:"quantity" doc:"How many units."`
+	UnitPrice   domain.Amount `json:"unitPrice" doc:"Price of one unit in the order's currency."`
+	Total       domain.Amount `json:"total" doc:"Quantity times unit price, exact."`
 }
 
 // Placed says that an order, a credit or an adjustment was placed.
 type Placed struct {
 	Subject
-	OpportunityID domain.ID       `json:"opportunityId,omitempty"`
-	Currency      domain.Currency `json:"currency"`
-	Lines         []Line          `json:"lines"`
-	Total         domain.Amount   `json:"total"` // sum of the lines' totals, exact
-	DeliveryDate  domain.Date     `json:"deliveryDate,omitempty"`
-	Country       string          `json:"country,omitempty"`
-	ShipTo        string          `json:"shipTo,omitempty" personal:"true"`
-	Note          string          `json:"note,omitempty" personal:"true"`
+	OpportunityID domain.ID       `json:"opportunityId,omitempty" doc:"The opportunity that it came from."`
+	Currency      domain.Currency `json:"currency" doc:"Currency of all its amounts."`
+	Lines         []Line          `json:"lines" doc:"What was ordered."`
+	Total         domain.Amount   `json:"total" doc:"Sum of the lines' totals, exact."`
+	DeliveryDate  domain.Date     `json:"deliveryDate,omitempty" doc:"Day on which it should be delivered."`
+	Country       string          `json:"country,omitempty" doc:"Country of delivery."`
+	ShipTo        string          `json:"shipTo,omitempty" personal:"true" doc:"Address of delivery."`
+	Note          string          `json:"note,omitempty" personal:"true" doc:"Anything else about it."`
 }
 
 // EventType implements domain.Event.
@@ -45,9 +45,9 @@ func (Confirmed) EventType() string { return "order.confirmed" }
 // DeliveryScheduled says that the day of delivery changed.
 type DeliveryScheduled struct {
 	Subject
-	From   domain.Date `json:"from,omitempty"` // empty when there was none
-	To     domain.Date `json:"to"`
-	Reason string      `json:"reason,omitempty"`
+	From   domain.Date `json:"from,omitempty" doc:"The day before; absent when there was none."`
+	To     domain.Date `json:"to" doc:"The day now."`
+	Reason string      `json:"reason,omitempty" doc:"Why it changed."`
 }
 
 // EventType implements domain.Event.
@@ -62,8 +62,8 @@ func (ProductionStarted) EventType() string { return "order.production_started" 
 // Shipped says that the order left the house.
 type Shipped struct {
 	Subject
-	Carrier  string `json:"carrier,omitempty"`
-	Tracking string `json:"tracking,omitempty"`
+	Carrier  string `json:"carrier,omitempty" doc:"Who carries it."`
+	Tracking string `json:"tracking,omitempty" doc:"The carrier's number of the shipment."`
 }
 
 // EventType implements domain.Event.
@@ -78,7 +78,7 @@ func (Delivered) EventType() string { return "order.delivered" }
 // Accepted says that the customer signed the order off.
 type Accepted struct {
 	Subject
-	SignedBy string `json:"signedBy,omitempty" personal:"true"`
+	SignedBy string `json:"signedBy,omitempty" personal:"true" doc:"Who signed for the customer."`
 }
 
 // EventType implements domain.Event.
@@ -88,12 +88,12 @@ func (Accepted) EventType() string { return "order.accepted" }
 // undone.
 type Cancelled struct {
 	Subject
-	From        Status          `json:"from"` // the step that it had reached
-	Reason      string          `json:"reason"`
-	Currency    domain.Currency `json:"currency"`
-	Lines       []Line          `json:"lines"`
-	Total       domain.Amount   `json:"total"`
-	Outstanding domain.Amount   `json:"outstanding"` // after the event: what is left to pay back, as a negative number
+	From        Status          `json:"from" doc:"The step that the order had reached."`
+	Reason      string          `json:"reason" doc:"Why it was cancelled."`
+	Currency    domain.Currency `json:"currency" doc:"Currency of all its amounts."`
+	Lines       []Line          `json:"lines" doc:"All lines of the order."`
+	Total       domain.Amount   `json:"total" doc:"Total of the order."`
+	Outstanding domain.Amount   `json:"outstanding" doc:"What is left to pay back, as a negative number."`
 }
 
 // EventType implements domain.Event.
@@ -101,21 +101,21 @@ func (Cancelled) EventType() string { return "order.cancelled" }
 
 // ReturnedLine is the part of one line that came back.
 type ReturnedLine struct {
-	Number      int           `json:"line"`
-	ProductCode string        `json:"productCode"`
-	ProductID   domain.ID     `json:"productId,omitempty"`
-	Quantity    domain.Amount `json:"quantity"` // that came back, more than 0
-	Value       domain.Amount `json:"value"`    // quantity times the line's unit price, exact
+	Number      int           `json:"line" doc:"Number of the line."`
+	ProductCode string        `json:"productCode" doc:"The product's code."`
+	ProductID   domain.ID     `json:"productId,omitempty" doc:"The product of the catalogue; absent when it is none."`
+	Quantity    domain.Amount `json:"quantity" doc:"How many units came back; more than 0."`
+	Value       domain.Amount `json:"value" doc:"Quantity times the line's unit price, exact."`
 }
 
 // GoodsReturned says that goods of a shipped sale came back.
 type GoodsReturned struct {
 	Subject
-	Lines       []ReturnedLine  `json:"lines"`
-	Currency    domain.Currency `json:"currency"`
-	Value       domain.Amount   `json:"value"` // sum of the lines' values
-	Reason      string          `json:"reason"`
-	Outstanding domain.Amount   `json:"outstanding"` // after the event
+	Lines       []ReturnedLine  `json:"lines" doc:"What came back."`
+	Currency    domain.Currency `json:"currency" doc:"The order's currency."`
+	Value       domain.Amount   `json:"value" doc:"Sum of the lines' values."`
+	Reason      string          `json:"reason" doc:"Why it came back."`
+	Outstanding domain.Amount   `json:"outstanding" doc:"What is owed after the event; negative when money is to be paid back."`
 }
 
 // EventType implements domain.Event.
@@ -124,11 +124,11 @@ func (GoodsReturned) EventType() string { return "order.goods_returned" }
 // PaymentReceived says that money came in for the order.
 type PaymentReceived struct {
 	Subject
-	PaymentID   string        `json:"paymentId"`
-	Amount      domain.Money  `json:"amount"`
-	Method      string        `json:"method,omitempty"`
-	Reference   string        `json:"reference,omitempty"`
-	Outstanding domain.Amount `json:"outstanding"` // after the event; negative when more was paid than is owed
+	PaymentID   string        `json:"paymentId" doc:"Name of the payment, unique within the order."`
+	Amount      domain.Money  `json:"amount" doc:"Received."`
+	Method      string        `json:"method,omitempty" doc:"How it was paid."`
+	Reference   string        `json:"reference,omitempty" doc:"Reference on the statement."`
+	Outstanding domain.Amount `json:"outstanding" doc:"What is owed after the event; negative when more was paid than is owed."`
 }
 
 // EventType implements domain.Event.
@@ -137,11 +137,11 @@ func (PaymentReceived) EventType() string { return "order.payment_received" }
 // PaymentRefunded says that money of a payment was paid back.
 type PaymentRefunded struct {
 	Subject
-	RefundID    string        `json:"refundId"`
-	PaymentID   string        `json:"paymentId"`
-	Amount      domain.Money  `json:"amount"` // paid back, more than 0
-	Reason      string        `json:"reason"`
-	Outstanding domain.Amount `json:"outstanding"` // after the event
+	RefundID    string        `json:"refundId" doc:"Name of the refund, unique within the order."`
+	PaymentID   string        `json:"paymentId" doc:"Name of the payment that was paid back."`
+	Amount      domain.Money  `json:"amount" doc:"Paid back; more than 0."`
+	Reason      string        `json:"reason" doc:"Why it was paid back."`
+	Outstanding domain.Amount `json:"outstanding" doc:"What is owed after the event."`
 }
 
 // EventType implements domain.Event.

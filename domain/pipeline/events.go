@@ -17,9 +17,9 @@ type Mapping struct {
 
 // Defined says that a pipeline was created, with its version 1.
 type Defined struct {
-	Name    string  `json:"name"`
-	Version int     `json:"version"` // 1
-	Stages  []Stage `json:"stages"`  // in order
+	Name    string  `json:"name" doc:"What the pipeline is called."`
+	Version int     `json:"version" doc:"Number of the version: 1."`
+	Stages  []Stage `json:"stages" doc:"The stages in their usual order."`
 }
 
 // EventType implements domain.Event.
@@ -27,10 +27,10 @@ func (Defined) EventType() string { return "pipeline.defined" }
 
 // Revised says that a new version replaced the stages. It carries the whole version.
 type Revised struct {
-	Name    string    `json:"name"`
-	Version int       `json:"version"` // one more than the version before
-	Stages  []Stage   `json:"stages"`  // in order
-	Mapping []Mapping `json:"mapping"` // every stage of the version before, in its order
+	Name    string    `json:"name" doc:"What the pipeline is called now."`
+	Version int       `json:"version" doc:"Number of the version, one more than before."`
+	Stages  []Stage   `json:"stages" doc:"The stages in their usual order."`
+	Mapping []Mapping `json:"mapping" doc:"Where every stage of the version before went, in its order."`
 }
 
 // EventType implements domain.Event.
@@ -38,8 +38,8 @@ func (Revised) EventType() string { return "pipeline.revised" }
 
 // Retired says that no new opportunity may enter the pipeline.
 type Retired struct {
-	Name    string `json:"name"`
-	Version int    `json:"version"` // the last one
+	Name    string `json:"name" doc:"What the pipeline is called."`
+	Version int    `json:"version" doc:"Number of its last version."`
 }
 
 // EventType implements domain.Event.

@@ -4,17 +4,17 @@ import "github.com/rapport-crm/rapport/domain"
 
 // Details is what describes a product, beside its code and price.
 type Details struct {
-	Name     string `json:"name"`
-	Series   string `json:"series,omitempty"`
-	Category string `json:"category,omitempty"`
-	Unit     string `json:"unit,omitempty"`
+	Name     string `json:"name" doc:"What the product is called."`
+	Series   string `json:"series,omitempty" doc:"Product line."`
+	Category string `json:"category,omitempty" doc:"Category for reports."`
+	Unit     string `json:"unit,omitempty" doc:"Unit that quantities count."`
 }
 
 // Added says that a product entered the catalogue.
 type Added struct {
-	Code string `json:"code"`
+	Code string `json:"code" doc:"The product's code."`
 	Details
-	ListPrice *domain.Money `json:"listPrice,omitempty"` // of one unit; nil when it has none
+	ListPrice *domain.Money `json:"listPrice,omitempty" doc:"Price of one unit; absent when it has none."`
 }
 
 // EventType implements domain.Event.
@@ -22,9 +22,9 @@ func (Added) EventType() string { return "product.added" }
 
 // Updated says that the description changed.
 type Updated struct {
-	Code string  `json:"code"`
-	From Details `json:"from"`
-	To   Details `json:"to"`
+	Code string  `json:"code" doc:"The product's code."`
+	From Details `json:"from" doc:"The description before."`
+	To   Details `json:"to" doc:"The description after."`
 }
 
 // EventType implements domain.Event.
@@ -32,9 +32,9 @@ func (Updated) EventType() string { return "product.updated" }
 
 // PriceChanged says that the list price changed.
 type PriceChanged struct {
-	Code string        `json:"code"`
-	From *domain.Money `json:"from,omitempty"` // nil when there was no price
-	To   domain.Money  `json:"to"`
+	Code string        `json:"code" doc:"The product's code."`
+	From *domain.Money `json:"from,omitempty" doc:"The list price before; absent when there was none."`
+	To   domain.Money  `json:"to" doc:"The list price now."`
 }
 
 // EventType implements domain.Event.
@@ -42,8 +42,8 @@ func (PriceChanged) EventType() string { return "product.price_changed" }
 
 // Discontinued says that the product is no longer sold.
 type Discontinued struct {
-	Code   string `json:"code"`
-	Reason string `json:"reason,omitempty"`
+	Code   string `json:"code" doc:"The product's code."`
+	Reason string `json:"reason,omitempty" doc:"Why it is no longer sold."`
 }
 
 // EventType implements domain.Event.
@@ -51,7 +51,7 @@ func (Discontinued) EventType() string { return "product.discontinued" }
 
 // Relisted says that a discontinued product is on sale again.
 type Relisted struct {
-	Code string `json:"code"`
+	Code string `json:"code" doc:"The product's code."`
 }
 
 // EventType implements domain.Event.
