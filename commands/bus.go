@@ -1,0 +1,284 @@
+// Package commands turns requests into events. One loop serves every command of every aggregate: validate, look the
+// command id up, load the stream, bring in facts, decide, claim unique values, append at the exact revision, answer with
+// a receipt. What an aggregate needs beyond its decider stands in one registration file per aggregate.
+package commands
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// EventStore is what the bus needs of the event log.
+type EventStore interface {
+	// Append writes all events or none, at the revision expected. Repeating an append whose outcome is domain.Unknown
+	// with the same events and revision is safe.
+	Append(ctx context.Context, stream domain.StreamID, expected domain.Expected, events []domain.Pending) domain.Outcome
+	// Read yields the events of a stream from a revision on, and nothing for a stream that does not exist.
+	Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error]
+}
+
+// Limits of the loop.
+const (
+	MaxConflictRetries = 8                // decisions made again because the stream had moved
+	MaxUnknownRetries  = 6                // repetitions of an append whose outcome is not known
+	MaxKeyLength       = 255              // characters of an idempotency key
+	MaxActorLength     = 200              // characters of an actor's name
+	CommandDeadline    = 15 * time.Second // for one command in all, once it has its turn
+	ClaimTimeout       = 2 * time.Minute  // after which the claim of a command that never completed may be taken over
+	StreamCacheSize    = 16_384           // streams whose folded state is kept
+	ReceiptCacheSize   = 16_384           // receipts kept for replays that need no look at the log
+)
+
+// Options configures a Bus. Zero values mean the defaults named.
+type Options struct {
+	Clock            func() time.Time // time.Now
+	Secret           []byte           // key of the hashes that name reservations; per installation, the same for its whole life
+	Logger           *slog.Logger     // discards
+	StreamCacheSize  int              // StreamCacheSize
+	ReceiptCacheSize int              // ReceiptCacheSize
+}
+
+// Bus accepts commands. It is safe for concurrent use once every aggregate is registered.
+type Bus struct {
+	store      EventStore
+	clock      func() time.Time
+	secret     []byte
+	logger     *slog.Logger
+	aggregates map[string]*aggregate // by name
+	order      []string              // names as registered
+	commands   map[string]*command   // by command type
+	schemas    map[string]int        // newest schema by event type
+	streams    *lru.Cache[domain.StreamID, *stream]
+	receipts   *lru.Cache[string, answered] // by command id
+	flights    keyedLock                    // by command id
+}
+
+// answered is a receipt with the fingerprint of the command it answered.
+type answered struct {
+	fingerprint string
+	receipt     Receipt
+}
+
+// NewBus makes a bus over store that knows no aggregates yet: see All and Register.
+func NewBus(store EventStore, opts Options) *Bus {
+	b := &Bus{
+		store:      store,
+		clock:      opts.Clock,
+		secret:     opts.Secret,
+		logger:     opts.Logger,
+		aggregates: map[string]*aggregate{},
+		commands:   map[string]*command{},
+		schemas:    map[string]int{},
+	}
+	if b.clock == nil {
+		b.clock = time.Now
+	}
+	if b.logger == nil {
+		b.logger = slog.New(slog.DiscardHandler)
+	}
+	b.streams = newCache[domain.StreamID, *stream](opts.StreamCacheSize, StreamCacheSize)
+	b.receipts = newCache[string, answered](opts.ReceiptCacheSize, ReceiptCacheSize)
+	for _, e := range domain.Reservation.Events {
+		b.schemas[e.Type()] = e.Version()
+	}
+	return b
+}
+
+// newCache makes a cache of size entries, of fallback entries when size is not positive.
+func newCache[K comparable, V any](size, fallback int) *lru.Cache[K, V] {
+	if size <= 0 {
+		size = fallback
+	}
+	c, err := lru.New[K, V](size)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
+	return c
+}
+
+// Request is one command with everything that surrounds it.
+type Request struct {
+	Tenant  domain.Tenant
+	Actor   domain.Actor
+	Key     string         // idempotency key, scoped by tenant and actor; may be empty in a dry run only
+	Target  domain.ID      // the aggregate addressed; empty for creating commands, whose id follows from the key
+	Command domain.Command // a struct by value
+	IfMatch *uint64        // the revision that the client decided on; nil means any
+
+	DryRun          bool // decide and answer what would be written, write nothing
+	AllowDuplicates bool // do not enforce unique values
+
+	CorrelationID string // empty means the command id
+	CausationID   string // empty means the command id
+	TraceParent   string // W3C trace context; may be empty
+}
+
+// Receipt says what became of an accepted command.
+type Receipt struct {
+	Stream        string          // name of the aggregate's stream in the log
+	ID            domain.ID       // the aggregate
+	Revision      uint64          // of the aggregate after the command; the ETag
+	Position      domain.Position // of the command's last event; zero when there is none
+	EventIDs      []string
+	EventTypes    []string
+	Events        []domain.Event // in a dry run only: what would be written
+	CorrelationID string
+	Unchanged     bool // the command was accepted and changed nothing
+	Replayed      bool // the command had been executed before; this is its receipt
+	DryRun        bool
+}
+
+// Submit executes a command at most once and answers its receipt, however often it is asked with the same key. It
+// returns *domain.InvalidError, *domain.Rejection, *domain.NotFoundError, *domain.ConflictError,
+// *domain.DuplicateError, *domain.IdempotencyError or *domain.UnavailableError; after the last the command may have been
+// executed, and asking again with the same key tells.
+//
+// Only successes are remembered: after an error the same key may be used again, corrected or not. A command that changed
+// nothing leaves no trace in the log and is decided again once its receipt has left the cache.
+func (b *Bus) Submit(ctx context.Context, req Request) (Receipt, error) {
+	c, err := b.admit(&req)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if req.DryRun {
+		return b.execute(ctx, c)
+	}
+	unlock, err := b.flights.lock(ctx, c.id)
+	if err != nil {
+		return Receipt{}, err
+	}
+	defer unlock()
+	if a, ok := b.receipts.Get(c.id); ok {
+		if a.fingerprint != c.fingerprint {
+			return Receipt{}, &domain.IdempotencyError{CommandID: c.id}
+		}
+		a.receipt.Replayed = true
+		return a.receipt, nil
+	}
+	r, err := b.execute(ctx, c)
+	if err == nil {
+		b.receipts.Add(c.id, answered{c.fingerprint, r})
+	}
+	return r, err
+}
+
+// call is one admitted request with what was derived from it.
+type call struct {
+	Request
+	aggregate   *aggregate
+	spec        domain.CommandSpec
+	id          string // of the command
+	fingerprint string
+	stream      domain.StreamID
+}
+
+// admit checks the form of a request and derives its ids.
+func (b *Bus) admit(req *Request) (*call, error) {
+	if req.Command == nil {
+		return nil, domain.Invalid("", "a command is required")
+	}
+	cmd, ok := b.commands[req.Command.CommandType()]
+	if !ok {
+		return nil, domain.Invalid("", "%q is not a command", req.Command.CommandType())
+	}
+	if err := checkEnvelope(req, cmd.spec); err != nil {
+		return nil, err
+	}
+	if err := cmd.plan.validate(req.Command, b.clock()); err != nil {
+		return nil, err
+	}
+	c := &call{Request: *req, aggregate: cmd.aggregate, spec: cmd.spec}
+	c.id = commandID(req.Tenant, req.Actor, req.Key)
+	if req.Key == "" { // a dry run
+		c.id = uuid.NewString()
+	}
+	if cmd.spec.Creates {
+		c.Target = aggregateID(c.id, c.aggregate.def.Name)
+	}
+	var err error
+	if c.fingerprint, err = fingerprint(req.Command, req.Target); err != nil {
+		return nil, err
+	}
+	c.stream = domain.StreamID{Tenant: req.Tenant, Aggregate: c.aggregate.def.Name, ID: c.Target}
+	return c, nil
+}
+
+func checkEnvelope(req *Request, spec domain.CommandSpec) error {
+	if _, err := domain.ParseTenant(string(req.Tenant)); err != nil {
+		return err
+	}
+	switch {
+	case req.Actor.ID == "" || tooLong(req.Actor.ID, MaxActorLength) || textFault(req.Actor.ID) != "":
+		return domain.Invalid("", "the actor needs a name of 1 to %d characters", MaxActorLength)
+	case req.Actor.Kind != domain.ActorHuman && req.Actor.Kind != domain.ActorAutomation && req.Actor.Kind != domain.ActorIntegration:
+		return domain.Invalid("", "%q is not a kind of actor", req.Actor.Kind)
+	case req.Key == "" && !req.DryRun:
+		return invalidKey("an idempotency key is required")
+	case tooLong(req.Key, MaxKeyLength) || textFault(req.Key) != "":
+		return invalidKey("an idempotency key has 1 to 255 characters, none of them a control character")
+	case spec.Creates && req.Target != "":
+		return domain.Invalid("", "%s makes a new id; it takes none", spec.Type())
+	case spec.Creates && req.IfMatch != nil:
+		return domain.Invalid("", "%s starts a new stream; it takes no revision", spec.Type())
+	}
+	if !spec.Creates {
+		if id, err := domain.ParseID(string(req.Target)); err != nil || id != req.Target {
+			return domain.Invalid("", "%q is not an id", req.Target)
+		}
+	}
+	return nil
+}
+
+func invalidKey(message string) error {
+	e := domain.Invalid("Idempotency-Key", "%s", message)
+	e.Code = "idempotency-key"
+	return e
+}
+
+// Definitions returns the aggregates registered, in that order.
+func (b *Bus) Definitions() []domain.Definition {
+	defs := make([]domain.Definition, len(b.order))
+	for i, name := range b.order {
+		defs[i] = b.aggregates[name].def
+	}
+	return defs
+}
+
+// Spec returns the declaration of a command, and false when no aggregate has it.
+func (b *Bus) Spec(commandType string) (domain.CommandSpec, bool) {
+	c, ok := b.commands[commandType]
+	if !ok {
+		return domain.CommandSpec{}, false
+	}
+	return c.spec, true
+}
+
+// ID returns the id that a creating command of the aggregate gets when it is submitted with this key.
+func (b *Bus) ID(tenant domain.Tenant, actor domain.Actor, key, aggregate string) domain.ID {
+	return aggregateID(commandID(tenant, actor, key), aggregate)
+}
+
+// State returns the newest state of an aggregate, of the aggregate's own type, and its revision. It returns
+// *domain.NotFoundError when it does not exist.
+func (b *Bus) State(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID) (any, uint64, error) {
+	agg, ok := b.aggregates[aggregate]
+	if !ok {
+		return nil, 0, fmt.Errorf("commands: no aggregate %q", aggregate)
+	}
+	s, err := b.load(ctx, domain.StreamID{Tenant: tenant, Aggregate: aggregate, ID: id}, true)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !agg.exists(s.state) {
+		return nil, 0, &domain.NotFoundError{Kind: aggregate, ID: string(id)}
+	}
+	return s.state, s.version, nil
+}

@@ -1,0 +1,299 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// decision is what one attempt would write.
+type decision struct {
+	events []domain.Event
+	before view
+	after  any // the state with the events folded
+	now    time.Time
+	when   time.Time // business time of the events
+}
+
+// execute runs the loop of the package comment. Once the command has its turn it is no longer the caller's to cancel:
+// a disconnected client finds it either not executed or, by its key, executed.
+func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
+	s := b.stream(c.stream)
+	if !c.DryRun {
+		leave, err := s.enter(ctx)
+		if err != nil {
+			return Receipt{}, err
+		}
+		defer leave()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CommandDeadline)
+	defer cancel()
+	defer func() {
+		if s.look().next == 0 {
+			b.streams.Remove(c.stream)
+		}
+	}()
+
+	claims := &claimSet{bus: b, call: c}
+	receipt, err := b.attempts(ctx, c, s, claims)
+	if err != nil {
+		claims.abandon(ctx, err)
+	}
+	return receipt, err
+}
+
+// attempts decides and appends until one of both is final.
+func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet) (Receipt, error) {
+	fresh := c.DryRun || !c.spec.Creates && s.look().next == 0
+	var sent string // id of the first event of the append before
+	for conflicts := 0; ; conflicts++ {
+		if fresh {
+			if err := b.refresh(ctx, s); err != nil {
+				return Receipt{}, err
+			}
+		}
+		if e := s.execution(c.id); e != nil {
+			return c.receipt(e, sent)
+		}
+		claims.inDoubt = false
+		d, err := b.decide(ctx, c, s.look(), fresh)
+		if !fresh && (err != nil || len(d.events) == 0) {
+			// A refusal is believed only when nothing newer could change it; and another process may have executed this
+			// very command.
+			if err := b.refresh(ctx, s); err != nil {
+				return Receipt{}, err
+			}
+			if e := s.execution(c.id); e != nil {
+				return c.receipt(e, sent)
+			}
+			d, err = b.decide(ctx, c, s.look(), true)
+		}
+		if err != nil {
+			return Receipt{}, err
+		}
+		if len(d.events) == 0 || c.DryRun {
+			return b.unwritten(ctx, c, d)
+		}
+		gone, err := claims.acquire(ctx, d)
+		if err != nil {
+			return Receipt{}, err
+		}
+		pending := b.pending(c, d)
+		sent, claims.inDoubt = pending[0].ID, true
+		outcome, err := b.append(ctx, c.stream, d.before.expected(), pending)
+		if err != nil {
+			return Receipt{}, err
+		}
+		switch o := outcome.(type) {
+		case domain.Committed:
+			return b.commit(ctx, c, s, d, pending, o, gone)
+		case domain.Refused:
+			claims.inDoubt = false
+			return Receipt{}, refusal(c.stream, o.Err)
+		case domain.Conflict:
+			if conflicts == MaxConflictRetries {
+				return Receipt{}, &domain.ConflictError{Stream: c.stream, Actual: o.Actual}
+			}
+			fresh = true
+		}
+	}
+}
+
+// decide makes one decision on a view of the stream.
+func (b *Bus) decide(ctx context.Context, c *call, v view, fresh bool) (decision, error) {
+	a := c.aggregate
+	d := decision{before: v, now: b.clock().UTC()}
+	d.when = d.now
+	if t := c.Command.Occurred(); !t.IsZero() {
+		d.when = t.UTC()
+	}
+	exists := a.exists(v.state)
+	switch {
+	case exists && c.spec.Creates:
+		return d, domain.Reject("already-exists", "%s %s exists already", a.def.Name, c.Target)
+	case !exists && !c.spec.Creates:
+		return d, &domain.NotFoundError{Kind: a.def.Name, ID: string(c.Target)}
+	case c.IfMatch != nil && *c.IfMatch != v.version:
+		return d, &domain.ConflictError{Stream: c.stream, Actual: domain.AtRevision(v.version), Precondition: true}
+	}
+	cmd := c.Command
+	if prepare := a.prepare[cmd.CommandType()]; prepare != nil {
+		var err error
+		if cmd, err = prepare(ctx, &Loader{bus: b, tenant: c.Tenant, fresh: fresh}, c.Request, cmd); err != nil {
+			return d, err
+		}
+	}
+	var err error
+	d.events, err = a.decide(v.state, cmd, domain.Facts{ID: c.Target, Now: d.now, OccurredAt: d.when, Actor: c.Actor})
+	if err != nil {
+		return d, err
+	}
+	d.after = v.state
+	for _, e := range d.events {
+		if b.schemas[e.EventType()] == 0 {
+			return d, fmt.Errorf("commands: %s decided %q, which no aggregate declares", cmd.CommandType(), e.EventType())
+		}
+		d.after = a.evolve(d.after, e)
+	}
+	return d, nil
+}
+
+// metadata is the envelope of everything that the command writes at the time now.
+func (c *call) metadata(schema int, now, when time.Time, subjects []domain.ID) domain.Metadata {
+	m := domain.Metadata{
+		Schema:        schema,
+		Tenant:        c.Tenant,
+		Actor:         c.Actor,
+		CorrelationID: c.CorrelationID,
+		CausationID:   c.CausationID,
+		CommandID:     c.id,
+		Fingerprint:   c.fingerprint,
+		OccurredAt:    when,
+		RecordedAt:    now,
+		Subjects:      subjects,
+		TraceParent:   c.TraceParent,
+	}
+	if m.CorrelationID == "" {
+		m.CorrelationID = c.id
+	}
+	if m.CausationID == "" {
+		m.CausationID = c.id
+	}
+	return m
+}
+
+// pending wraps the events decided in their envelopes.
+func (b *Bus) pending(c *call, d decision) []domain.Pending {
+	subjects := c.aggregate.subjects(c.Target, d.before.state)
+	for _, id := range c.aggregate.subjects(c.Target, d.after) {
+		if !slices.Contains(subjects, id) {
+			subjects = append(subjects[:len(subjects):len(subjects)], id)
+		}
+	}
+	out := make([]domain.Pending, len(d.events))
+	for i, e := range d.events {
+		out[i] = domain.Pending{
+			ID:       eventID(c.id, c.fingerprint, d.now, "event", i),
+			Metadata: c.metadata(b.schemas[e.EventType()], d.now, d.when, subjects),
+			Event:    e,
+		}
+	}
+	return out
+}
+
+// commit folds what was appended into the cache, gives back the values no longer held, and answers.
+func (b *Bus) commit(ctx context.Context, c *call, s *stream, d decision, pending []domain.Pending, o domain.Committed, gone []held) (Receipt, error) {
+	if o.Position.IsZero() {
+		// A log that recognises a repetition may not tell where the first one went.
+		if err := b.refresh(ctx, s); err != nil {
+			return Receipt{}, err
+		}
+	}
+	first := d.before.next
+	recorded := make([]domain.Recorded, len(pending))
+	for i, p := range pending {
+		recorded[i] = domain.Recorded{
+			ID: p.ID, Stream: c.stream, Revision: first + uint64(i), Position: o.Position, Metadata: p.Metadata, Event: p.Event,
+		}
+	}
+	if err := s.apply(c.aggregate, recorded); err != nil {
+		return Receipt{}, err
+	}
+	b.giveBack(ctx, c, d.now, gone)
+	return c.receipt(s.execution(c.id), pending[0].ID)
+}
+
+// receipt answers what the command wrote when it was executed: by this call when its first event is the one sent.
+func (c *call) receipt(e *execution, sent string) (Receipt, error) {
+	if e.fingerprint != c.fingerprint {
+		return Receipt{}, &domain.IdempotencyError{CommandID: c.id}
+	}
+	return Receipt{
+		Stream:        c.stream.String(),
+		ID:            c.Target,
+		Revision:      e.revision,
+		Position:      e.position,
+		EventIDs:      e.eventIDs,
+		EventTypes:    e.eventTypes,
+		CorrelationID: e.correlationID,
+		Replayed:      e.eventIDs[0] != sent,
+		DryRun:        c.DryRun,
+	}, nil
+}
+
+// unwritten answers a command that changes nothing, or a dry run.
+func (b *Bus) unwritten(ctx context.Context, c *call, d decision) (Receipt, error) {
+	r := Receipt{
+		Stream:        c.stream.String(),
+		ID:            c.Target,
+		Revision:      d.before.version,
+		CorrelationID: c.metadata(0, d.now, d.when, nil).CorrelationID,
+		Unchanged:     len(d.events) == 0,
+		DryRun:        c.DryRun,
+		Events:        d.events,
+	}
+	if r.Unchanged {
+		return r, nil
+	}
+	r.Revision = d.before.next + uint64(len(d.events)) - 1
+	for _, e := range d.events {
+		r.EventTypes = append(r.EventTypes, e.EventType())
+	}
+	if c.AllowDuplicates {
+		return r, nil
+	}
+	return r, b.checkFree(ctx, c, d)
+}
+
+// append appends and repeats while the outcome is unknown, always the same events at the same revision. It returns
+// Committed, Conflict or Refused, or *domain.UnavailableError.
+func (b *Bus) append(ctx context.Context, id domain.StreamID, expected domain.Expected, events []domain.Pending) (domain.Outcome, error) {
+	for try := 0; ; try++ {
+		outcome := b.store.Append(ctx, id, expected, events)
+		unknown, isUnknown := outcome.(domain.Unknown)
+		if !isUnknown {
+			return outcome, nil
+		}
+		if try == MaxUnknownRetries || !pause(ctx, try) {
+			return nil, &domain.UnavailableError{What: "event log", Err: fmt.Errorf("append to %s: %w", id, unknown.Err)}
+		}
+	}
+}
+
+// Waits between repetitions of an append: they double from the first to the longest, each shortened by up to half at
+// random, so that many commands do not come back at once.
+const (
+	firstPause   = 10 * time.Millisecond
+	longestPause = time.Second
+)
+
+// pause waits before the repetition number try, and reports false when ctx ended first.
+func pause(ctx context.Context, try int) bool {
+	d := min(firstPause<<try, longestPause)
+	t := time.NewTimer(d - rand.N(d/2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// refusal makes the error for events that the log will never take.
+func refusal(id domain.StreamID, err error) error {
+	var invalid *domain.InvalidError
+	var notFound *domain.NotFoundError
+	if errors.As(err, &invalid) || errors.As(err, &notFound) {
+		return fmt.Errorf("append to %s: %w", id, err)
+	}
+	return &domain.InvalidError{
+		Code:   "event-refused",
+		Fields: []domain.FieldError{{Message: fmt.Sprintf("the event log refuses this change: %v", err)}},
+	}
+}
