@@ -1,6 +1,11 @@
 package contact
 
-import "github.com/rapport-crm/rapport/domain"
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/rapport-crm/rapport/domain"
+)
 
 // Details is what is known of a contact. Empty fields are unknown.
 type Details struct {
@@ -49,4 +54,84 @@ const (
 type CustomerFacts struct {
 	Exists     bool
 	MergedInto domain.ID // the survivor when the customer was a duplicate
+}
+
+var fieldNames = []string{
+	"title", "givenName", "middleName", "familyName", "email", "phone", "jobTitle", "department", "preferredChannel", "language",
+}
+
+// Take copies one field, given by its JSON name, from other details. It reports whether there is such a field.
+func (d *Details) Take(field string, from Details) bool {
+	switch field {
+	case "title":
+		d.Title = from.Title
+	case "givenName":
+		d.GivenName = from.GivenName
+	case "middleName":
+		d.MiddleName = from.MiddleName
+	case "familyName":
+		d.FamilyName = from.FamilyName
+	case "email":
+		d.Email = from.Email
+	case "phone":
+		d.Phone = from.Phone
+	case "jobTitle":
+		d.JobTitle = from.JobTitle
+	case "department":
+		d.Department = from.Department
+	case "preferredChannel":
+		d.PreferredChannel = from.PreferredChannel
+	case "language":
+		d.Language = from.Language
+	default:
+		return false
+	}
+	return true
+}
+
+// only returns the details with the one field alone.
+func (d Details) only(field string) (one Details) {
+	one.Take(field, d)
+	return one
+}
+
+// apply returns the details as the command wishes them.
+func (cmd Update) apply(d Details) (Details, error) {
+	for i, name := range cmd.Clear {
+		if !d.Take(name, Details{}) {
+			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of a contact", name)
+		}
+	}
+	set(&d.Title, cmd.Title)
+	set(&d.GivenName, cmd.GivenName)
+	set(&d.MiddleName, cmd.MiddleName)
+	set(&d.FamilyName, cmd.FamilyName)
+	set(&d.Email, cmd.Email)
+	set(&d.Phone, cmd.Phone)
+	set(&d.JobTitle, cmd.JobTitle)
+	set(&d.Department, cmd.Department)
+	set(&d.PreferredChannel, cmd.PreferredChannel)
+	set(&d.Language, cmd.Language)
+	return d, nil
+}
+
+var languagePattern = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$`)
+
+// check refuses what can never be right in the changed fields, and a whole that has no name. Only what changes is checked,
+// so that an old value which is no longer welcome does not block other changes.
+func check(changed, whole Details) error {
+	var faults []domain.FieldError
+	fault := func(wrong bool, pointer, message string) {
+		if wrong {
+			faults = append(faults, domain.FieldError{Pointer: pointer, Message: message})
+		}
+	}
+	fault(blank(whole.GivenName) && blank(whole.FamilyName), "/familyName", "is blank, and so is the given name")
+	fault(changed.Email != "" && !domain.IsEmail(changed.Email), "/email", "is not an e-mail address")
+	fault(changed.Phone != "" && !domain.IsE164(changed.Phone), "/phone", "is not a telephone number")
+	fault(changed.Language != "" && !languagePattern.MatchString(changed.Language), "/language", "is not a BCP 47 language tag")
+	if len(faults) > 0 {
+		return &domain.InvalidError{Fields: faults}
+	}
+	return nil
 }

@@ -30,7 +30,7 @@ func recordCommitment(c Customer, cmd RecordCommitment, f domain.Facts) ([]domai
 		return nil, domain.Invalid("/text", "is blank")
 	case blank(cmd.By):
 		return nil, domain.Invalid("/by", "is blank")
-	case cmd.Due < day(f.OccurredAt):
+	case cmd.Due < domain.DateOf(f.OccurredAt):
 		return nil, domain.Invalid("/due", "lies before the day of the promise")
 	}
 	if before, ok := c.Commitments[cmd.CommitmentID]; ok && cmd.CommitmentID != "" {

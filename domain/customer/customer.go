@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -330,9 +329,6 @@ func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // label brings names of tags and preferences to one form: lower case, single blanks.
 func label(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
-
-// day returns the calendar day of t in UTC.
-func day(t time.Time) domain.Date { return domain.Date(t.UTC().Format(time.DateOnly)) }
 
 func tooMany(what string, limit int) error {
 	return domain.Reject("too-many-"+strings.ReplaceAll(what, " ", "-"), "a customer has at most %d %s", limit, what)

@@ -50,7 +50,7 @@ func addMember(c Customer, cmd AddMember, f domain.Facts) ([]domain.Event, error
 	}
 	since := cmd.Since
 	if since == "" {
-		since = day(f.OccurredAt)
+		since = domain.DateOf(f.OccurredAt)
 	}
 	before, known := c.Members[cmd.MemberID]
 	if known && before.Until == "" {
@@ -90,10 +90,10 @@ func removeMember(c Customer, cmd RemoveMember, f domain.Facts) ([]domain.Event,
 	}
 	until := cmd.Until
 	if until == "" {
-		until = day(f.OccurredAt)
+		until = domain.DateOf(f.OccurredAt)
 	}
 	if until < m.Since {
-		return nil, domain.Invalid("/until", "lies before %s, when the membership began", m.Since)
+		return nil, domain.Reject("ends-before-it-began", "a member since %s", m.Since).At("/until")
 	}
 	return one(MemberRemoved{MemberID: cmd.MemberID, Since: m.Since, Until: until})
 }

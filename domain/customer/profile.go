@@ -2,7 +2,6 @@ package customer
 
 import (
 	"fmt"
-	"net/mail"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -247,10 +246,7 @@ func fitsKind(k Kind, p Profile, c Classification) error {
 	return nil
 }
 
-var (
-	e164Pattern    = regexp.MustCompile(`^\+[1-9][0-9]{4,14}$`)
-	ageBandPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,2})(-([1-9][0-9]{0,2})|\+)$`)
-)
+var ageBandPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,2})(-([1-9][0-9]{0,2})|\+)$`)
 
 // faults returns what can never be right in the fields that are not empty.
 func (p Profile) faults(now time.Time) []domain.FieldError {
@@ -261,13 +257,13 @@ func (p Profile) faults(now time.Time) []domain.FieldError {
 		}
 	}
 	fault(p.TaxID != "" && normalTaxID(p.TaxID) == "", "/taxId", "has neither letters nor digits")
-	fault(p.Email != "" && !isEmail(p.Email), "/email", "is not an e-mail address")
-	fault(p.Phone != "" && !e164Pattern.MatchString(p.Phone), "/phone", "is not a telephone number")
+	fault(p.Email != "" && !domain.IsEmail(p.Email), "/email", "is not an e-mail address")
+	fault(p.Phone != "" && !domain.IsE164(p.Phone), "/phone", "is not a telephone number")
 	fault(p.Website != "" && !isWebsite(p.Website), "/website", "is not an http or https address")
 	fault(p.Address.Country != "" && !isCountry(p.Address.Country), "/address/country", "is not an ISO 3166-1 alpha-2 code")
 	if p.BirthDate != "" {
-		fault(p.BirthDate > day(now), "/birthDate", "lies in the future")
-		fault(p.BirthDate < day(now.AddDate(-MaxAge, 0, 0)), "/birthDate", fmt.Sprintf("lies more than %d years back", MaxAge))
+		fault(p.BirthDate > domain.DateOf(now), "/birthDate", "lies in the future")
+		fault(p.BirthDate < domain.DateOf(now.AddDate(-MaxAge, 0, 0)), "/birthDate", fmt.Sprintf("lies more than %d years back", MaxAge))
 	}
 	fault(p.Employees < 0, "/employees", "is negative")
 	fault(p.Revenue.Amount.IsNegative(), "/revenue/amount", "is negative")
@@ -301,11 +297,6 @@ func normalTaxID(s string) string {
 		}
 		return -1
 	}, s)
-}
-
-func isEmail(s string) bool {
-	a, err := mail.ParseAddress(s)
-	return err == nil && a.Address == s
 }
 
 func isWebsite(s string) bool {

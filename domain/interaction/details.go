@@ -1,6 +1,7 @@
 package interaction
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -61,4 +62,115 @@ type Reference struct {
 type CustomerFacts struct {
 	Exists     bool
 	MergedInto domain.ID // the survivor when the customer was a duplicate
+}
+
+var fieldNames = []string{
+	"customerId", "channel", "direction", "participants", "subject", "body", "outcome", "durationSeconds", "startedAt",
+	"campaign", "relatesTo",
+}
+
+// Take copies one field, given by its JSON name, from other details. It reports whether there is such a field.
+func (d *Details) Take(field string, from Details) bool {
+	switch field {
+	case "customerId":
+		d.CustomerID = from.CustomerID
+	case "channel":
+		d.Channel = from.Channel
+	case "direction":
+		d.Direction = from.Direction
+	case "participants":
+		d.Participants = from.Participants
+	case "subject":
+		d.Subject = from.Subject
+	case "body":
+		d.Body = from.Body
+	case "outcome":
+		d.Outcome = from.Outcome
+	case "durationSeconds":
+		d.DurationSeconds = from.DurationSeconds
+	case "startedAt":
+		d.StartedAt = from.StartedAt
+	case "campaign":
+		d.Campaign = from.Campaign
+	case "relatesTo":
+		d.RelatesTo = from.RelatesTo
+	default:
+		return false
+	}
+	return true
+}
+
+// only returns the details with the one field alone.
+func (d Details) only(field string) (one Details) {
+	one.Take(field, d)
+	return one
+}
+
+// normal gives equal details equal values: times in UTC, and no participants as nil.
+func (d Details) normal() Details {
+	if !d.StartedAt.IsZero() {
+		d.StartedAt = d.StartedAt.UTC()
+	}
+	if len(d.Participants) == 0 {
+		d.Participants = nil
+	}
+	return d
+}
+
+// apply returns the details as the command puts them right.
+func (cmd Correct) apply(d Details) (Details, error) {
+	for i, name := range cmd.Clear {
+		if !d.Take(name, Details{}) {
+			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of an interaction", name)
+		}
+	}
+	set(&d.CustomerID, cmd.CustomerID)
+	set(&d.Channel, cmd.Channel)
+	set(&d.Direction, cmd.Direction)
+	set(&d.Participants, cmd.Participants)
+	set(&d.Subject, cmd.Subject)
+	set(&d.Body, cmd.Body)
+	set(&d.Outcome, cmd.Outcome)
+	set(&d.DurationSeconds, cmd.DurationSeconds)
+	set(&d.StartedAt, cmd.StartedAt)
+	set(&d.Campaign, cmd.Campaign)
+	if cmd.RelatesTo != nil {
+		d.RelatesTo = cmd.RelatesTo
+	}
+	return d.normal(), nil
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// check refuses details that can never be right.
+func check(d Details, f domain.Facts) error {
+	var faults []domain.FieldError
+	fault := func(wrong bool, pointer, message string) {
+		if wrong {
+			faults = append(faults, domain.FieldError{Pointer: pointer, Message: message})
+		}
+	}
+	fault(d.CustomerID == "", "/customerId", "is missing")
+	fault(d.Channel == "", "/channel", "is missing")
+	fault(d.Direction == "", "/direction", "is missing")
+	for i, p := range d.Participants {
+		at := fmt.Sprintf("/participants/%d/id", i)
+		if p.Kind == ByUser {
+			fault(blank(p.ID), at, "is blank")
+			continue
+		}
+		id, err := domain.ParseID(p.ID)
+		fault(err != nil || string(id) != p.ID, at, "is not the id of a "+string(p.Kind))
+	}
+	fault(d.DurationSeconds < 0, "/durationSeconds", "is negative")
+	fault(d.StartedAt.IsZero(), "/startedAt", "is missing")
+	fault(d.StartedAt.After(f.Now.Add(ClockSkew)), "/startedAt", "lies in the future")
+	if len(faults) > 0 {
+		return &domain.InvalidError{Fields: faults}
+	}
+	return nil
 }
