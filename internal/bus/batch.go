@@ -1,0 +1,86 @@
+// Package bus carries the event log through Watermill. One message is one ordered batch of decoded events: Watermill's
+// router runs messages in parallel when it can, so order within a subscription rests on there being one message in flight.
+//
+// What it promises to a handler:
+//
+//  1. Batches arrive in log order; positions within and across them only grow. A log that breaks this ends the
+//     subscription with ErrOrder.
+//  2. The next batch is sent after the one before was acknowledged. A refused one is sent again, as a new message, after a
+//     pause that grows.
+//  3. The next batch is read and decoded while the one before is being handled; no more than one is held ready.
+//  4. An event that does not decode travels in its place with its error.
+//
+// Correctness of what handlers store rests on their own checkpoints, never on acknowledgements.
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
+)
+
+// ErrOrder says that the log delivered an event at or before one that it had delivered already.
+var ErrOrder = errors.New("the log delivered events out of order")
+
+// Message is what a subscription to the log delivers: an event, or a position up to which there are no more events, or
+// the news that everything written so far has been delivered.
+type Message struct {
+	Raw        *codec.Raw
+	Checkpoint domain.Position
+	CaughtUp   bool
+}
+
+// Source is a subscription: endless, in log order, from behind a position. It yields an error only when it cannot ever go
+// on or its context ends.
+type Source func(ctx context.Context, after domain.Position) iter.Seq2[Message, error]
+
+// Decoder turns a stored event into what handlers understand. It must be safe for concurrent use.
+type Decoder interface {
+	Decode(codec.Raw) (domain.Recorded, error)
+}
+
+// Item is one event of a batch.
+type Item struct {
+	Raw   codec.Raw
+	Event domain.Recorded // zero when Err is set
+	Err   error           // the Decoder's
+}
+
+// Batch is a piece of the log without holes.
+type Batch struct {
+	Items    []Item
+	End      domain.Position // where the piece ends; there may be no event there. Zero when the batch only says CaughtUp
+	CaughtUp bool            // everything written when the batch was closed has been delivered
+}
+
+// summary is the payload of a message: what a log line needs, never an event's content.
+type summary struct {
+	First    domain.Position `json:"first"`
+	End      domain.Position `json:"end"`
+	Events   int             `json:"events"`
+	CaughtUp bool            `json:"caughtUp"`
+}
+
+func (b *Batch) payload() []byte {
+	s := summary{First: b.End, End: b.End, Events: len(b.Items), CaughtUp: b.CaughtUp}
+	if len(b.Items) > 0 {
+		s.First = b.Items[0].Raw.Position
+	}
+	payload, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // numbers and a flag always marshal
+	}
+	return payload
+}
+
+type batchKey struct{}
+
+// BatchFrom returns the batch that a message of a Subscriber carries in its context, or nil.
+func BatchFrom(ctx context.Context) *Batch {
+	b, _ := ctx.Value(batchKey{}).(*Batch)
+	return b
+}

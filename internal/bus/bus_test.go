@@ -1,0 +1,263 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/codec"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// event makes the message of the event at position n.
+func event(n int) bus.Message {
+	p := domain.Position{Commit: uint64(n), Prepare: uint64(n)}
+	return bus.Message{Raw: &codec.Raw{Type: "test.happened", Position: p, Data: make([]byte, 10)}}
+}
+
+// script is a log that delivers messages and then either stays silent or fails.
+func script(fail error, messages ...bus.Message) bus.Source {
+	return func(ctx context.Context, after domain.Position) iter.Seq2[bus.Message, error] {
+		return func(yield func(bus.Message, error) bool) {
+			for _, m := range messages {
+				if m.Raw != nil && !after.Before(m.Raw.Position) {
+					continue
+				}
+				if !yield(m, nil) {
+					return
+				}
+			}
+			if fail == nil {
+				<-ctx.Done()
+				fail = ctx.Err()
+			}
+			yield(bus.Message{}, fail)
+		}
+	}
+}
+
+type decoder func(codec.Raw) (domain.Recorded, error)
+
+func (d decoder) Decode(raw codec.Raw) (domain.Recorded, error) { return d(raw) }
+
+var plain = decoder(func(raw codec.Raw) (domain.Recorded, error) {
+	return domain.Recorded{Position: raw.Position}, nil
+})
+
+func options(maxEvents int) bus.Options {
+	return bus.Options{MaxEvents: maxEvents, Logger: slog.New(slog.DiscardHandler)}
+}
+
+// run feeds a subscription to handle until it returns false.
+func run(t *testing.T, s *bus.Subscriber, handle func(*bus.Batch) (more bool, err error)) error {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	return bus.Run(ctx, "test", s, func(_ context.Context, b *bus.Batch) error {
+		more, err := handle(b)
+		if !more {
+			stop()
+		}
+		return err
+	}, nil)
+}
+
+func TestEveryEventArrivesOnceInOrderInBoundedBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const events = 1000
+		var messages []bus.Message
+		for n := 1; n <= events; n++ {
+			messages = append(messages, event(n))
+		}
+		messages = append(messages, bus.Message{CaughtUp: true})
+		var inFlight atomic.Int32
+		next := 101
+		err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Position{Commit: 100, Prepare: 100}, plain, options(64)),
+			func(b *bus.Batch) (bool, error) {
+				if inFlight.Add(1) > 1 {
+					t.Error("two batches in flight")
+				}
+				defer inFlight.Add(-1)
+				if len(b.Items) > 64 {
+					t.Errorf("%d events in a batch", len(b.Items))
+				}
+				for _, item := range b.Items {
+					if item.Event.Position.Commit != uint64(next) {
+						t.Fatalf("got %s, want %d", item.Event.Position, next)
+					}
+					next++
+				}
+				if b.CaughtUp && next != events+1 {
+					t.Errorf("caught up before %d", next)
+				}
+				return !b.CaughtUp, nil
+			})
+		if err != nil || next != events+1 {
+			t.Errorf("ended at %d with %v", next, err)
+		}
+	})
+}
+
+func TestRefusedBatchComesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []string
+		start := time.Now()
+		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), bus.Message{CaughtUp: true}, event(3)), domain.Position{}, plain, options(2)),
+			func(b *bus.Batch) (bool, error) {
+				seen = append(seen, fmt.Sprint(len(b.Items), b.End))
+				switch len(seen) {
+				case 1:
+					return true, errors.New("not now")
+				case 2:
+					panic("not now either")
+				}
+				return b.End.Commit < 3, nil
+			})
+		if err != nil {
+			t.Error(err)
+		}
+		if got, want := fmt.Sprint(seen), "[2 2 2 2 2 2 1 3]"; got != want && got != "[2 2 2 2 2 2 0 0 1 3]" {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if time.Since(start) < bus.DefaultMinBackoff {
+			t.Error("sent again without a pause")
+		}
+	})
+}
+
+func TestLogOutOfOrderEndsTheSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got int
+		err := run(t, bus.NewSubscriber(script(nil, event(2), event(1)), domain.Position{}, plain, options(10)),
+			func(b *bus.Batch) (bool, error) {
+				got += len(b.Items)
+				return true, nil
+			})
+		if !errors.Is(err, bus.ErrOrder) || got != 1 {
+			t.Errorf("%d events, then %v", got, err)
+		}
+	})
+}
+
+func TestLogThatCannotGoOnTellsWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := errors.New("gone")
+		err := run(t, bus.NewSubscriber(script(gone, event(1)), domain.Position{}, plain, options(10)),
+			func(*bus.Batch) (bool, error) { return true, nil })
+		if !errors.Is(err, gone) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestUndecodableEventTravelsWithItsError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		odd := decoder(func(raw codec.Raw) (domain.Recorded, error) {
+			if raw.Position.Commit == 2 {
+				return domain.Recorded{}, domain.ErrCorrupt
+			}
+			return plain(raw)
+		})
+		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), event(3)), domain.Position{}, odd, options(3)),
+			func(b *bus.Batch) (bool, error) {
+				if len(b.Items) != 3 || b.Items[0].Err != nil || !errors.Is(b.Items[1].Err, domain.ErrCorrupt) || b.Items[2].Err != nil {
+					t.Errorf("got %+v", b.Items)
+				}
+				return false, nil
+			})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestNextBatchIsReadWhileOneIsHandled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var decoded atomic.Int32
+		counting := decoder(func(raw codec.Raw) (domain.Recorded, error) {
+			decoded.Add(1)
+			return plain(raw)
+		})
+		var messages []bus.Message
+		for n := 1; n <= 10; n++ {
+			messages = append(messages, event(n))
+		}
+		err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Position{}, counting, options(2)),
+			func(*bus.Batch) (bool, error) {
+				synctest.Wait()
+				if n := decoded.Load(); n != 5 { // the one handled, the one ready, and the event that finds no room
+					t.Errorf("%d events decoded", n)
+				}
+				return false, nil
+			})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPositionsWithoutEventsArrive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := domain.Position{Commit: 7, Prepare: 7}
+		err := run(t, bus.NewSubscriber(script(nil, bus.Message{Checkpoint: at}), domain.Position{}, plain, options(2)),
+			func(b *bus.Batch) (bool, error) {
+				if len(b.Items) != 0 || b.End != at {
+					t.Errorf("got %+v", b)
+				}
+				return false, nil
+			})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestBatchesAreBoundedInBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := options(100)
+		opts.MaxBytes = 15
+		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), event(3)), domain.Position{}, plain, opts),
+			func(b *bus.Batch) (bool, error) {
+				if len(b.Items) != 2 {
+					t.Errorf("%d events", len(b.Items))
+				}
+				return false, nil
+			})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestSubscriberServesOneSubscription(t *testing.T) {
+	s := bus.NewSubscriber(script(nil), domain.Position{}, plain, options(1))
+	ctx, stop := context.WithCancel(t.Context())
+	messages, err := s.Subscribe(ctx, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Subscribe(ctx, "test"); err == nil {
+		t.Error("subscribed twice")
+	}
+	stop()
+	if _, open := <-messages; open {
+		t.Error("a message from nothing")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Subscribe(ctx, "test"); err == nil {
+		t.Error("subscribed after Close")
+	}
+}

@@ -1,0 +1,145 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// intake is the batch being filled: the reader adds to it, the sender takes it.
+type intake struct {
+	opts Options
+
+	mu     sync.Mutex
+	batch  Batch
+	bytes  int
+	since  time.Time       // of the first addition; zero when there is none
+	last   domain.Position // of everything added ever
+	live   bool            // caught up once: whatever arrives is sent as soon as the sender is free
+	ended  bool
+	err    error
+	filled chan struct{} // holds a token when the sender should look
+	taken  chan struct{} // holds a token when the reader should look
+}
+
+func newIntake(opts Options, after domain.Position) *intake {
+	return &intake{opts: opts, last: after, filled: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+}
+
+// add takes one message, waiting while the batch is full.
+func (in *intake) add(ctx context.Context, m Message, decode func() Item) error {
+	var item Item
+	if m.Raw != nil {
+		item = decode()
+	}
+	for {
+		if in.tryAdd(m, item) {
+			break
+		}
+		select {
+		case <-in.taken:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.err
+}
+
+func (in *intake) tryAdd(m Message, item Item) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.full() {
+		return false
+	}
+	end := m.Checkpoint
+	if m.Raw != nil {
+		end = m.Raw.Position
+		if !in.last.Before(end) {
+			in.err = fmt.Errorf("%w: %s after %s", ErrOrder, end, in.last)
+			return true
+		}
+		in.batch.Items = append(in.batch.Items, item)
+		in.bytes += len(m.Raw.Data) + len(m.Raw.Metadata)
+	}
+	if in.last.Before(end) {
+		in.last, in.batch.End = end, end
+	}
+	if m.CaughtUp {
+		in.live, in.batch.CaughtUp = true, true
+	}
+	if in.since.IsZero() {
+		in.since = time.Now()
+	}
+	signal(in.filled)
+	return true
+}
+
+func (in *intake) full() bool {
+	return len(in.batch.Items) >= in.opts.MaxEvents || in.bytes >= in.opts.MaxBytes
+}
+
+// end says that nothing more will be added, and why.
+func (in *intake) end(err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.ended = true
+	if in.err == nil {
+		in.err = err
+	}
+	signal(in.filled)
+}
+
+// take waits for a batch that is due. It returns nil when there will be none: the reader has ended or ctx has.
+func (in *intake) take(ctx context.Context) *Batch {
+	for {
+		batch, wait, ended := in.due()
+		if batch != nil || ended {
+			return batch
+		}
+		var timer <-chan time.Time
+		if wait > 0 {
+			timer = time.After(wait)
+		}
+		select {
+		case <-in.filled:
+		case <-timer:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// due returns the batch if it is to be sent now, or else how long to wait for more; zero means until something is added.
+func (in *intake) due() (batch *Batch, wait time.Duration, ended bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case in.since.IsZero():
+		return nil, 0, in.ended
+	case in.full(), in.batch.CaughtUp, in.ended, in.live && len(in.batch.Items) > 0:
+	default:
+		linger := in.opts.Linger
+		if len(in.batch.Items) == 0 {
+			linger = checkpointLinger
+		}
+		if wait := linger - time.Since(in.since); wait > 0 {
+			return nil, wait, false
+		}
+	}
+	full := in.batch
+	in.batch, in.bytes, in.since = Batch{}, 0, time.Time{}
+	signal(in.taken)
+	return &full, 0, false
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
