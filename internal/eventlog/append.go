@@ -1,0 +1,119 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Append implements Log.
+func (l *ESDB) Append(ctx context.Context, stream string, expected domain.Expected, events []NewEvent) domain.Outcome {
+	doing := fmt.Sprintf("append to %s at %s", stream, expected)
+	batch, err := batchOf(stream, events)
+	if err != nil {
+		return domain.Refused{Err: fmt.Errorf("%s: %w", doing, err)}
+	}
+	return l.append(ctx, doing, stream, expected, batch)
+}
+
+// append is Append without the rules for names, which system streams break.
+func (l *ESDB) append(ctx context.Context, doing, stream string, expected domain.Expected, batch []esdb.EventData) domain.Outcome {
+	options := esdb.AppendToStreamOptions{
+		ExpectedRevision: expectedRevision(expected),
+		Deadline:         &l.timing.append,
+		RequiresLeader:   true,
+	}
+	result, err := call(ctx, l, l.timing.append, func(ctx context.Context, c *esdb.Client) (*esdb.WriteResult, error) {
+		return c.AppendToStream(ctx, stream, options, batch...)
+	})
+	if err != nil {
+		return l.notAppended(ctx, doing, stream, err)
+	}
+
+	// The expectation was exact, so the last revision is known without the answer. A node that answers another one did
+	// something else than was asked.
+	next, exists := expected.Revision()
+	if !exists {
+		next = 0
+	} else {
+		next++
+	}
+	revision := next + uint64(len(batch)) - 1
+	if result.NextExpectedVersion != revision {
+		return domain.Unknown{Err: fmt.Errorf("%s: the log answered revision %d, want %d", doing, result.NextExpectedVersion, revision)}
+	}
+	position := positionOf(esdb.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition})
+	if position.IsZero() {
+		position = l.positionAt(ctx, stream, revision)
+	}
+	return domain.Committed{Revision: revision, Position: position}
+}
+
+// notAppended says what became of an append that was not answered with success.
+func (l *ESDB) notAppended(ctx context.Context, doing, stream string, err error) domain.Outcome {
+	if is(err, esdb.ErrorCodeWrongExpectedVersion) {
+		actual, tailErr := l.tail(ctx, stream) // the answer names the actual revision in its text only
+		if tailErr != nil {
+			return unsuccessful(ctx, doing, tailErr)
+		}
+		return domain.Conflict{Actual: actual}
+	}
+	return unsuccessful(ctx, doing, err)
+}
+
+// unsuccessful is Refused for what will not pass, Unknown for everything else.
+func unsuccessful(ctx context.Context, doing string, err error) domain.Outcome {
+	failed := failure(ctx, doing, err)
+	if permanent(err) && !errors.Is(err, ErrClosed) {
+		return domain.Refused{Err: failed}
+	}
+	return domain.Unknown{Err: failed}
+}
+
+// expectedRevision never makes the client's zero value, which accepts any revision.
+func expectedRevision(e domain.Expected) esdb.ExpectedRevision {
+	if revision, ok := e.Revision(); ok {
+		return esdb.Revision(revision)
+	}
+	return esdb.NoStream{}
+}
+
+// batchOf checks an append and translates its events.
+func batchOf(stream string, events []NewEvent) ([]esdb.EventData, error) {
+	if err := checkStreamName(stream); err != nil {
+		return nil, err
+	}
+	if len(events) == 0 {
+		return nil, errors.New("no events")
+	}
+	batch, size := make([]esdb.EventData, len(events)), 0
+	for i, e := range events {
+		id, err := uuid.Parse(e.ID)
+		if err != nil {
+			return nil, fmt.Errorf("event %d: id %q is not a UUID", i, e.ID)
+		}
+		if e.Type == "" || strings.HasPrefix(e.Type, "$") || len(e.Type) > MaxEventTypeBytes || !utf8.ValidString(e.Type) {
+			return nil, fmt.Errorf("event %d: %.80q is not an event type", i, e.Type)
+		}
+		size += len(e.Data) + len(e.Metadata) + 2*len(e.Type)
+		batch[i] = esdb.EventData{EventID: id, EventType: e.Type, ContentType: esdb.ContentTypeJson, Data: e.Data, Metadata: e.Metadata}
+	}
+	if size > MaxAppendBytes {
+		return nil, fmt.Errorf("%d bytes in one append, the limit is %d", size, MaxAppendBytes)
+	}
+	return batch, nil
+}
+
+func checkStreamName(stream string) error {
+	if stream == "" || strings.HasPrefix(stream, "$") || len(stream) > MaxStreamNameBytes || !utf8.ValidString(stream) || strings.ContainsRune(stream, 0) {
+		return fmt.Errorf("%.80q is not the name of a stream", stream)
+	}
+	return nil
+}

@@ -1,0 +1,345 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
+)
+
+// These tests state what every node behind the adapter must do. They run against the embedded node, and against a real
+// EventStoreDB when RAPPORT_TEST_EVENTSTORE names one.
+
+func TestAppendedEventsReadBack(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	events := newEvents(3)
+	got := commit(t, log, stream, domain.NoStream, events...)
+	if got.Revision != 2 || got.Position.IsZero() {
+		t.Errorf("committed %+v", got)
+	}
+	read := all(t, log.ReadStream(t.Context(), stream, 0))
+	if len(read) != 3 {
+		t.Fatalf("read %d events, want 3", len(read))
+	}
+	for i, raw := range read {
+		want := events[i]
+		if raw.ID != want.ID || raw.Type != want.Type || raw.Stream != stream || raw.Revision != uint64(i) ||
+			!bytes.Equal(raw.Data, want.Data) || !bytes.Equal(raw.Metadata, want.Metadata) {
+			t.Errorf("event %d is %+v, want %+v", i, raw, want)
+		}
+	}
+	if from1 := all(t, log.ReadStream(t.Context(), stream, 1)); len(from1) != 2 || from1[0].Revision != 1 {
+		t.Errorf("from revision 1: %+v", from1)
+	}
+	if beyond := all(t, log.ReadStream(t.Context(), stream, 3)); len(beyond) != 0 {
+		t.Errorf("beyond the end: %+v", beyond)
+	}
+}
+
+func TestMissingStreamIsEmpty(t *testing.T) {
+	log := dial(t, address(t))
+	if got := all(t, log.ReadStream(t.Context(), newStream(), 0)); len(got) != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestConflictNamesWhereTheStreamStands(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	if got := log.Append(t.Context(), stream, domain.AtRevision(4), newEvents(1)); got != (domain.Conflict{Actual: domain.NoStream}) {
+		t.Errorf("no stream: %+v", got)
+	}
+	commit(t, log, stream, domain.NoStream, newEvents(2)...)
+	for _, expected := range []domain.Expected{domain.NoStream, domain.AtRevision(0), domain.AtRevision(7)} {
+		if got := log.Append(t.Context(), stream, expected, newEvents(1)); got != (domain.Conflict{Actual: domain.AtRevision(1)}) {
+			t.Errorf("expected %s: %+v", expected, got)
+		}
+	}
+	if got := all(t, log.ReadStream(t.Context(), stream, 0)); len(got) != 2 {
+		t.Errorf("a conflict wrote: %d events", len(got))
+	}
+}
+
+func TestOneOfManyWritersWins(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	commit(t, log, stream, domain.NoStream, newEvents(1)...)
+	outcomes := make([]domain.Outcome, 16)
+	var writers sync.WaitGroup
+	for i := range outcomes {
+		writers.Go(func() { outcomes[i] = log.Append(t.Context(), stream, domain.AtRevision(0), newEvents(1)) })
+	}
+	writers.Wait()
+	won := 0
+	for _, o := range outcomes {
+		switch o := o.(type) {
+		case domain.Committed:
+			won++
+		case domain.Conflict:
+			if o.Actual != domain.AtRevision(1) {
+				t.Errorf("loser told %s", o.Actual)
+			}
+		default:
+			t.Errorf("%T %+v", o, o)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d writers won", won)
+	}
+}
+
+func TestRepeatedAppendGivesTheSameAnswer(t *testing.T) {
+	log := dial(t, address(t))
+	for _, size := range []int{1, 2, 500} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			stream := newStream()
+			commit(t, log, stream, domain.NoStream, newEvents(1)...)
+			events := newEvents(size)
+			first := commit(t, log, stream, domain.AtRevision(0), events...)
+			commit(t, log, stream, domain.AtRevision(uint64(size)), newEvents(1)...)
+			again := commit(t, log, stream, domain.AtRevision(0), events...)
+			if again != first {
+				t.Errorf("first %+v, again %+v", first, again)
+			}
+			if got := all(t, log.ReadStream(t.Context(), stream, 0)); len(got) != size+2 {
+				t.Errorf("%d events stored, want %d", len(got), size+2)
+			}
+			// Waiting for the receipt's position must include the whole append.
+			before := domain.Position{}
+			for raw, err := range log.ReadAll(t.Context(), domain.Position{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !before.Before(raw.Position) {
+					t.Fatalf("position %s after %s", raw.Position, before)
+				}
+				before = raw.Position
+				if raw.ID == events[size-1].ID && raw.Position != first.Position {
+					t.Errorf("the last event stands at %s, the receipt said %s", raw.Position, first.Position)
+				}
+			}
+		})
+	}
+}
+
+func TestRefusedAppendsWriteNothing(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	one := func(change func(*NewEvent)) []NewEvent {
+		e := newEvents(1)
+		change(&e[0])
+		return e
+	}
+	before := head(t, log)
+	for name, c := range map[string]struct {
+		stream string
+		events []NewEvent
+	}{
+		"no events":           {stream, nil},
+		"no UUID":             {stream, one(func(e *NewEvent) { e.ID = "1" })},
+		"no type":             {stream, one(func(e *NewEvent) { e.Type = "" })},
+		"system type":         {stream, one(func(e *NewEvent) { e.Type = "$metadata" })},
+		"long type":           {stream, one(func(e *NewEvent) { e.Type = strings.Repeat("x", MaxEventTypeBytes+1) })},
+		"bad type":            {stream, one(func(e *NewEvent) { e.Type = "\xff" })},
+		"too large":           {stream, one(func(e *NewEvent) { e.Data = make([]byte, MaxAppendBytes) })},
+		"too large together":  {stream, append(one(func(e *NewEvent) { e.Data = make([]byte, MaxAppendBytes/2) }), one(func(e *NewEvent) { e.Data = make([]byte, MaxAppendBytes/2) })...)},
+		"no stream":           {"", newEvents(1)},
+		"system stream":       {"$$" + stream, newEvents(1)},
+		"long stream":         {strings.Repeat("s", MaxStreamNameBytes+1), newEvents(1)},
+		"NUL in stream":       {"a\x00b", newEvents(1)},
+		"bad UTF-8 in stream": {"a\xffb", newEvents(1)},
+	} {
+		outcome := log.Append(t.Context(), c.stream, domain.NoStream, c.events)
+		if refused, ok := outcome.(domain.Refused); !ok || refused.Err == nil {
+			t.Errorf("%s: %T %+v", name, outcome, outcome)
+		}
+	}
+	if after := head(t, log); after != before {
+		t.Errorf("head moved from %s to %s", before, after)
+	}
+}
+
+func TestLargestAppendIsAccepted(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	e := newEvents(1)
+	room := MaxAppendBytes - len(e[0].Metadata) - 2*len(e[0].Type) - 2
+	e[0].Data = []byte(`"` + strings.Repeat("x", room) + `"`)
+	commit(t, log, stream, domain.NoStream, e...)
+	if got := all(t, log.ReadStream(t.Context(), stream, 0)); len(got) != 1 || !bytes.Equal(got[0].Data, e[0].Data) {
+		t.Errorf("read %d events", len(got))
+	}
+}
+
+func TestReadsOfManyPagesAreWholeAndInOrder(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	start := head(t, log)
+	const n = 2*pageEvents + 100
+	var want []NewEvent
+	for expected := domain.NoStream; len(want) < n; {
+		events := newEvents(min(pageEvents, n-len(want)))
+		expected = domain.AtRevision(commit(t, log, stream, expected, events...).Revision)
+		want = append(want, events...)
+	}
+	check := func(what string, got []codec.Raw) {
+		t.Helper()
+		if len(got) != n {
+			t.Fatalf("%s: %d events, want %d", what, len(got), n)
+		}
+		for i, raw := range got {
+			if raw.ID != want[i].ID || raw.Revision != uint64(i) || !bytes.Equal(raw.Data, want[i].Data) {
+				t.Fatalf("%s: event %d is %+v", what, i, raw)
+			}
+			if i > 0 && !got[i-1].Position.Before(raw.Position) {
+				t.Fatalf("%s: position %s after %s", what, raw.Position, got[i-1].Position)
+			}
+		}
+	}
+	check("stream", all(t, log.ReadStream(t.Context(), stream, 0)))
+	var mine []codec.Raw
+	for _, raw := range all(t, log.ReadAll(t.Context(), start)) {
+		if raw.Stream == stream {
+			mine = append(mine, raw)
+		}
+	}
+	check("all", mine)
+	// From any event on, exclusive.
+	for _, i := range []int{0, 1, pageEvents - 1, pageEvents, n - 1} {
+		rest := all(t, log.ReadAll(t.Context(), mine[i].Position))
+		if len(rest) < n-1-i || n-1-i > 0 && rest[0].ID != want[i+1].ID {
+			t.Errorf("after event %d: %d events", i, len(rest))
+		}
+	}
+	// A consumer may stop at once.
+	for range log.ReadAll(t.Context(), start) {
+		break
+	}
+	for range log.ReadStream(t.Context(), stream, 0) {
+		break
+	}
+}
+
+func TestSystemEventsAreLeftOut(t *testing.T) {
+	log := dial(t, address(t))
+	if _, err := log.ID(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, log, newStream(), domain.NoStream, newEvents(1)...)
+	for _, raw := range all(t, log.ReadAll(t.Context(), domain.Position{})) {
+		if strings.HasPrefix(raw.Type, "$") {
+			t.Errorf("read %s of %s", raw.Type, raw.Stream)
+		}
+	}
+}
+
+func TestHeadIsTheLastEvent(t *testing.T) {
+	log := dial(t, address(t))
+	for range 3 {
+		c := commit(t, log, newStream(), domain.NoStream, newEvents(2)...)
+		if got := head(t, log); got.Before(c.Position) {
+			t.Errorf("head %s, appended at %s", got, c.Position)
+		}
+	}
+}
+
+func TestIdentityIsCreatedOnceAndStays(t *testing.T) {
+	at := address(t)
+	ids := make([]string, 12)
+	var askers sync.WaitGroup
+	for i := range ids {
+		log := dial(t, at)
+		askers.Go(func() {
+			id, err := log.ID(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			ids[i] = id
+		})
+	}
+	askers.Wait()
+	for _, id := range ids {
+		if _, err := uuid.Parse(id); err != nil || id != ids[0] {
+			t.Errorf("identities %v", ids)
+		}
+	}
+	if got := len(all(t, dial(t, at).ReadStream(t.Context(), identityStream, 0))); got != 1 {
+		t.Errorf("%d identities stored", got)
+	}
+}
+
+func TestSubscriptionCatchesUpAndGoesOnLive(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	const n, batch = 1500, 100
+	start := head(t, log)
+	var written sync.WaitGroup
+	written.Go(func() { // while the subscriber crosses from history to live
+		for expected, i := domain.NoStream, 0; i < n/batch; i++ {
+			expected = domain.AtRevision(commit(t, log, stream, expected, newEvents(batch)...).Revision)
+		}
+	})
+	defer written.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	next, last := uint64(0), start
+	for m, err := range log.Subscribe(ctx, start) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Raw == nil {
+			continue
+		}
+		if !last.Before(m.Raw.Position) {
+			t.Fatalf("position %s after %s", m.Raw.Position, last)
+		}
+		last = m.Raw.Position
+		if m.Raw.Stream != stream {
+			continue
+		}
+		if m.Raw.Revision != next {
+			t.Fatalf("revision %d, want %d", m.Raw.Revision, next)
+		}
+		if next++; next == n {
+			break
+		}
+	}
+}
+
+func TestSubscriptionFromZeroSeesHistoryAndSaysCaughtUp(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	commit(t, log, stream, domain.NoStream, newEvents(3)...)
+	seen := 0
+	for m, err := range log.Subscribe(t.Context(), domain.Position{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Raw != nil && m.Raw.Stream == stream {
+			seen++
+		}
+		if m.CaughtUp {
+			break
+		}
+	}
+	if seen != 3 {
+		t.Errorf("saw %d events before catching up, want 3", seen)
+	}
+}
+
+func TestSubscriptionEndsWithItsContext(t *testing.T) {
+	log := dial(t, address(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	var last error
+	for m, err := range log.Subscribe(ctx, head(t, log)) {
+		last = err
+		if m.CaughtUp {
+			cancel()
+		}
+	}
+	cancel()
+	if !errors.Is(last, context.Canceled) {
+		t.Errorf("ended with %v", last)
+	}
+}

@@ -1,0 +1,97 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/esnode"
+)
+
+// external names the environment variable with the connection string of a real EventStoreDB to test against.
+const external = "RAPPORT_TEST_EVENTSTORE"
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// address returns the connection string of the node to test against: a fresh embedded one, or the external one.
+func address(t testing.TB) string {
+	t.Helper()
+	if s := os.Getenv(external); s != "" {
+		return s
+	}
+	node, err := esnode.Open(t.Context(), esnode.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			t.Errorf("close node: %v", err)
+		}
+	})
+	return node.ConnectionString()
+}
+
+// dial opens a log and closes it at the end of the test.
+func dial(t testing.TB, connectionString string, options ...Option) *ESDB {
+	t.Helper()
+	log, err := Dial(t.Context(), connectionString, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Errorf("close log: %v", err)
+		}
+	})
+	return log
+}
+
+// newStream returns a name that no other test uses: an external node keeps what earlier runs wrote.
+func newStream() string { return "main.test-" + uuid.NewString() }
+
+func newEvents(n int) []NewEvent {
+	events := make([]NewEvent, n)
+	for i := range events {
+		events[i] = NewEvent{ID: uuid.NewString(), Type: "test.happened", Data: fmt.Appendf(nil, `{"n":%d}`, i), Metadata: []byte(`{"m":1}`)}
+	}
+	return events
+}
+
+// commit appends and fails the test for anything but success.
+func commit(t testing.TB, log Log, stream string, expected domain.Expected, events ...NewEvent) domain.Committed {
+	t.Helper()
+	outcome := log.Append(t.Context(), stream, expected, events)
+	c, ok := outcome.(domain.Committed)
+	if !ok {
+		t.Fatalf("append to %s at %s: %T %+v", stream, expected, outcome, outcome)
+	}
+	return c
+}
+
+// all drains a read.
+func all(t testing.TB, read func(func(codec.Raw, error) bool)) []codec.Raw {
+	t.Helper()
+	var got []codec.Raw
+	for raw, err := range read {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, raw)
+	}
+	return got
+}
+
+func head(t testing.TB, log Log) domain.Position {
+	t.Helper()
+	p, err := log.Head(context.WithoutCancel(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

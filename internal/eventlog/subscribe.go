@@ -1,0 +1,225 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+const (
+	// searchWindow is how many events the node looks at before it reports how far it came; one checkpoint per window.
+	searchWindow       = 512
+	checkpointInterval = 1
+	// subscriptionBuffer is how many events are read ahead of the consumer.
+	subscriptionBuffer = 64
+)
+
+var (
+	errStalled  = errors.New("the subscription is silent although the log has moved on")
+	errConsumer = errors.New("the consumer stopped")
+)
+
+// Subscribe implements Log.
+func (l *ESDB) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		f := follower{log: l, last: after, yield: yield, backoff: l.timing.firstBackoff}
+		if err := f.run(ctx); !errors.Is(err, errConsumer) {
+			yield(Message{}, err)
+		}
+	}
+}
+
+// follower is one subscription across all its interruptions.
+type follower struct {
+	log      *ESDB
+	yield    func(Message, error) bool
+	last     domain.Position // what the consumer has seen
+	identity string          // of the log; empty until it has been read
+	backoff  time.Duration   // before the next attempt
+}
+
+// run returns the reason why it cannot go on.
+func (f *follower) run(ctx context.Context) error {
+	for {
+		err := f.attempt(ctx)
+		switch {
+		case errors.Is(err, errConsumer):
+			return err
+		case ctx.Err() != nil, permanent(err):
+			return failure(ctx, fmt.Sprintf("subscribe after %s", f.last), err)
+		}
+		wait := f.backoff/2 + rand.N(f.backoff/2+1)
+		f.backoff = min(2*f.backoff, f.log.timing.lastBackoff)
+		f.log.logger.WarnContext(ctx, "event log subscription interrupted", "position", f.last.String(), "retry_in", wait.String(), "err", err)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		case <-f.log.closing:
+		}
+		timer.Stop()
+	}
+}
+
+// received is what the reading goroutine hands over.
+type received struct {
+	event *esdb.SubscriptionEvent
+	err   error // the subscription is over
+}
+
+// attempt follows one subscription of the client until it breaks.
+func (f *follower) attempt(ctx context.Context) error {
+	if err := f.checkIdentity(ctx); err != nil {
+		return err
+	}
+	client, err := f.log.enter()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	messages := make(chan received, subscriptionBuffer)
+	from := f.last
+	go func() {
+		defer f.log.work.Done()
+		err := guard(func() error { return receive(ctx, client, from, messages) })
+		f.log.inspect(client, err)
+		select {
+		case messages <- received{err: err}:
+		case <-ctx.Done():
+		}
+	}()
+	return f.deliver(ctx, messages)
+}
+
+// checkIdentity notices a node that came back with another log: positions of the old one mean nothing there.
+func (f *follower) checkIdentity(ctx context.Context) error {
+	id, err := f.log.ID(ctx)
+	switch {
+	case err != nil:
+		return err
+	case f.identity == "":
+		f.identity = id
+	case f.identity != id:
+		return fmt.Errorf("%w: %s before, %s now", ErrOtherLog, f.identity, id)
+	}
+	return nil
+}
+
+// receive opens a subscription and hands over what it brings, until it breaks or ctx ends.
+func receive(ctx context.Context, client *esdb.Client, after domain.Position, messages chan<- received) error {
+	subscription, err := client.SubscribeToAll(ctx, esdb.SubscribeToAllOptions{
+		From:               allPosition(after),
+		Filter:             esdb.ExcludeSystemEventsFilter(),
+		MaxSearchWindow:    searchWindow,
+		CheckpointInterval: checkpointInterval,
+		RequiresLeader:     true,
+	})
+	if err != nil {
+		return err
+	}
+	defer subscription.Close()
+	for {
+		event := subscription.Recv()
+		if event.SubscriptionDropped != nil {
+			return event.SubscriptionDropped.Error
+		}
+		select {
+		case messages <- received{event: event}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// deliver passes messages to the consumer and watches for silence.
+func (f *follower) deliver(ctx context.Context, messages <-chan received) error {
+	watchdog := time.NewTicker(f.log.timing.watchdog)
+	defer watchdog.Stop()
+	order := domain.Position{} // of the last event that this subscription brought
+	quiet, suspect := false, false
+	for {
+		select {
+		case m := <-messages:
+			if m.err != nil {
+				return m.err
+			}
+			quiet, suspect = false, false
+			if err := f.handle(m.event, &order); err != nil {
+				return err
+			}
+		case <-watchdog.C:
+			if !quiet || len(messages) > 0 {
+				quiet = true
+				f.backoff = f.log.timing.firstBackoff // it has held for a while
+				continue
+			}
+			behind, err := f.behind(ctx)
+			if err != nil {
+				return err
+			}
+			if behind && suspect && len(messages) == 0 {
+				return errStalled
+			}
+			suspect = behind
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-f.log.closing:
+			return ErrClosed
+		}
+	}
+}
+
+// behind compares the consumer's position with the head of the log, asked for over a request of its own.
+func (f *follower) behind(ctx context.Context) (bool, error) {
+	head, err := f.log.Head(ctx)
+	return err == nil && f.last.Before(head), err
+}
+
+// handle passes one message on. Order is the position of the last event of this subscription.
+func (f *follower) handle(event *esdb.SubscriptionEvent, order *domain.Position) error {
+	switch {
+	case event.EventAppeared != nil:
+		raw, err := rawOf(event.EventAppeared)
+		if err != nil {
+			return err
+		}
+		if !order.Before(raw.Position) {
+			return fmt.Errorf("%w: position %s came after %s", domain.ErrCorrupt, raw.Position, *order)
+		}
+		*order = raw.Position
+		if !f.last.Before(raw.Position) || isSystem(raw.Type) {
+			return nil
+		}
+		f.advance(raw.Position)
+		return f.pass(Message{Raw: &raw})
+	case event.CheckPointReached != nil:
+		position := positionOf(*event.CheckPointReached)
+		if !f.last.Before(position) {
+			return nil
+		}
+		f.advance(position)
+		return f.pass(Message{Checkpoint: position})
+	case event.CaughtUp != nil:
+		return f.pass(Message{CaughtUp: true})
+	}
+	return nil // fell behind: nothing to do, the events come all the same
+}
+
+func (f *follower) advance(position domain.Position) {
+	f.last, f.backoff = position, f.log.timing.firstBackoff
+}
+
+func (f *follower) pass(m Message) error {
+	if !f.yield(m, nil) {
+		return errConsumer
+	}
+	return nil
+}
