@@ -1,0 +1,315 @@
+package readmodels
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// The states of a customer.
+const (
+	CustomerActive   = "active"
+	CustomerInactive = "inactive"
+	CustomerMerged   = "merged" // it was a duplicate; MergedInto stands for it
+)
+
+// Customer is one customer as it stands now.
+type Customer struct {
+	Tenant          domain.Tenant     `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
+	ID              domain.ID         `db:"id,key" json:"id" doc:"The customer."`
+	Kind            string            `db:"kind" json:"kind" doc:"company, person or group."`
+	Name            string            `db:"name" json:"name" doc:"Name by which people know the customer."`
+	LegalName       string            `db:"legal_name" json:"legalName,omitempty" doc:"Registered name; empty when unknown."`
+	TaxID           string            `db:"tax_id" json:"taxId,omitempty" doc:"Tax or registration number; empty when unknown."`
+	Email           string            `db:"email" json:"email,omitempty" doc:"E-mail address in lower case; empty when unknown."`
+	Phone           string            `db:"phone" json:"phone,omitempty" doc:"Telephone number in E.164; empty when unknown."`
+	Website         string            `db:"website" json:"website,omitempty" doc:"Address of the web site; empty when unknown."`
+	Street          string            `db:"street" json:"street,omitempty" doc:"Postal address: street and number."`
+	City            string            `db:"city" json:"city,omitempty" doc:"Postal address: city or town."`
+	AddressRegion   string            `db:"address_region" json:"addressRegion,omitempty" doc:"Postal address: state, province or county."`
+	PostalCode      string            `db:"postal_code" json:"postalCode,omitempty" doc:"Postal address: postal code."`
+	Country         string            `db:"country" json:"country,omitempty" doc:"Postal address: ISO 3166-1 alpha-2 code."`
+	BirthDate       *domain.Date      `db:"birth_date" json:"birthDate,omitempty" doc:"Day of birth of a person."`
+	Gender          string            `db:"gender" json:"gender,omitempty" doc:"female, male, other or undisclosed; empty when unknown."`
+	Employees       int64             `db:"employees" json:"employees,omitempty" doc:"Number of people employed; 0 when unknown."`
+	Revenue         *domain.Amount    `db:"revenue" json:"revenue,omitempty" doc:"Revenue of a year."`
+	RevenueCurrency string            `db:"revenue_currency" json:"revenueCurrency,omitempty" doc:"ISO 4217 code of the revenue."`
+	FoundedYear     int64             `db:"founded_year" json:"foundedYear,omitempty" doc:"Year of foundation; 0 when unknown."`
+	Industry        string            `db:"industry" json:"industry,omitempty" doc:"Line of business; empty when unclassified."`
+	Occupation      string            `db:"occupation" json:"occupation,omitempty" doc:"Occupation of a person; empty when unclassified."`
+	AgeBand         string            `db:"age_band" json:"ageBand,omitempty" doc:"Band of ages such as 18-29; empty when unclassified."`
+	Region          string            `db:"region" json:"region,omitempty" doc:"Sales region; empty when unclassified."`
+	Tags            []string          `db:"tags" json:"tags" doc:"Labels in lower case, in order: a JSON array of text."`
+	Preferences     []Preference      `db:"preferences" json:"preferences" doc:"What the customer prefers, by name: a JSON array of name, value, evidence (ids of the events that show it), since, eventId."`
+	Owner           string            `db:"owner" json:"owner,omitempty" doc:"User name of the person who looks after the customer; empty when nobody does."`
+	OwnerSince      *time.Time        `db:"owner_since" json:"ownerSince,omitempty" doc:"Since when the owner looks after the customer."`
+	ParentID        *domain.ID        `db:"parent_id" json:"parentId,omitempty" doc:"The company that this company belongs to."`
+	Members         []Member          `db:"members" json:"members" doc:"Present members of a group: a JSON array of id and since."`
+	Source          string            `db:"source" json:"source,omitempty" doc:"Where the customer came from."`
+	ExternalIDs     map[string]string `db:"external_ids" json:"externalIds" doc:"Identifiers in other systems: a JSON object from system to identifier."`
+	Status          string            `db:"status" json:"status" doc:"active, inactive or merged."`
+	StatusReason    string            `db:"status_reason" json:"statusReason,omitempty" doc:"Why the customer was deactivated or reactivated last."`
+	MergedInto      *domain.ID        `db:"merged_into" json:"mergedInto,omitempty" doc:"The customer that stands for this one, which was a duplicate."`
+	RegisteredAt    time.Time         `db:"registered_at" json:"registeredAt" doc:"When the customer became known, in the business."`
+	ChangedAt       time.Time         `db:"changed_at" json:"changedAt" doc:"When the last change happened, in the business."`
+	Revision        int64             `db:"revision" json:"revision" doc:"Revision of the customer's own stream."`
+	Position        int64             `db:"position" json:"position" doc:"Place in the log of the last event of the row."`
+}
+
+// Preference is something that a customer prefers.
+type Preference struct {
+	Name     string      `json:"name" doc:"What the preference is about."`
+	Value    string      `json:"value" doc:"What is preferred."`
+	Evidence []domain.ID `json:"evidence,omitempty" doc:"Ids of the events that show it."`
+	Since    time.Time   `json:"since" doc:"When it was set."`
+	EventID  string      `json:"eventId" doc:"Id of the event that set it."`
+}
+
+// Member is a member of a group.
+type Member struct {
+	ID    domain.ID   `json:"id" doc:"The member, a customer."`
+	Since domain.Date `json:"since,omitempty" doc:"First day of membership."`
+}
+
+// CustomerOwner is one owner of a customer, from a time on.
+type CustomerOwner struct {
+	Tenant     domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
+	CustomerID domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer."`
+	Revision   int64         `db:"revision,key" json:"revision" doc:"Revision of the customer's stream at which ownership began."`
+	Owner      string        `db:"owner" json:"owner" doc:"User name of the owner."`
+	Since      time.Time     `db:"since" json:"since" doc:"When ownership began; it ends where the next row of the customer begins."`
+	RecordedAt time.Time     `db:"recorded_at" json:"recordedAt" doc:"When we learned it."`
+	Reason     string        `db:"reason" json:"reason,omitempty" doc:"Why the customer changed hands."`
+	Actor      string        `db:"actor" json:"actor" doc:"Who recorded it."`
+	Position   int64         `db:"position" json:"position" doc:"Place in the log of the event."`
+}
+
+// CustomerExternal leads from an identifier in another system to the customer.
+type CustomerExternal struct {
+	Tenant     domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
+	System     string        `db:"system,key" json:"system" doc:"The other system."`
+	ExternalID string        `db:"external_id,key" json:"externalId" doc:"The identifier there."`
+	CustomerID domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer."`
+	Position   int64         `db:"position" json:"position" doc:"Place in the log of the event."`
+}
+
+// CustomerFeedback is something that a customer said of us.
+type CustomerFeedback struct {
+	Tenant     domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
+	CustomerID domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer."`
+	Revision   int64         `db:"revision,key" json:"revision" doc:"Revision of the customer's stream."`
+	Polarity   string        `db:"polarity" json:"polarity" doc:"praise, complaint or suggestion."`
+	Topic      string        `db:"topic" json:"topic" doc:"What it is about."`
+	Text       string        `db:"text" json:"text,omitempty" doc:"What was said."`
+	OccurredAt time.Time     `db:"occurred_at" json:"occurredAt" doc:"When it was said."`
+	Actor      string        `db:"actor" json:"actor" doc:"Who recorded it."`
+	EventID    domain.ID     `db:"event_id" json:"eventId" doc:"The event."`
+	Position   int64         `db:"position" json:"position" doc:"Place in the log of the event."`
+}
+
+// The states of a commitment.
+const (
+	CommitmentOpen   = "open"
+	CommitmentKept   = "kept"
+	CommitmentBroken = "broken"
+)
+
+// Commitment is something that we promised to a customer. It is overdue while it is open after its day.
+type Commitment struct {
+	Tenant       domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
+	CustomerID   domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer."`
+	CommitmentID string        `db:"commitment_id,key" json:"commitmentId" doc:"Identifier within the customer."`
+	Text         string        `db:"text" json:"text" doc:"What was promised."`
+	Due          domain.Date   `db:"due" json:"due" doc:"The day by which it was promised."`
+	By           string        `db:"promised_by" json:"by" doc:"User name of the person who promised."`
+	Status       string        `db:"status" json:"status" doc:"open, kept or broken; open after its day means overdue."`
+	Note         string        `db:"note" json:"note,omitempty" doc:"How it was kept, or why it was broken."`
+	PromisedAt   time.Time     `db:"promised_at" json:"promisedAt" doc:"When it was promised."`
+	SettledAt    *time.Time    `db:"settled_at" json:"settledAt,omitempty" doc:"When it was kept or broken."`
+	Position     int64         `db:"position" json:"position" doc:"Place in the log of the last event of the row."`
+}
+
+// Age returns the age in whole years on the day of at, in UTC; nil when the day of birth is not known or lies ahead.
+func (c Customer) Age(at time.Time) *int {
+	if c.BirthDate == nil {
+		return nil
+	}
+	born, at := c.BirthDate.Time(), at.UTC()
+	years := at.Year() - born.Year()
+	if at.Month() < born.Month() || at.Month() == born.Month() && at.Day() < born.Day() {
+		years--
+	}
+	if years < 0 {
+		return nil
+	}
+	return &years
+}
+
+var (
+	customers   = newResource[Customer]("customer", "-changedAt")
+	commitments = newResource[Commitment]("commitment", "due")
+)
+
+// Customers lists customers, merged ones included.
+func (s *Store) Customers(ctx context.Context, tenant domain.Tenant, q Query) (Page[Customer], error) {
+	return list(ctx, s, customers, tenant, q)
+}
+
+// Commitments lists what was promised to customers.
+func (s *Store) Commitments(ctx context.Context, tenant domain.Tenant, q Query) (Page[Commitment], error) {
+	return list(ctx, s, commitments, tenant, q)
+}
+
+// Customer returns one customer, merged or not, or a *domain.NotFoundError.
+func (s *Store) Customer(ctx context.Context, tenant domain.Tenant, id domain.ID) (Customer, domain.Position, error) {
+	return one(ctx, s, customers, "customer", string(id), "tenant = $1 and id = $2", string(tenant), string(id))
+}
+
+// CustomerByExternal returns the customer that another system knows under an identifier, or a *domain.NotFoundError. When
+// several were registered under it, as duplicates are, it is the one that others were merged into, else the oldest.
+func (s *Store) CustomerByExternal(ctx context.Context, tenant domain.Tenant, system, externalID string) (Customer, domain.Position, error) {
+	const where = `tenant = $1 and id in (
+		select customer_id from rapport.customer_external_id where tenant = $1 and system = $2 and external_id = $3)
+		order by merged_into is not null, registered_at, id limit 1`
+	return one(ctx, s, customers, "customer", system+"/"+externalID, where, string(tenant), system, externalID)
+}
+
+// SearchCustomers returns customers whose name contains the text, case aside: first those whose name begins with it, then
+// in alphabetical order. Merged customers are left out. A limit of 0 means DefaultLimit.
+func (s *Store) SearchCustomers(ctx context.Context, tenant domain.Tenant, text string, limit int) ([]Customer, domain.Position, error) {
+	const where = `tenant = $1 and merged_into is null and strpos(lower(name), lower($2)) > 0
+		order by starts_with(lower(name), lower($2)) desc, lower(name), id limit $3`
+	text = strings.TrimSpace(text)
+	if text == "" || strings.ContainsRune(text, 0) {
+		return nil, domain.Position{}, domain.Invalid("name", "nothing to search for")
+	}
+	limit, err := limitOf(limit)
+	if err != nil {
+		return nil, domain.Position{}, err
+	}
+	return many(ctx, s, customers, where, string(tenant), text, limit)
+}
+
+// PhoneMatch is a customer that a telephone number may belong to.
+type PhoneMatch struct {
+	CustomerID  domain.ID  `db:"customer_id" json:"customerId" doc:"The customer."`
+	Name        string     `db:"name" json:"name" doc:"Name of the customer."`
+	Kind        string     `db:"kind" json:"kind" doc:"company, person or group."`
+	Owner       string     `db:"owner" json:"owner,omitempty" doc:"Who looks after the customer."`
+	ContactID   *domain.ID `db:"contact_id" json:"contactId,omitempty" doc:"The contact whose number it is; absent when it is the customer's own."`
+	ContactName string     `db:"contact_name" json:"contactName,omitempty" doc:"Name of the contact."`
+	LastContact *time.Time `db:"last_contact" json:"lastContact,omitempty" doc:"When we last dealt with the customer."`
+}
+
+const findByPhoneSQL = `
+with hit as (
+	select id as customer_id, null::uuid as contact_id, '' as contact_name
+	from rapport.customer where tenant = $1 and phone = $2 and merged_into is null
+	union all
+	select coalesce(survivor.id, l.customer_id), c.id, trim(c.given_name || ' ' || c.family_name)
+	from rapport.contact c
+	join rapport.contact_link l on l.tenant = c.tenant and l.contact_id = c.id and l.until is null
+	join rapport.customer linked on linked.tenant = c.tenant and linked.id = l.customer_id
+	left join rapport.customer survivor on survivor.tenant = c.tenant and survivor.id = linked.merged_into
+	where c.tenant = $1 and c.phone = $2 and c.status = 'active'
+)
+select h.customer_id, c.name, c.kind, c.owner, h.contact_id, h.contact_name, last.at as last_contact
+from hit h
+join rapport.customer c on c.tenant = $1 and c.id = h.customer_id
+left join lateral (
+	select max(i.started_at) as at from rapport.interaction i
+	where i.tenant = $1 and i.customer_id = h.customer_id and i.status = 'logged'
+) last on true
+order by last.at desc nulls last, c.name, h.customer_id
+limit $3`
+
+// FindByPhone returns the customers whose number, or whose contact's number, is phone (E.164), the one we dealt with last
+// first, at most MaxLimit.
+func (s *Store) FindByPhone(ctx context.Context, tenant domain.Tenant, phone string) ([]PhoneMatch, domain.Position, error) {
+	if phone == "" || strings.ContainsRune(phone, 0) {
+		return nil, domain.Position{}, domain.Invalid("phone", "no telephone number")
+	}
+	var found []PhoneMatch
+	var read reading
+	queue(&read, &found, findByPhoneSQL, string(tenant), phone, MaxLimit)
+	at, err := s.read(ctx, &read)
+	return found, at, err
+}
+
+// one returns the single row of a view that the condition names, or a *domain.NotFoundError of the kind and id.
+func one[R any](ctx context.Context, s *Store, r *resource[R], kind, id, where string, args ...any) (R, domain.Position, error) {
+	rows, at, err := many(ctx, s, r, where, args...)
+	switch {
+	case err != nil:
+		var none R
+		return none, at, err
+	case len(rows) == 0:
+		var none R
+		return none, at, &domain.NotFoundError{Kind: kind, ID: id}
+	}
+	return rows[0], at, nil
+}
+
+// many returns the rows of a view that the condition, which may go on with an order, names.
+func many[R any](ctx context.Context, s *Store, r *resource[R], where string, args ...any) ([]R, domain.Position, error) {
+	if err := r.prepare(); err != nil {
+		return nil, domain.Position{}, err
+	}
+	var rows []R
+	var read reading
+	queueRows(&read, r, &rows, where, args...)
+	at, err := s.read(ctx, &read)
+	if err != nil {
+		return nil, at, fmt.Errorf("read %s: %w", r.view, err)
+	}
+	return rows, at, nil
+}
+
+// queueRows adds a query for rows of a view. The resource must be prepared.
+func queueRows[R any](b *reading, r *resource[R], into *[]R, where string, args ...any) {
+	queue(b, into, "select "+r.columns()+" from rapport."+r.view+" where "+where, args...)
+}
+
+func limitOf(limit int) (int, error) {
+	switch {
+	case limit == 0:
+		return DefaultLimit, nil
+	case limit < 0 || limit > MaxLimit:
+		return 0, domain.Invalid("limit", "%d is not between 1 and %d", limit, MaxLimit)
+	}
+	return limit, nil
+}
+
+// familySQL finds the survivor that stands for a customer and everything that was merged into it, the survivor first.
+const familySQL = `
+with recursive up as (
+	select id, merged_into from rapport.customer where tenant = $1 and id = $2
+	union
+	select c.id, c.merged_into from rapport.customer c join up on c.id = up.merged_into where c.tenant = $1
+), down as (
+	select id, 0 as depth from up where merged_into is null
+	union
+	select c.id, down.depth + 1 from rapport.customer c join down on c.merged_into = down.id where c.tenant = $1
+)
+select id::text from down order by depth, id`
+
+// family returns the survivor of id and all customers merged into it, or a *domain.NotFoundError.
+func (s *Store) family(ctx context.Context, tenant domain.Tenant, id domain.ID) ([]string, error) {
+	rows, err := s.pool.Query(ctx, familySQL, string(tenant), string(id))
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if len(ids) == 0 {
+		return nil, &domain.NotFoundError{Kind: "customer", ID: string(id)}
+	}
+	return ids, nil
+}

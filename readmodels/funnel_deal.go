@@ -1,0 +1,150 @@
+package readmodels
+
+import (
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// view looks at deals as of an instant on each time axis: what happened later, or was learned later, is not there.
+type view struct {
+	asOf, knownAt time.Time                              // knownAt zero: everything known
+	stage         func(key string, version int64) string // maps a stage of a version to the present one
+}
+
+func (v view) sees(m Moment) bool {
+	return !m.Occurred.After(v.asOf) && (v.knownAt.IsZero() || !m.Recorded.After(v.knownAt))
+}
+
+// stay is one visit as a view sees it.
+type stay struct {
+	stage       string
+	version     int64
+	probability int64
+	from        time.Time
+	to          *time.Time // nil while it goes on
+	amount      *domain.Money
+}
+
+// dealView is a deal as a view sees it.
+type dealView struct {
+	*FunnelDeal
+	stays   []stay
+	outcome string    // OpportunityOpen, OpportunityWon or OpportunityLost
+	closed  time.Time // when outcome is not open
+	value   *domain.Money
+	final   *domain.Money // value won, or estimate of what was lost; nil while open
+}
+
+// look returns the deal as the view sees it, and false when it is not there yet. The order of moves is that of the
+// stream, also when two happened at the same time or a later one is dated back (spec rule F9): a visit ends when it was
+// left or, where the view does not see that, when the next one began; never before it began.
+func (v view) look(d *FunnelDeal) (dealView, bool) {
+	out := dealView{FunnelDeal: d, outcome: OpportunityOpen, stays: make([]stay, 0, len(d.Visits))}
+	if !v.sees(d.Opened) {
+		return out, false
+	}
+	for _, visit := range d.Visits {
+		if !v.sees(visit.Entered) {
+			continue
+		}
+		if n := len(out.stays); n > 0 && out.stays[n-1].to == nil {
+			out.stays[n-1].end(visit.Entered.Occurred)
+		}
+		s := stay{
+			stage: v.stage(visit.Stage, visit.PipelineVersion), version: visit.PipelineVersion, probability: visit.Probability,
+			from: visit.Entered.Occurred, amount: visit.Amount,
+		}
+		out.outcome, out.final = OpportunityOpen, nil
+		if visit.Left != nil && v.sees(*visit.Left) {
+			s.end(visit.Left.Occurred)
+			if visit.LeftBy == LeftWon || visit.LeftBy == LeftLost {
+				out.outcome, out.closed, out.final = visit.LeftBy, visit.Left.Occurred, visit.Closed
+			}
+		}
+		out.stays = append(out.stays, s)
+	}
+	for _, a := range d.Amounts {
+		if v.sees(a.Since) {
+			out.value = a.Amount
+		}
+	}
+	return out, len(out.stays) > 0
+}
+
+func (s *stay) end(at time.Time) {
+	if at.Before(s.from) {
+		at = s.from
+	}
+	s.to = &at
+}
+
+// current returns the stage that the deal is in, or StageWon or StageLost.
+func (d dealView) current() string {
+	if d.outcome != OpportunityOpen {
+		return d.outcome
+	}
+	return d.stays[len(d.stays)-1].stage
+}
+
+// entry is the moment at which a deal enters a stage or an outcome.
+type entry struct {
+	stage  string
+	at     time.Time
+	amount *domain.Money
+}
+
+// entries returns all entries in order. Won or lost stands at the end and only while it holds: a win that was taken back
+// is not a win.
+func (d dealView) entries() []entry {
+	list := make([]entry, 0, len(d.stays)+1)
+	for _, s := range d.stays {
+		list = append(list, entry{s.stage, s.from, s.amount})
+	}
+	if d.outcome != OpportunityOpen {
+		list = append(list, entry{d.outcome, d.closed, d.final})
+	}
+	return list
+}
+
+// firstEntry returns when the deal first entered a stage or an outcome.
+func (d dealView) firstEntry(stage string) (time.Time, bool) {
+	for _, e := range d.entries() {
+		if e.stage == stage {
+			return e.at, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// stageTime is how long one deal stayed in one stage.
+type stageTime struct {
+	first, latest *time.Duration // nil while that visit goes on
+	cumulative    time.Duration  // of all visits, an open one so far
+	open          *time.Duration // the visit that goes on, so far
+}
+
+// times returns how long the deal stayed in each stage that it was in.
+func (d dealView) times(asOf time.Time) map[string]stageTime {
+	times := map[string]stageTime{}
+	for _, s := range d.stays {
+		t, again := times[s.stage]
+		var length *time.Duration
+		if s.to != nil {
+			x := s.to.Sub(s.from)
+			length, t.cumulative = &x, t.cumulative+x
+		} else {
+			x := asOf.Sub(s.from)
+			t.open, t.cumulative = &x, t.cumulative+x
+		}
+		if !again {
+			t.first = length
+		}
+		t.latest = length
+		times[s.stage] = t
+	}
+	return times
+}
+
+// cycle returns the time from opening to closing of a closed deal.
+func (d dealView) cycle() time.Duration { return max(0, d.closed.Sub(d.Opened.Occurred)) }

@@ -1,0 +1,235 @@
+package readmodels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Tuning of the connection pool and of waits.
+const (
+	StatementTimeout = 10 * time.Second // of every query
+	MaxConnections   = 16               // of a Store; the URL's pool_max_conns wins
+	MaxWait          = 5 * time.Second  // of WaitFor, when the context allows as much
+	connectTimeout   = 5 * time.Second
+	listenRetry      = time.Second            // between attempts to listen for checkpoints
+	waitPoll         = 250 * time.Millisecond // between looks at the checkpoints when no notification comes
+)
+
+// CheckpointChannel is the NOTIFY channel on which projectors tell that checkpoints have moved.
+const CheckpointChannel = "rapport_checkpoint"
+
+// Store answers queries from the read models. It is safe for concurrent use; Close it when done.
+type Store struct {
+	pool *pgxpool.Pool
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	mu    sync.Mutex
+	moved chan struct{} // closed and replaced whenever a checkpoint may have moved
+}
+
+// Open connects to the database of the read models and brings its fixed tables up to date. An unreachable database is an
+// *domain.UnavailableError.
+func Open(ctx context.Context, url string) (*Store, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("read models: %w", err)
+	}
+	parameters := config.ConnConfig.RuntimeParams
+	if _, ok := parameters["statement_timeout"]; !ok {
+		parameters["statement_timeout"] = fmt.Sprint(StatementTimeout.Milliseconds())
+	}
+	if _, ok := parameters["application_name"]; !ok {
+		parameters["application_name"] = "rapport-readmodels"
+	}
+	parameters["timezone"] = "UTC"
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	config.MaxConns = max(config.MaxConns, MaxConnections)
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if err := Migrate(ctx, pool); err != nil {
+		pool.Close()
+		return nil, unavailable(err)
+	}
+	s := &Store{pool: pool, moved: make(chan struct{})}
+	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.done.Go(func() { s.listen(listening) })
+	return s, nil
+}
+
+// Close ends the connections and waits for what the Store has started.
+func (s *Store) Close() {
+	s.stop()
+	s.done.Wait()
+	s.pool.Close()
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return unavailable(s.pool.Ping(ctx)) }
+
+// positionSQL counts a halted projection as long as no other version of it serves: queries still read its rows.
+const positionSQL = `
+select commit_position, prepare_position
+from projection.checkpoint c
+where state = 'serving' or state = 'halted' and not exists (
+	select from projection.checkpoint other where other.name = c.name and other.state = 'serving')
+order by commit_position, prepare_position
+limit 1`
+
+// Position returns the place in the log that all serving projections have reached: every query made later reflects it at
+// least. It is zero when no projection serves.
+func (s *Store) Position(ctx context.Context) (domain.Position, error) {
+	return s.read(ctx, &reading{})
+}
+
+// WaitFor returns once all serving projections have reached p. It waits until ctx ends, MaxWait at most, and then returns
+// an *domain.UnavailableError.
+func (s *Store) WaitFor(ctx context.Context, p domain.Position) error {
+	ctx, cancel := context.WithTimeout(ctx, MaxWait)
+	defer cancel()
+	poll := time.NewTicker(waitPoll)
+	defer poll.Stop()
+	for {
+		moved := s.movement() // before the look, so that no notification falls between the two
+		at, err := s.Position(ctx)
+		switch {
+		case err == nil && !at.Before(p):
+			return nil
+		case err != nil && ctx.Err() == nil:
+			return err
+		}
+		select {
+		case <-moved:
+		case <-poll.C:
+		case <-ctx.Done():
+			return &domain.UnavailableError{What: "read models", Err: fmt.Errorf("position %s not reached: %w", p, ctx.Err())}
+		}
+	}
+}
+
+func (s *Store) movement() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moved
+}
+
+func (s *Store) announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// listen turns notifications into wake-ups of WaitFor until ctx ends. While it cannot, WaitFor polls.
+func (s *Store) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.listenOnce(ctx)
+		select {
+		case <-ctx.Done():
+		case <-time.After(listenRetry):
+		}
+	}
+}
+
+func (s *Store) listenOnce(ctx context.Context) {
+	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	if err != nil {
+		return // the queries report it; here only the retry matters
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		conn.Close(closing)
+	}()
+	if _, err := conn.Exec(ctx, "listen "+CheckpointChannel); err != nil {
+		return
+	}
+	for {
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return
+		}
+		s.announce()
+	}
+}
+
+// reading is a set of queries that go to the database in one round trip.
+type reading struct{ pgx.Batch }
+
+// queue adds a query whose rows become *into, never nil.
+func queue[R any](b *reading, into *[]R, sql string, args ...any) {
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[R])
+		return err
+	})
+}
+
+// read runs the queries after it has read the position, which the rows therefore reflect at least.
+func (s *Store) read(ctx context.Context, queries *reading) (domain.Position, error) {
+	var at domain.Position
+	var batch pgx.Batch
+	batch.Queue(positionSQL).Query(func(rows pgx.Rows) error {
+		var commit, prepare int64
+		_, err := pgx.ForEachRow(rows, []any{&commit, &prepare}, func() error {
+			at = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
+			return nil
+		})
+		return err
+	})
+	batch.QueuedQueries = append(batch.QueuedQueries, queries.QueuedQueries...)
+	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
+		return domain.Position{}, unavailable(err)
+	}
+	return at, nil
+}
+
+// SQLSTATEs after which the same query may succeed later.
+var transient = map[string]bool{
+	"57P01": true, // admin_shutdown
+	"57P02": true, // crash_shutdown
+	"57P03": true, // cannot_connect_now
+	"57014": true, // query_canceled: the statement timeout
+	"53300": true, // too_many_connections
+	"42P01": true, // undefined_table: a view that the projectors have not made yet
+	"3F000": true, // invalid_schema_name: the same, for the first of all
+	"40001": true, // serialization_failure
+	"40P01": true, // deadlock_detected
+}
+
+// unavailable wraps a lost or overloaded database as *domain.UnavailableError and returns everything else as it is.
+func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	var state *pgconn.PgError
+	var connect *pgconn.ConnectError
+	var network net.Error
+	switch {
+	case errors.As(err, &connect):
+	case errors.As(err, &state):
+		if !transient[state.Code] && state.Code[:2] != "08" {
+			return err
+		}
+	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+	case pgconn.SafeToRetry(err):
+	default:
+		return err
+	}
+	return &domain.UnavailableError{What: "read models", Err: err}
+}

@@ -1,0 +1,49 @@
+package readmodels
+
+import (
+	"context"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// TimelineEntry is one event of a customer's history, in plain words.
+type TimelineEntry struct {
+	Tenant        domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
+	CustomerID    domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer that the event concerns."`
+	Position      int64         `db:"position,key" json:"position" doc:"Place of the event in the log."`
+	OccurredAt    time.Time     `db:"occurred_at" json:"occurredAt" doc:"When it happened in the business."`
+	RecordedAt    time.Time     `db:"recorded_at" json:"recordedAt" doc:"When we learned it."`
+	Actor         string        `db:"actor" json:"actor" doc:"Who caused it."`
+	ActorKind     string        `db:"actor_kind" json:"actorKind" doc:"human, automation or integration."`
+	OnBehalfOf    string        `db:"on_behalf_of" json:"onBehalfOf,omitempty" doc:"Who delegated to the actor; empty when nobody did."`
+	EventType     string        `db:"event_type" json:"eventType" doc:"Permanent name of the event."`
+	EventID       domain.ID     `db:"event_id" json:"eventId" doc:"The event."`
+	Aggregate     string        `db:"aggregate" json:"aggregate" doc:"Kind of what changed: customer, opportunity, order and others."`
+	AggregateID   domain.ID     `db:"aggregate_id" json:"aggregateId" doc:"What changed."`
+	Revision      int64         `db:"revision" json:"revision" doc:"Revision of the stream of what changed."`
+	CorrelationID string        `db:"correlation_id" json:"correlationId,omitempty" doc:"The conversation that the event belongs to."`
+	Summary       string        `db:"summary" json:"summary" doc:"The event in words."`
+}
+
+var timeline = newResource[TimelineEntry]("customer_timeline", "-occurredAt")
+
+// CustomerTimeline lists the events of a customer and of all that were merged into it, newest first unless the query sorts
+// otherwise: "-occurredAt" by the business, "-position" by when we learned. It is empty for a customer that nothing is
+// known of.
+func (s *Store) CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q Query) (Page[TimelineEntry], error) {
+	ids, err := s.family(ctx, tenant, customer)
+	if err != nil {
+		return Page[TimelineEntry]{}, err
+	}
+	if len(ids) == 1 {
+		return list(ctx, s, timeline, tenant, q, scope{sql: "customer_id = %s", args: []any{ids[0]}, typ: "uuid"})
+	}
+	return list(ctx, s, timeline, tenant, q, scope{sql: ofFamilySQL, args: []any{ids}, typ: "uuid[]"})
+}
+
+// ofFamilySQL keeps one row of an event that concerns several customers of a family.
+const ofFamilySQL = `customer_id = any(%[1]s) and not exists (
+	select from rapport.customer_timeline other
+	where other.tenant = customer_timeline.tenant and other.position = customer_timeline.position
+		and other.customer_id = any(%[1]s) and other.customer_id < customer_timeline.customer_id)`
