@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"testing"
 
@@ -40,6 +41,7 @@ func address(t testing.TB) string {
 // dial opens a log and closes it at the end of the test.
 func dial(t testing.TB, connectionString string, options ...Option) *ESDB {
 	t.Helper()
+	options = append([]Option{WithLogger(slog.New(slog.DiscardHandler))}, options...)
 	log, err := Dial(t.Context(), connectionString, options...)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,368 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/esnode"
+)
+
+// These tests pin one trap of the client each.
+
+func success(revision uint64, position *streams.AppendResp_Position) *streams.AppendResp {
+	s := &streams.AppendResp_Success{CurrentRevisionOption: &streams.AppendResp_Success_CurrentRevision{CurrentRevision: revision}}
+	if position != nil {
+		s.PositionOption = &streams.AppendResp_Success_Position{Position: position}
+	} else {
+		s.PositionOption = &streams.AppendResp_Success_NoPosition{NoPosition: &shared.Empty{}}
+	}
+	return &streams.AppendResp{Result: &streams.AppendResp_Success_{Success: s}}
+}
+
+func TestExpectedRevisionIsNeverAny(t *testing.T) {
+	var seen []string
+	node := &script{append: func(o *streams.AppendReq_Options, events []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+		seen = append(seen, fmt.Sprintf("%T", o.GetExpectedStreamRevision()))
+		if got := events[0].GetMetadata()["content-type"]; got != "application/json" {
+			t.Errorf("content type %q", got)
+		}
+		return success(o.GetRevision()+uint64(len(seen)-1), &streams.AppendResp_Position{CommitPosition: 9, PreparePosition: 9}), nil
+	}}
+	log := dial(t, node.start(t))
+	commit(t, log, "main.test-1", domain.Expected{}, newEvents(1)...)
+	commit(t, log, "main.test-1", domain.AtRevision(0), newEvents(1)...)
+	want := []string{"*streams.AppendReq_Options_NoStream", "*streams.AppendReq_Options_Revision"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("sent %v, want %v", seen, want)
+	}
+}
+
+func TestMissingPositionIsLookedUp(t *testing.T) {
+	node := &script{
+		append: func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+			return success(1, nil), nil
+		},
+		read: func(o *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
+			return s.Send(event("main.test-1", "test.happened", o.GetStream().GetRevision(), 77, []byte(`{}`)))
+		},
+	}
+	got := commit(t, dial(t, node.start(t)), "main.test-1", domain.NoStream, newEvents(2)...)
+	if want := (domain.Committed{Revision: 1, Position: at(77)}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestCommitCountsWhenItsPositionCannotBeRead(t *testing.T) {
+	node := &script{
+		append: func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+			return success(0, nil), nil
+		},
+		read: func(*streams.ReadReq_Options, streams.Streams_ReadServer) error {
+			return status.Error(codes.Internal, "no")
+		},
+	}
+	got := commit(t, dial(t, node.start(t)), "main.test-1", domain.NoStream, newEvents(1)...)
+	if want := (domain.Committed{}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestPositionOfOlderServersIsNone(t *testing.T) {
+	end := ^uint64(0) // what they say of events read from a stream
+	if got := positionOf(esdb.Position{Commit: end, Prepare: end}); !got.IsZero() {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestOutcomesOfFailedAppends(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"unavailable":       {status.Error(codes.Unavailable, "not ready"), "domain.Unknown"},
+		"internal":          {status.Error(codes.Internal, "?"), "domain.Unknown"},
+		"aborted":           {status.Error(codes.Aborted, "?"), "domain.Unknown"},
+		"server timed out":  {status.Error(codes.DeadlineExceeded, "commit timeout"), "domain.Unknown"},
+		"unknown":           {errors.New("?"), "domain.Unknown"},
+		"invalid":           {status.Error(codes.InvalidArgument, "Maximum Append Size of 1 Exceeded."), "domain.Refused"},
+		"message too large": {status.Error(codes.ResourceExhausted, "larger than max"), "domain.Refused"},
+		"access denied":     {status.Error(codes.PermissionDenied, "no"), "domain.Refused"},
+		"unauthenticated":   {status.Error(codes.Unauthenticated, "no"), "domain.Refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := &script{append: func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+				return nil, c.err
+			}}
+			outcome := dial(t, node.start(t)).Append(t.Context(), "main.test-1", domain.NoStream, newEvents(1))
+			if got := fmt.Sprintf("%T", outcome); got != c.want {
+				t.Fatalf("got %s %+v, want %s", got, outcome, c.want)
+			}
+			if unknown, ok := outcome.(domain.Unknown); ok {
+				var unavailable *domain.UnavailableError
+				if !errors.As(unknown.Err, &unavailable) || unavailable.What != "event log" {
+					t.Errorf("error %v", unknown.Err)
+				}
+			}
+		})
+	}
+}
+
+func TestWrongRevisionInTheAnswerIsUnknown(t *testing.T) {
+	node := &script{append: func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+		return success(5, &streams.AppendResp_Position{CommitPosition: 9, PreparePosition: 9}), nil
+	}}
+	outcome := dial(t, node.start(t)).Append(t.Context(), "main.test-1", domain.NoStream, newEvents(1))
+	if _, ok := outcome.(domain.Unknown); !ok {
+		t.Errorf("got %T %+v", outcome, outcome)
+	}
+}
+
+func TestAppendThatIsNotAnsweredIsUnknown(t *testing.T) {
+	release := make(chan struct{})
+	node := &script{append: func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+		<-release
+		return nil, errors.New("too late")
+	}}
+	log := dial(t, node.start(t), withTiming(impatient))
+	defer close(release)
+	outcome := log.Append(t.Context(), "main.test-1", domain.NoStream, newEvents(1))
+	var unavailable *domain.UnavailableError
+	if unknown, ok := outcome.(domain.Unknown); !ok || !errors.As(unknown.Err, &unavailable) {
+		t.Errorf("got %T %+v", outcome, outcome)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	outcome = log.Append(ctx, "main.test-1", domain.NoStream, newEvents(1))
+	if unknown, ok := outcome.(domain.Unknown); !ok || !errors.Is(unknown.Err, context.Canceled) {
+		t.Errorf("cancelled: got %T %+v", outcome, outcome)
+	}
+}
+
+func TestReadThatIsNotAnsweredFails(t *testing.T) {
+	node := &script{read: func(_ *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
+		if err := s.Send(happened(1)); err != nil {
+			return err
+		}
+		return hang(s)
+	}}
+	log := dial(t, node.start(t), withTiming(impatient))
+	var unavailable *domain.UnavailableError
+	for raw, err := range log.ReadStream(t.Context(), "main.test-1", 0) {
+		if !errors.As(err, &unavailable) {
+			t.Errorf("stream: got %+v, %v", raw, err)
+		}
+	}
+	if _, err := log.Head(t.Context()); !errors.As(err, &unavailable) {
+		t.Errorf("head: %v", err)
+	}
+}
+
+func TestHistoryCutShortIsAnErrorNotAnEnd(t *testing.T) {
+	node := &script{read: func(_ *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
+		return errors.Join(s.Send(happened(0)), status.Error(codes.Aborted, "shutting down"))
+	}}
+	var got []error
+	for _, err := range dial(t, node.start(t)).ReadStream(t.Context(), "main.test-1", 0) {
+		got = append(got, err)
+	}
+	if len(got) != 1 || got[0] == nil {
+		t.Errorf("got %v, want one error and no event", got)
+	}
+}
+
+func TestPanicOfTheClientIsAnError(t *testing.T) {
+	node := &script{read: func(_ *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
+		return send(s, happened(0), caughtUp()) // the client's read knows events only
+	}}
+	log := dial(t, node.start(t))
+	for _, err := range log.ReadStream(t.Context(), "main.test-1", 0) {
+		if !errors.Is(err, errPanic) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestDeletedStreamIsToldThroughWrappedErrors(t *testing.T) {
+	at := address(t)
+	log, stream := dial(t, at), newStream()
+	commit(t, log, stream, domain.NoStream, newEvents(1)...)
+	config, err := esdb.ParseConnectionString(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.TombstoneStream(t.Context(), stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Revision(0)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range log.ReadStream(t.Context(), stream, 0) {
+		if !errors.Is(err, ErrStreamDeleted) {
+			t.Errorf("read: %v", err)
+		}
+	}
+	for _, expected := range []domain.Expected{domain.NoStream, domain.AtRevision(0)} {
+		outcome := log.Append(t.Context(), stream, expected, newEvents(1))
+		if refused, ok := outcome.(domain.Refused); !ok || !errors.Is(refused.Err, ErrStreamDeleted) {
+			t.Errorf("append at %s: %T %+v", expected, outcome, outcome)
+		}
+	}
+}
+
+func TestCodesAreFoundThroughWrapping(t *testing.T) {
+	inner := fmt.Errorf("failed to construct subscription. Reason: %w", status.Error(codes.Unavailable, "gone"))
+	if !lostConnection(inner) || lostConnection(nil) || lostConnection(errors.New("x")) {
+		t.Error("a lost connection is not told from others")
+	}
+}
+
+func TestNodeThatIsDownIsUnavailableAndComesBack(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := dial(t, "esdb://"+where+"?tls=false")
+	var unavailable *domain.UnavailableError
+	for range 3 { // a client whose discovery failed would answer "connection closed" for ever
+		outcome := log.Append(t.Context(), "main.test-1", domain.NoStream, newEvents(1))
+		if unknown, ok := outcome.(domain.Unknown); !ok || !errors.As(unknown.Err, &unavailable) {
+			t.Fatalf("got %T %+v", outcome, outcome)
+		}
+	}
+	if _, err := log.Head(t.Context()); !errors.As(err, &unavailable) {
+		t.Errorf("head: %v", err)
+	}
+	node, err := esnode.Open(t.Context(), esnode.Options{Dir: t.TempDir(), Listen: where})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	commit(t, log, "main.test-1", domain.NoStream, newEvents(1)...)
+}
+
+func TestClosedLogAnswersUnavailable(t *testing.T) {
+	log := dial(t, address(t))
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Head(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("head: %v", err)
+	}
+	outcome := log.Append(t.Context(), "main.test-1", domain.NoStream, newEvents(1))
+	if unknown, ok := outcome.(domain.Unknown); !ok || !errors.Is(unknown.Err, ErrClosed) {
+		t.Errorf("append: %T %+v", outcome, outcome)
+	}
+	for _, err := range log.Subscribe(t.Context(), domain.Position{}) {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("subscribe: %v", err)
+		}
+	}
+}
+
+func TestCloseEndsSubscriptions(t *testing.T) {
+	log := dial(t, address(t))
+	for m, err := range log.Subscribe(t.Context(), domain.Position{}) {
+		if m.CaughtUp {
+			go log.Close()
+		}
+		if err != nil && !errors.Is(err, ErrClosed) {
+			t.Errorf("ended with %v", err)
+		}
+	}
+}
+
+func TestDialRefuses(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                                    "scheme",
+		"http://127.0.0.1:2113":               "scheme",
+		"esdb://":                             "host",
+		"esdb://127.0.0.1:x":                  "port",
+		"esdb://127.0.0.1:1?tsl=false":        `unknown setting "tsl"`,
+		"esdb://127.0.0.1:1?tls=maybe":        "tls",
+		"esdb://127.0.0.1:1?userCertFile=/x":  "userKeyFile",
+		"esdb://127.0.0.1:1?tls=false&tls=%z": "escape",
+	} {
+		log, err := Dial(t.Context(), given)
+		if err == nil {
+			log.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", given, err, want)
+		}
+	}
+}
+
+func TestDiscoveryIsBounded(t *testing.T) {
+	log := dial(t, "esdb+discover://localhost:1?tls=false&maxDiscoverAttempts=1000000&gossipTimeout=1000")
+	if log.config.MaxDiscoverAttempts != maxDiscoverAttempts || log.config.GossipTimeout != maxGossipTimeout {
+		t.Errorf("%d attempts of %d s", log.config.MaxDiscoverAttempts, log.config.GossipTimeout)
+	}
+}
+
+func TestIdentityThatIsDamagedIsCorrupt(t *testing.T) {
+	node := &script{logID: func() string { return "not a uuid" }}
+	if _, err := dial(t, node.start(t)).ID(t.Context()); !errors.Is(err, domain.ErrCorrupt) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestReadPayloadsDoNotShareMemory(t *testing.T) {
+	log, stream := dial(t, address(t)), newStream()
+	events := newEvents(300)
+	for i := range events {
+		events[i].Data = fmt.Appendf(nil, `{"id":%q}`, events[i].ID)
+	}
+	commit(t, log, stream, domain.NoStream, events...)
+	got := all(t, log.ReadStream(t.Context(), stream, 0))
+	for i, raw := range got {
+		if want := fmt.Sprintf(`{"id":%q}`, raw.ID); string(raw.Data) != want {
+			t.Fatalf("event %d holds %s, want %s", i, raw.Data, want)
+		}
+	}
+}
+
+func TestIdentityIsCreatedWhereTheNodeHasNone(t *testing.T) {
+	var stored atomic.Value
+	stored.Store("")
+	node := &script{
+		logID: func() string { return stored.Load().(string) },
+		append: func(o *streams.AppendReq_Options, events []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+			var i identity
+			if err := json.Unmarshal(events[0].GetData(), &i); err != nil {
+				return nil, err
+			}
+			if name := string(o.GetStreamIdentifier().GetStreamName()); name != identityStream || o.GetNoStream() == nil || !stored.CompareAndSwap("", i.ID) {
+				return nil, fmt.Errorf("appended to %s again", name)
+			}
+			return success(0, &streams.AppendResp_Position{CommitPosition: 1, PreparePosition: 1}), nil
+		},
+	}
+	log := dial(t, node.start(t))
+	for range 2 {
+		id, err := log.ID(t.Context())
+		if err != nil || id == "" || id != stored.Load() {
+			t.Errorf("got %q, %v, stored is %q", id, err, stored.Load())
+		}
+	}
+}

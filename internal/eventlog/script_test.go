@@ -1,0 +1,162 @@
+package eventlog
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// script is a node that does what a test says: faults that a sound node does not show.
+type script struct {
+	streams.UnimplementedStreamsServer
+	serverfeatures.UnimplementedServerFeaturesServer
+
+	append    func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error)
+	read      func(*streams.ReadReq_Options, streams.Streams_ReadServer) error                  // of one stream but the identity's, or of $all
+	subscribe func(attempt int, o *streams.ReadReq_Options, s streams.Streams_ReadServer) error // after its confirmation
+	logID     func() string                                                                     // identity; nil means always the same, "" that there is none
+	mute      int                                                                               // so many subscriptions are not even confirmed
+
+	mu       sync.Mutex
+	attempts int
+}
+
+const scriptedLog = "5f0c7a52-0f4e-4c51-8d43-4ad9c5b9f8f1"
+
+// start serves the script and returns its connection string.
+func (s *script) start(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	streams.RegisterStreamsServer(server, s)
+	serverfeatures.RegisterServerFeaturesServer(server, s)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(listener); err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		server.Stop()
+		serving.Wait()
+	})
+	return "esdb://" + listener.Addr().String() + "?tls=false"
+}
+
+func (s *script) Append(stream streams.Streams_AppendServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	var events []*streams.AppendReq_ProposedMessage
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			break
+		}
+		events = append(events, m.GetProposedMessage())
+	}
+	response, err := s.append(first.GetOptions(), events)
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(response)
+}
+
+func (s *script) Read(request *streams.ReadReq, stream streams.Streams_ReadServer) error {
+	o := request.GetOptions()
+	switch {
+	case o.GetSubscription() != nil:
+		s.mu.Lock()
+		s.attempts++
+		attempt := s.attempts
+		s.mu.Unlock()
+		if attempt <= s.mute {
+			return hang(stream)
+		}
+		if err := stream.Send(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{Confirmation: &streams.ReadResp_SubscriptionConfirmation{SubscriptionId: "s"}}}); err != nil {
+			return err
+		}
+		return s.subscribe(attempt, o, stream)
+	case string(o.GetStream().GetStreamIdentifier().GetStreamName()) == identityStream:
+		id := scriptedLog
+		if s.logID != nil {
+			id = s.logID()
+		}
+		if id == "" {
+			return stream.Send(&streams.ReadResp{Content: &streams.ReadResp_StreamNotFound_{StreamNotFound: &streams.ReadResp_StreamNotFound{StreamIdentifier: o.GetStream().GetStreamIdentifier()}}})
+		}
+		return stream.Send(event(identityStream, identityType, 0, 1, fmt.Appendf(nil, `{"id":%q}`, id)))
+	}
+	return s.read(o, stream)
+}
+
+// event makes the message of one event at a position.
+func event(stream, eventType string, revision, position uint64, data []byte) *streams.ReadResp {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		panic(err)
+	}
+	return &streams.ReadResp{Content: &streams.ReadResp_Event{Event: &streams.ReadResp_ReadEvent{
+		Event: &streams.ReadResp_ReadEvent_RecordedEvent{
+			Id:               &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}},
+			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)},
+			StreamRevision:   revision,
+			CommitPosition:   position,
+			PreparePosition:  position,
+			Metadata:         map[string]string{"type": eventType, "created": "17900000000000000", "content-type": "application/json"},
+			Data:             data,
+		},
+		Position: &streams.ReadResp_ReadEvent_CommitPosition{CommitPosition: position},
+	}}}
+}
+
+// happened is an event of ours at a position.
+func happened(position uint64) *streams.ReadResp {
+	return event("main.test-1", "test.happened", position, position, []byte(`{}`))
+}
+
+func checkpoint(position uint64) *streams.ReadResp {
+	return &streams.ReadResp{Content: &streams.ReadResp_Checkpoint_{Checkpoint: &streams.ReadResp_Checkpoint{CommitPosition: position, PreparePosition: position}}}
+}
+
+func caughtUp() *streams.ReadResp {
+	return &streams.ReadResp{Content: &streams.ReadResp_CaughtUp_{CaughtUp: &streams.ReadResp_CaughtUp{}}}
+}
+
+// send sends messages one after the other.
+func send(stream streams.Streams_ReadServer, messages ...*streams.ReadResp) error {
+	for _, m := range messages {
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hang holds a request until the client gives it up.
+func hang(stream grpc.ServerStream) error {
+	<-stream.Context().Done()
+	return stream.Context().Err()
+}
+
+// impatient is a timing under which faults are noticed at once.
+var impatient = timing{
+	append: 200 * time.Millisecond, read: 200 * time.Millisecond, watchdog: 20 * time.Millisecond,
+	firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+}
+
+func at(position uint64) domain.Position { return domain.Position{Commit: position, Prepare: position} }
