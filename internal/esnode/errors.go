@@ -80,7 +80,7 @@ func missingMetadata(property string) error {
 
 // statusOf turns an error of the store into what goes over the wire: the status and
 // the trailers clients act on.
-func statusOf(err error) (error, metadata.MD) {
+func statusOf(err error) (metadata.MD, error) {
 	var (
 		wrong   *wrongVersionError
 		deleted *streamDeletedError
@@ -88,29 +88,32 @@ func statusOf(err error) (error, metadata.MD) {
 	)
 	switch {
 	case errors.As(err, &wrong):
-		return status.Error(codes.FailedPrecondition, wrong.Error()), metadata.Pairs(
+		return metadata.Pairs(
 			"exception", "wrong-expected-version",
 			"stream-name", trailerText(wrong.stream),
 			"expected-version", strconv.FormatInt(wrong.expected, 10),
-			"actual-version", strconv.FormatInt(wrong.actual, 10))
+			"actual-version", strconv.FormatInt(wrong.actual, 10),
+		), status.Error(codes.FailedPrecondition, wrong.Error())
 	case errors.As(err, &deleted):
-		return status.Error(codes.FailedPrecondition, deleted.Error()), metadata.Pairs(
-			"exception", "stream-deleted", "stream-name", trailerText(deleted.stream))
+		return metadata.Pairs(
+			"exception", "stream-deleted",
+			"stream-name", trailerText(deleted.stream), // the Go client indexes it unguarded
+		), status.Error(codes.FailedPrecondition, deleted.Error())
 	case errors.As(err, &request):
 		trailer := metadata.Pairs(request.trailer...)
 		if request.exception != "" {
 			trailer.Set("exception", request.exception)
 		}
-		return status.Error(request.code, request.message), trailer
+		return trailer, status.Error(request.code, request.message)
 	case errors.Is(err, errClosed), errors.Is(err, errFailed):
-		return status.Error(codes.Unavailable, err.Error()), nil
+		return nil, status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return status.FromContextError(err).Err(), nil
+		return nil, status.FromContextError(err).Err()
 	}
 	if _, ok := status.FromError(err); ok {
-		return err, nil
+		return nil, err
 	}
-	return status.Error(codes.Internal, err.Error()), nil
+	return nil, status.Error(codes.Internal, err.Error())
 }
 
 // trailerText makes a stream name fit for a trailer, which carries printable ASCII
@@ -129,7 +132,7 @@ func unaryErrors(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler 
 	if err == nil {
 		return resp, nil
 	}
-	err, trailer := statusOf(err)
+	trailer, err := statusOf(err)
 	if terr := grpc.SetTrailer(ctx, trailer); terr != nil {
 		return nil, terr
 	}
@@ -141,7 +144,7 @@ func streamErrors(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, h
 	if err == nil {
 		return nil
 	}
-	err, trailer := statusOf(err)
+	trailer, err := statusOf(err)
 	stream.SetTrailer(trailer)
 	return err
 }

@@ -85,7 +85,7 @@ func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*
 	if err != nil {
 		return nil, fmt.Errorf("event node: %w", err)
 	}
-	s, err := openStore(storeOptions{dir: opts.Dir, fs: fs, now: now, logger: opts.Logger, fatal: opts.Fatal})
+	s, err := openStore(ctx, storeOptions{dir: opts.Dir, fs: fs, now: now, logger: opts.Logger, fatal: opts.Fatal})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("event node: %w", err), listener.Close())
 	}

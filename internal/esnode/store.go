@@ -67,8 +67,9 @@ type store struct {
 }
 
 // openStore opens or creates the log in a directory. It returns an error that is
-// ErrLocked when the directory is in use.
-func openStore(opts storeOptions) (_ *store, err error) {
+// ErrLocked when the directory is in use. What the engine recovers from its own log is
+// flushed to disk before it is served: a process that died may have left it unsynced.
+func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 	if err := opts.fs.MkdirAll(opts.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create event log directory: %w", err)
 	}
@@ -99,7 +100,7 @@ func openStore(opts storeOptions) (_ *store, err error) {
 	s.head = newHead(w.next - 1)
 	s.workers.Go(w.run)
 	s.workers.Go(w.acknowledge)
-	if err := s.announceIdentity(); err != nil {
+	if err := s.announceIdentity(ctx); err != nil {
 		s.drain()
 		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
 	}
@@ -181,9 +182,9 @@ func (s *store) info(name string) (string, error) {
 
 // announceIdentity makes the log's id readable to clients: one event, written at the
 // first open, or at a later one if that was cut short.
-func (s *store) announceIdentity() error {
+func (s *store) announceIdentity(ctx context.Context) error {
 	data := []byte(`{"id":"` + s.logID.String() + `"}`)
-	_, err := s.append(context.Background(), logStream, expectNoStream,
+	_, err := s.append(ctx, logStream, expectNoStream,
 		[]proposed{newProposed(logStream, s.logID, logEventType, true, data, nil)})
 	var wrong *wrongVersionError
 	var deleted *streamDeletedError

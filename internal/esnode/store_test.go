@@ -33,7 +33,7 @@ func proposals(stream string, n int) []proposed {
 // is one group.
 func manualWriter(t testing.TB, dir string) (*store, *writer) {
 	t.Helper()
-	s, err := openStore(storeOptions{dir: dir, fs: vfs.Default, now: time.Now, logger: slog.New(slog.DiscardHandler)})
+	s, err := openStore(testContext(t), storeOptions{dir: dir, fs: vfs.Default, now: time.Now, logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
