@@ -106,10 +106,10 @@ func (d Details) only(field string) (one Details) {
 	return one
 }
 
-// normal gives equal details equal values: times in UTC, and no participants as nil.
+// normal gives equal details equal values: times in UTC without a monotonic reading, and no participants as nil.
 func (d Details) normal() Details {
 	if !d.StartedAt.IsZero() {
-		d.StartedAt = d.StartedAt.UTC()
+		d.StartedAt = d.StartedAt.UTC().Round(0)
 	}
 	if len(d.Participants) == 0 {
 		d.Participants = nil

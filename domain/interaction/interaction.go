@@ -78,10 +78,11 @@ func log(i Interaction, cmd Log, f domain.Facts) ([]domain.Event, error) {
 	if i.CustomerID != "" {
 		return nil, domain.Reject("interaction-exists", "the interaction is logged already")
 	}
-	d := cmd.Details.normal()
+	d := cmd.Details
 	if d.StartedAt.IsZero() {
 		d.StartedAt = f.OccurredAt
 	}
+	d = d.normal()
 	if err := check(d, f); err != nil {
 		return nil, err
 	}
