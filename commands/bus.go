@@ -4,6 +4,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -59,6 +60,7 @@ type Bus struct {
 	streams    *lru.Cache[domain.StreamID, *stream]
 	receipts   *lru.Cache[string, answered] // by command id
 	flights    keyedLock                    // by command id
+	crowds     keyedLock                    // by tenant and command type: see Alone
 }
 
 // answered is a receipt with the fingerprint of the command it answered.
@@ -119,6 +121,8 @@ type Request struct {
 	CorrelationID string // empty means the command id
 	CausationID   string // empty means the command id
 	TraceParent   string // W3C trace context; may be empty
+
+	wanted domain.ID // the id that a creating command of this package's own gives; empty means derived from the key
 }
 
 // Receipt says what became of an accepted command.
@@ -164,10 +168,16 @@ func (b *Bus) Submit(ctx context.Context, req Request) (Receipt, error) {
 		return a.receipt, nil
 	}
 	r, err := b.execute(ctx, c)
-	if err == nil {
-		b.receipts.Add(c.id, answered{c.fingerprint, r})
+	if err != nil {
+		return Receipt{}, err
 	}
-	return r, err
+	if then := c.aggregate.then[c.Command.CommandType()]; then != nil {
+		if err := then(ctx, b, c.Request, r); err != nil {
+			return Receipt{}, err
+		}
+	}
+	b.receipts.Add(c.id, answered{c.fingerprint, r})
+	return r, nil
 }
 
 // call is one admitted request with what was derived from it.
@@ -201,7 +211,7 @@ func (b *Bus) admit(req *Request) (*call, error) {
 		c.id = uuid.NewString()
 	}
 	if cmd.spec.Creates {
-		c.Target = aggregateID(c.id, c.aggregate.def.Name)
+		c.Target = cmp.Or(req.wanted, aggregateID(c.id, c.aggregate.def.Name))
 	}
 	var err error
 	if c.fingerprint, err = fingerprint(req.Command, req.Target); err != nil {

@@ -25,6 +25,13 @@ type decision struct {
 func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
 	s := b.stream(c.stream)
 	if !c.DryRun {
+		if name := c.Command.CommandType(); c.aggregate.alone[name] {
+			unlock, err := b.crowds.lock(ctx, string(c.Tenant)+" "+name)
+			if err != nil {
+				return Receipt{}, err
+			}
+			defer unlock()
+		}
 		leave, err := s.enter(ctx)
 		if err != nil {
 			return Receipt{}, err
@@ -124,7 +131,7 @@ func (b *Bus) decide(ctx context.Context, c *call, v view, fresh bool) (decision
 	cmd := c.Command
 	if prepare := a.prepare[cmd.CommandType()]; prepare != nil {
 		var err error
-		if cmd, err = prepare(ctx, &Loader{bus: b, tenant: c.Tenant, fresh: fresh}, c.Request, cmd); err != nil {
+		if cmd, err = prepare(ctx, &Loader{bus: b, self: c.stream, state: v.state, fresh: fresh}, c.Request, cmd); err != nil {
 			return d, err
 		}
 	}

@@ -3,6 +3,8 @@ package commands
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -17,6 +19,8 @@ type aggregate struct {
 	keys     func(state any) []domain.Key
 	subjects func(id domain.ID, state any) []domain.ID
 	prepare  map[string]prepareFunc // by command type
+	then     map[string]thenFunc    // by command type
+	alone    map[string]bool        // by command type
 }
 
 // command is one command type of an aggregate with its validator.
@@ -43,6 +47,30 @@ func Prepare[C domain.Command](f func(ctx context.Context, l *Loader, req Reques
 	}
 }
 
+// thenFunc continues an executed command.
+type thenFunc func(ctx context.Context, b *Bus, req Request, r Receipt) error
+
+// Then has a second command follow every executed command of type C, replayed and unchanged ones included, before it is
+// answered: a process over two streams, which a repetition of the first command completes when it was cut off between
+// them. f submits with a key that follows from the first command's, so that repetitions are recognised.
+func Then[C domain.Command](f func(ctx context.Context, b *Bus, req Request, c C, r Receipt) error) Option {
+	return func(a *aggregate) {
+		var zero C
+		a.then[zero.CommandType()] = func(ctx context.Context, b *Bus, req Request, r Receipt) error {
+			return f(ctx, b, req, req.Command.(C), r)
+		}
+	}
+}
+
+// Alone has commands of type C of one tenant executed one at a time by this process, for decisions on facts that a
+// command of the same type on another aggregate may be about to change.
+func Alone[C domain.Command]() Option {
+	return func(a *aggregate) {
+		var zero C
+		a.alone[zero.CommandType()] = true
+	}
+}
+
 // Register adds an aggregate to the bus. It panics when the declaration contradicts itself or another aggregate, because
 // that is a fault of the program. Not safe for use beside Submit.
 func Register[S any](b *Bus, agg domain.Aggregate[S], opts ...Option) {
@@ -57,6 +85,8 @@ func Register[S any](b *Bus, agg domain.Aggregate[S], opts ...Option) {
 		keys:     func(any) []domain.Key { return nil },
 		subjects: func(domain.ID, any) []domain.ID { return nil },
 		prepare:  map[string]prepareFunc{},
+		then:     map[string]thenFunc{},
+		alone:    map[string]bool{},
 	}
 	if agg.Keys != nil {
 		a.keys = func(s any) []domain.Key { return agg.Keys(s.(S)) }
@@ -81,9 +111,9 @@ func Register[S any](b *Bus, agg domain.Aggregate[S], opts ...Option) {
 	for _, spec := range agg.Commands {
 		b.addCommand(a, spec)
 	}
-	for name := range a.prepare {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(a.prepare)), slices.Collect(maps.Keys(a.then)), slices.Collect(maps.Keys(a.alone))) {
 		if c := b.commands[name]; c == nil || c.aggregate != a {
-			panic(fmt.Sprintf("commands: aggregate %q prepares %q, which is not its command", agg.Name, name))
+			panic(fmt.Sprintf("commands: %q is not a command of aggregate %q", name, agg.Name))
 		}
 	}
 }
@@ -104,9 +134,10 @@ func (b *Bus) addCommand(a *aggregate, spec domain.CommandSpec) {
 // What it answers may lag behind other processes, except when a first decision was a refusal: then everything is read
 // again before the refusal is believed.
 type Loader struct {
-	bus    *Bus
-	tenant domain.Tenant
-	fresh  bool
+	bus   *Bus
+	self  domain.StreamID // the stream that the command addresses
+	state any             // its state, on which the command is decided
+	fresh bool
 }
 
 // Load returns the state of an aggregate and whether it exists. The error wraps *domain.UnavailableError when the log
@@ -117,12 +148,29 @@ func Load[S any](ctx context.Context, l *Loader, agg domain.Aggregate[S], id dom
 	if !ok {
 		return zero, false, fmt.Errorf("commands: aggregate %q is not registered", agg.Name)
 	}
-	v, err := l.bus.load(ctx, domain.StreamID{Tenant: l.tenant, Aggregate: agg.Name, ID: id}, l.fresh)
-	if err != nil {
-		return zero, false, err
+	state := l.state
+	if stream := (domain.StreamID{Tenant: l.self.Tenant, Aggregate: agg.Name, ID: id}); stream != l.self {
+		v, err := l.bus.load(ctx, stream, l.fresh)
+		if err != nil {
+			return zero, false, err
+		}
+		state = v.state
 	}
-	if !a.exists(v.state) {
+	if !a.exists(state) {
 		return zero, false, nil
 	}
-	return v.state.(S), true, nil
+	return state.(S), true, nil
+}
+
+// mustExist rejects a reference that names no kind of aggregate or no aggregate of the kind.
+func (l *Loader) mustExist(ctx context.Context, aggregate string, id domain.ID, pointer string) error {
+	a, ok := l.bus.aggregates[aggregate]
+	if !ok {
+		return domain.Invalid(pointer+"/aggregate", "%q is not a kind of aggregate", aggregate)
+	}
+	v, err := l.bus.load(ctx, domain.StreamID{Tenant: l.self.Tenant, Aggregate: aggregate, ID: id}, l.fresh)
+	if err == nil && !a.exists(v.state) {
+		return domain.Reject(aggregate+"-unknown", "there is no %s %s", aggregate, id).At(pointer + "/id")
+	}
+	return err
 }

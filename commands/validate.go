@@ -3,7 +3,6 @@ package commands
 import (
 	"fmt"
 	"math"
-	"net/mail"
 	"net/url"
 	"reflect"
 	"strconv"
@@ -28,8 +27,9 @@ const (
 
 // plan is the validator of one type, built once from its structure and its fields' tags, which are those of Huma:
 // required, minLength, maxLength, pattern, enum, format, minimum, maximum, exclusiveMinimum, exclusiveMaximum, minItems,
-// maxItems. A field is optional when it is a pointer, has omitempty or omitzero, or says required:"false"; an optional
-// field that is zero is not looked at. Lists hand the rules for text and numbers on to their elements.
+// maxItems. A field is optional when it says required:"false", or says nothing and is a pointer or has omitempty or
+// omitzero; an optional field that is zero is not looked at. Lists hand the rules for text and numbers on to their
+// elements.
 type plan struct{ check checker }
 
 // checker looks at one value. It never changes it.
@@ -101,8 +101,10 @@ func structChecker(t reflect.Type, above []reflect.Type) (checker, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s.%s: %w", t, sf.Name, err)
 		}
-		optional := sf.Tag.Get("required") == "false" || sf.Type.Kind() == reflect.Pointer ||
-			strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
+		optional := sf.Type.Kind() == reflect.Pointer || strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
+		if required, ok := sf.Tag.Lookup("required"); ok {
+			optional = required == "false"
+		}
 		if sf.Type == reflect.TypeFor[time.Time]() && name == "occurredAt" {
 			check = occurredChecker
 		}
@@ -278,7 +280,7 @@ var formats = map[string]struct {
 	ok      func(string) bool
 	message string
 }{
-	"email": {isEmail, "is not an e-mail address"},
+	"email": {domain.IsEmail, "is not an e-mail address"},
 	"uri": {func(s string) bool {
 		u, err := url.Parse(s)
 		return err == nil && u.IsAbs() && (u.Host != "" || u.Opaque != "")
@@ -287,13 +289,6 @@ var formats = map[string]struct {
 	"date":      {func(s string) bool { _, err := domain.ParseDate(s); return err == nil }, "is not a day of the form YYYY-MM-DD"},
 	"date-time": {func(s string) bool { _, err := time.Parse(time.RFC3339, s); return err == nil }, "is not an RFC 3339 instant"},
 	"time-zone": {func(s string) bool { _, err := time.LoadLocation(s); return err == nil && s != "Local" }, "is not an IANA time zone"},
-}
-
-// isEmail accepts a bare address; the blanks around it do not count, for preparation removes them.
-func isEmail(s string) bool {
-	s = strings.TrimSpace(s)
-	a, err := mail.ParseAddress(s)
-	return err == nil && a.Address == s
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

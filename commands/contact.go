@@ -1,0 +1,85 @@
+package commands
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/contact"
+	"github.com/rapport-crm/rapport/domain/customer"
+)
+
+func registerContact(b *Bus) {
+	Register(b, contact.Aggregate,
+		Prepare(prepareCreateContact),
+		Prepare(prepareUpdateContact),
+		Prepare(func(ctx context.Context, l *Loader, _ Request, c contact.LinkCustomer) (contact.LinkCustomer, error) {
+			cust, ok, err := Load(ctx, l, customer.Aggregate, c.CustomerID)
+			c.Customer = contact.CustomerFacts{Exists: ok, MergedInto: cust.MergedInto}
+			return c, err
+		}),
+		Prepare(func(ctx context.Context, l *Loader, _ Request, c contact.Relate) (contact.Relate, error) {
+			_, ok, err := Load(ctx, l, contact.Aggregate, c.ContactID)
+			c.OtherExists = ok
+			return c, err
+		}),
+	)
+}
+
+func prepareCreateContact(ctx context.Context, l *Loader, _ Request, c contact.Create) (contact.Create, error) {
+	country := ""
+	c.Customers = make(map[domain.ID]contact.CustomerFacts, len(c.Links))
+	for _, link := range c.Links {
+		cust, ok, err := Load(ctx, l, customer.Aggregate, link.CustomerID)
+		if err != nil {
+			return c, err
+		}
+		if ok {
+			c.Customers[link.CustomerID] = contact.CustomerFacts{Exists: true, MergedInto: cust.MergedInto}
+		}
+		if country == "" {
+			country = cust.Address.Country
+		}
+	}
+	var err error
+	if c.Email, err = normalEmail(c.Email, "/email"); err != nil {
+		return c, err
+	}
+	c.Phone, err = normalPhone(c.Phone, country, "/phone")
+	return c, err
+}
+
+func prepareUpdateContact(ctx context.Context, l *Loader, req Request, c contact.Update) (contact.Update, error) {
+	if err := normal(&c.Email, func(s string) (string, error) { return normalEmail(s, "/email") }); err != nil {
+		return c, err
+	}
+	if c.Phone == nil || domain.IsE164(*c.Phone) {
+		return c, nil
+	}
+	country, err := contactCountry(ctx, l, req.Target)
+	if err != nil {
+		return c, err
+	}
+	err = normal(&c.Phone, func(s string) (string, error) { return normalPhone(s, country, "/phone") })
+	return c, err
+}
+
+// contactCountry returns the country of the first customer linked now that has one; ids order them, so that a command
+// decided twice comes out the same.
+func contactCountry(ctx context.Context, l *Loader, id domain.ID) (string, error) {
+	self, _, err := Load(ctx, l, contact.Aggregate, id)
+	if err != nil {
+		return "", err
+	}
+	for _, at := range slices.Sorted(maps.Keys(self.Links)) {
+		if self.Links[at].Over() {
+			continue
+		}
+		cust, _, err := Load(ctx, l, customer.Aggregate, at)
+		if err != nil || cust.Address.Country != "" {
+			return cust.Address.Country, err
+		}
+	}
+	return "", nil
+}

@@ -1,0 +1,120 @@
+package commands
+
+import (
+	"context"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/customer"
+)
+
+func registerCustomer(b *Bus) {
+	Register(b, customer.Aggregate,
+		Prepare(prepareRegister),
+		Prepare(prepareUpdateProfile),
+		Prepare(prepareSetParent),
+		Prepare(func(ctx context.Context, l *Loader, _ Request, c customer.AddMember) (customer.AddMember, error) {
+			m, _, err := Load(ctx, l, customer.Aggregate, c.MemberID)
+			c.Member = m
+			return c, err
+		}),
+		Prepare(func(ctx context.Context, l *Loader, _ Request, c customer.Merge) (customer.Merge, error) {
+			d, _, err := Load(ctx, l, customer.Aggregate, c.DuplicateID)
+			c.Duplicate = d
+			return c, err
+		}),
+		Prepare(func(ctx context.Context, l *Loader, _ Request, c customer.MergeInto) (customer.MergeInto, error) {
+			s, _, err := Load(ctx, l, customer.Aggregate, c.SurvivorID)
+			c.Survivor = s
+			return c, err
+		}),
+		Alone[customer.SetParent](), // two companies each put under the other at once would make a cycle
+		Then(completeMerge),
+	)
+}
+
+func prepareRegister(ctx context.Context, l *Loader, _ Request, c customer.Register) (customer.Register, error) {
+	var err error
+	if c.Email, err = normalEmail(c.Email, "/email"); err != nil {
+		return c, err
+	}
+	if c.Phone, err = normalPhone(c.Phone, c.Address.Country, "/phone"); err != nil {
+		return c, err
+	}
+	if c.ParentID != "" {
+		c.Parent, _, err = Load(ctx, l, customer.Aggregate, c.ParentID)
+	}
+	return c, err
+}
+
+func prepareUpdateProfile(ctx context.Context, l *Loader, req Request, c customer.UpdateProfile) (customer.UpdateProfile, error) {
+	self, _, err := Load(ctx, l, customer.Aggregate, req.Target)
+	if err != nil {
+		return c, err
+	}
+	country := self.Address.Country
+	if c.Address != nil {
+		country = c.Address.Country
+	}
+	if err := normal(&c.Email, func(s string) (string, error) { return normalEmail(s, "/email") }); err != nil {
+		return c, err
+	}
+	err = normal(&c.Phone, func(s string) (string, error) { return normalPhone(s, country, "/phone") })
+	return c, err
+}
+
+// prepareSetParent brings the companies above the parent, as many as a decision needs to see.
+func prepareSetParent(ctx context.Context, l *Loader, _ Request, c customer.SetParent) (customer.SetParent, error) {
+	parent, ok, err := Load(ctx, l, customer.Aggregate, c.ParentID)
+	if err != nil || !ok {
+		return c, err
+	}
+	c.Parent, c.Ancestors = parent, nil
+	for above := parent; above.ParentID != "" && len(c.Ancestors) <= customer.MaxAncestors; {
+		c.Ancestors = append(c.Ancestors, above.ParentID)
+		if above, _, err = Load(ctx, l, customer.Aggregate, above.ParentID); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// completeMerge closes the duplicate once the survivor stands for it. Were the process to end in between, repeating the
+// merge, with the same key or another, would come here again.
+func completeMerge(ctx context.Context, b *Bus, req Request, c customer.Merge, r Receipt) error {
+	into := customer.MergeInto{When: c.When, SurvivorID: req.Target}
+	_, err := b.Submit(ctx, Request{
+		Tenant:        req.Tenant,
+		Actor:         req.Actor,
+		Key:           "merge-into " + commandID(req.Tenant, req.Actor, req.Key),
+		Target:        c.DuplicateID,
+		Command:       into,
+		CorrelationID: r.CorrelationID,
+		CausationID:   commandID(req.Tenant, req.Actor, req.Key),
+		TraceParent:   req.TraceParent,
+	})
+	return err
+}
+
+// usable rejects a customer that does not exist or that was a duplicate, in the words of the aggregates that decide it
+// themselves.
+func usable(ctx context.Context, l *Loader, id domain.ID, pointer string) error {
+	c, ok, err := Load(ctx, l, customer.Aggregate, id)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return domain.Reject("customer-unknown", "there is no customer %s", id).At(pointer)
+	case c.MergedInto != "":
+		return domain.Reject("customer-merged", "the customer was a duplicate; %s stands for it", c.MergedInto).At(pointer)
+	}
+	return nil
+}
+
+// mustExist rejects an id that names no aggregate of the kind.
+func mustExist[S any](ctx context.Context, l *Loader, agg domain.Aggregate[S], id domain.ID, pointer string) error {
+	_, ok, err := Load(ctx, l, agg, id)
+	if err == nil && !ok {
+		return domain.Reject(agg.Name+"-unknown", "there is no %s %s", agg.Name, id).At(pointer)
+	}
+	return err
+}
