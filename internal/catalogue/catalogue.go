@@ -1,0 +1,31 @@
+// Package catalogue lists the aggregates of the product, each once, and writes the catalogue of their events: pages for
+// people in docs/events and JSON Schemas for programs in docs/events/schemas. A released schema only ever grows by
+// optional fields; Generate refuses anything else.
+package catalogue
+
+import (
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/contact"
+	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/interaction"
+	"github.com/rapport-crm/rapport/domain/opportunity"
+	"github.com/rapport-crm/rapport/domain/order"
+	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/product"
+)
+
+//go:generate go run ./generate ../../docs/events
+
+// Definitions returns every aggregate of the product, in the order of the catalogue. The codec is built from them.
+func Definitions() []domain.Definition {
+	return []domain.Definition{
+		customer.Aggregate.Definition(),
+		contact.Aggregate.Definition(),
+		interaction.Aggregate.Definition(),
+		product.Aggregate.Definition(),
+		pipeline.Aggregate.Definition(),
+		opportunity.Aggregate.Definition(),
+		order.Aggregate.Definition(),
+		domain.Reservation,
+	}
+}
