@@ -43,7 +43,7 @@ type Options struct {
 	Dir string
 	// Listen is a loopback host:port. Empty means 127.0.0.1 and any free port.
 	Listen string
-	// Logger gets what an operator acts on. Nil discards.
+	// Logger gets what an operator acts on. Nil means slog.Default.
 	Logger *slog.Logger
 	// Fatal is called once when a write could not be made durable; the log must not
 	// be used any further. Nil logs the error and exits the process with status 70.
@@ -73,7 +73,7 @@ func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*
 		return nil, errors.New("event node: no directory given")
 	}
 	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
+		opts.Logger = slog.Default()
 	}
 	if opts.Fatal == nil {
 		opts.Fatal = func(err error) {
@@ -92,7 +92,7 @@ func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*
 	n := &Node{store: s, listener: listener, logger: opts.Logger}
 	n.server = newServer(s, listener.Addr().(*net.TCPAddr))
 	n.serving.Go(func() {
-		if err := n.server.Serve(listener); err != nil {
+		if err := n.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			n.logger.Error("event node stopped serving", "err", err)
 		}
 	})

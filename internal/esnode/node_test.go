@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDirVariable); dir != "" {
 		os.Exit(runCrashChild(dir))
 	}
+	if dir := os.Getenv(failVariable); dir != "" {
+		os.Exit(runFailChild(dir))
+	}
 	goleak.VerifyTestMain(m)
 }
 

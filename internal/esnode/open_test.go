@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -173,15 +177,8 @@ func TestRequestsToAStoreThatClosesAreRefused(t *testing.T) {
 // and the process is told to stop.
 func TestFailingDiskStopsTheNode(t *testing.T) {
 	var broken atomic.Bool
-	disk := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		isSync := op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData
-		if broken.Load() && isSync && strings.HasSuffix(op.Path, ".log") {
-			return errors.New("disk gone")
-		}
-		return nil
-	}))
 	fatal := make(chan error, 1)
-	n, err := open(testContext(t), Options{Dir: "log", Fatal: func(err error) { fatal <- err }}, disk, time.Now)
+	n, err := open(testContext(t), Options{Dir: "log", Fatal: func(err error) { fatal <- err }}, failingDisk(vfs.NewMem(), &broken), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,13 +195,81 @@ func TestFailingDiskStopsTheNode(t *testing.T) {
 	if err := <-fatal; err == nil {
 		t.Error("fatal was called without an error")
 	}
-	list, err := readStream(t, connect(t, n), "$rapport-log", esdb.ReadStreamOptions{}, everything)
-	if err != nil || len(list) != 1 {
-		t.Errorf("what was synced before: %d events, error %v", len(list), err)
+	// The process would be gone by now; until it is, nothing is read either.
+	_, err = readStream(t, connect(t, n), "s", esdb.ReadStreamOptions{}, everything)
+	wantCode(t, err, esdb.ErrorUnavailable)
+}
+
+// Without another instruction a node that cannot sync ends its process.
+func TestFailingDiskEndsTheProcess(t *testing.T) {
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), failVariable+"="+t.TempDir())
+	out, err := child.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitSyncFailed {
+		t.Errorf("the process ended with %v, want status %d; it said:\n%s", err, exitSyncFailed, out)
 	}
-	for _, e := range readAll(t, connect(t, n), esdb.ReadAllOptions{}, everything) {
-		if e.Event.StreamID == "s" && e.Event.EventNumber > 0 {
-			t.Error("an event that was not synced was read")
+	if !strings.Contains(string(out), "disk gone") {
+		t.Errorf("the process does not say why it ended: %s", out)
+	}
+}
+
+// runFailChild is that process: an append to a node whose disk fails.
+func runFailChild(dir string) int {
+	var broken atomic.Bool
+	n, err := open(context.Background(), Options{Dir: dir}, failingDisk(vfs.Default, &broken), time.Now)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	broken.Store(true)
+	_, err = n.store.append(context.Background(), "s", expectAny, proposals("s", 1))
+	fmt.Fprintln(os.Stderr, "answered:", err)
+	return 1
+}
+
+// failVariable turns the test binary into runFailChild on the named directory.
+const failVariable = "RAPPORT_TEST_FAIL_DIR"
+
+// failingDisk fails to sync the engine's log once broken is set.
+func failingDisk(fs vfs.FS, broken *atomic.Bool) vfs.FS {
+	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		isSync := op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData
+		if broken.Load() && isSync && strings.HasSuffix(op.Path, ".log") {
+			return errors.New("disk gone")
 		}
+		return nil
+	}))
+}
+
+// Appends that run while the node closes are either acknowledged, and then there, or
+// refused; none is left without an answer.
+func TestCloseUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	n := openNode(t, dir)
+	const writers = 8
+	attempts := make([][]attempted, writers)
+	var acknowledged atomic.Int64
+	started := make(chan struct{}, writers)
+	var group sync.WaitGroup
+	for i := range writers {
+		c := connect(t, n)
+		group.Go(func() {
+			stream := fmt.Sprintf("s-%d", i)
+			mustAppend(t, c, stream, esdb.NoStream{}, events(1)...)
+			started <- struct{}{}
+			attempts[i] = crashWriter(testContext(t), c, stream+"-load", &acknowledged)
+		})
+	}
+	for range writers {
+		<-started
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	group.Wait()
+	c := connect(t, openNode(t, dir))
+	for _, list := range attempts {
+		checkSurvivors(t, c, list)
 	}
 }

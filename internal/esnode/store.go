@@ -58,7 +58,9 @@ type store struct {
 	head   *head
 	logID  uuid.UUID
 	failed atomic.Bool
-	stop   chan struct{} // closed when readers shall end
+
+	stop     chan struct{} // closed when readers shall end
+	stopOnce sync.Once
 
 	mu       sync.RWMutex // held for reading while a request is handed to the writer
 	closed   bool
@@ -198,12 +200,13 @@ func (s *store) announceIdentity(ctx context.Context) error {
 // acknowledged or read from it any more.
 func (s *store) fail(err error) {
 	if s.failed.CompareAndSwap(false, true) {
+		s.stopReaders()
 		s.fatal(fmt.Errorf("event log: %w", err))
 	}
 }
 
-// stopReaders ends the waiting of subscriptions and reads; call it once, before close.
-func (s *store) stopReaders() { close(s.stop) }
+// stopReaders ends subscriptions and reads; it comes before close.
+func (s *store) stopReaders() { s.stopOnce.Do(func() { close(s.stop) }) }
 
 // close ends the writer after the requests it has, and closes the store. Idempotency
 // is the Node's business.
