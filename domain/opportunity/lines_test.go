@@ -99,3 +99,23 @@ func TestThereIsAnEndToLines(t *testing.T) {
 	}
 	given(full).When(AddLine{NewLine: card}).Rejected(t, "too-many-lines")
 }
+
+// Cached states are folded further in more than one way: a retry, a dry run. None may write into another's lines.
+func TestFoldingOnceLeavesOtherFoldsAlone(t *testing.T) {
+	at := func(n int, code string) LineAdded {
+		line := cardLine
+		line.Number, line.ProductCode = n, code
+		return LineAdded{Line: line}
+	}
+	for lines := range 6 {
+		state := Aggregate.Decider.Fold(opened)
+		for i := range lines {
+			state = evolve(state, at(i+1, "GTX"))
+		}
+		one := evolve(state, at(lines+1, "ONE"))
+		evolve(state, at(lines+1, "TWO"))
+		if got := one.Lines[lines].ProductCode; got != "ONE" {
+			t.Errorf("line %d became %s", lines+1, got)
+		}
+	}
+}

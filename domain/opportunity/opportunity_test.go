@@ -42,6 +42,8 @@ var (
 	openCommand = Open{Name: "Render farm", Owner: "mia", Region: "North", Source: "fair", Amount: cny("100"), Pipeline: version1}
 )
 
+func TestSpecs(t *testing.T) { domaintest.Specs(t, Aggregate.Definition()) }
+
 func TestEvents(t *testing.T) { codectest.Golden(t, Aggregate.Definition(), "testdata/events") }
 
 func TestOpenStartsInTheFirstStageUnlessToldOtherwise(t *testing.T) {

@@ -3,6 +3,8 @@ package opportunity
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -23,6 +25,7 @@ type ledger struct {
 func TestHistoriesCanBeReadWithoutTheState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var o Opportunity
+		var past []domain.Event
 		l := ledger{openVisit: map[int]string{}, lines: map[int]domain.Amount{}}
 		commands := append([]domain.Command{openCommand}, rapid.SliceOfN(rapid.Custom(drawCommand), 1, 40).Draw(t, "commands")...)
 		for _, c := range commands {
@@ -32,9 +35,12 @@ func TestHistoriesCanBeReadWithoutTheState(t *testing.T) {
 			}
 			for _, e := range events {
 				l.read(t, e)
-				o = evolve(o, e)
+				o, past = evolve(o, e), append(past, e)
 			}
 			l.check(t, o)
+		}
+		if diff := cmp.Diff(o, Aggregate.Decider.Fold(past...), cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("folding the history gives another state (-steps +fold):\n%s", diff)
 		}
 	})
 }

@@ -55,6 +55,8 @@ func placeBook(kind Kind, quantity, price string) Place {
 	}
 }
 
+func TestSpecs(t *testing.T) { domaintest.Specs(t, Aggregate.Definition()) }
+
 func TestEvents(t *testing.T) { codectest.Golden(t, Aggregate.Definition(), "testdata/events") }
 
 func TestAnOrderIsASaleUnlessToldOtherwise(t *testing.T) {

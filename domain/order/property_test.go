@@ -14,10 +14,11 @@ import (
 
 // books is what a reader that knows nothing but the events adds up.
 type books struct {
-	lines       map[int]domain.Decimal // quantity that is still with the customer
-	sold        domain.Decimal         // total less returns, nothing once cancelled
-	cash        domain.Decimal         // received less refunded
-	outstanding domain.Decimal         // as the last event said
+	lines       map[int]domain.Decimal    // quantity that is still with the customer
+	sold        domain.Decimal            // total less returns, nothing once cancelled
+	cash        domain.Decimal            // received less refunded
+	payments    map[string]domain.Decimal // the same by payment
+	outstanding domain.Decimal            // as the last event said
 }
 
 // Whatever happens, a reader of the events alone comes to the same sums: lines make the total, no line returns more than
@@ -30,8 +31,13 @@ func TestTheBooksBalance(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		var o Order
-		b := books{lines: map[int]domain.Decimal{}}
-		commands := append([]domain.Command{drawPlace(t)}, rapid.SliceOfN(rapid.Custom(drawCommand), 0, 30).Draw(t, "commands")...)
+		var past []domain.Event
+		b := books{lines: map[int]domain.Decimal{}, payments: map[string]domain.Decimal{}}
+		commands := []domain.Command{drawPlace(t)}
+		if rapid.Bool().Draw(t, "shipped") { // chance alone gets there too seldom
+			commands = []domain.Command{placeBook(KindSale, "2", "2.55"), Confirm{}, Ship{}, ReceivePayment{PaymentID: "A", Amount: gbp("2")}}
+		}
+		commands = append(commands, rapid.SliceOfN(rapid.Custom(drawCommand), 0, 30).Draw(t, "commands")...)
 		for _, c := range commands {
 			events, err := decide(o, c, domain.Facts{})
 			if err != nil && len(events) > 0 {
@@ -40,17 +46,20 @@ func TestTheBooksBalance(t *testing.T) {
 			for _, e := range events {
 				readsBack(t, registry, e)
 				b.read(t, e)
-				o = evolve(o, e)
+				o, past = evolve(o, e), append(past, e)
 			}
 			if b.check(t, o); o.Status == "" {
 				return // the bus puts no other command to what was not placed
 			}
 		}
+		if diff := cmp.Diff(o, Aggregate.Decider.Fold(past...)); diff != "" {
+			t.Fatalf("folding the history gives another state (-steps +fold):\n%s", diff)
+		}
 	})
 }
 
 // Amounts reach to both ends of what can be written, so that sums and products cross them.
-var amounts = []string{"-3", "-1", "0", "0.000001", "0.5", "1", "2", "2.55", "999999999999999999", "999999999999999999.999999"}
+var amounts = []string{"1", "2", "0.5", "1", "2", "2.55", "-3", "-1", "0", "0.000001", "999999999999999999", "999999999999999999.999999"}
 
 func drawPlace(t *rapid.T) Place {
 	amount := rapid.SampledFrom(amounts)
@@ -65,8 +74,9 @@ func drawPlace(t *rapid.T) Place {
 
 func drawCommand(t *rapid.T) domain.Command {
 	amount := number(rapid.SampledFrom(amounts).Draw(t, "amount"))
+	few := number(rapid.SampledFrom([]string{"0", "0.5", "1", "2"}).Draw(t, "few"))
 	id := rapid.SampledFrom([]string{"A", "B", "C"})
-	switch rapid.IntRange(0, 9).Draw(t, "command") {
+	switch rapid.IntRange(0, 12).Draw(t, "command") {
 	case 0:
 		return Confirm{}
 	case 1:
@@ -79,10 +89,10 @@ func drawCommand(t *rapid.T) domain.Command {
 		return Accept{}
 	case 5:
 		return Cancel{Reason: "x"}
-	case 6:
-		return ReturnGoods{Lines: []ReturnLine{{rapid.IntRange(0, 5).Draw(t, "line"), amount}}, Reason: "x"}
-	case 7:
-		return RefundPayment{RefundID: id.Draw(t, "refund"), PaymentID: id.Draw(t, "payment"), Amount: domain.Money{Amount: amount, Currency: "GBP"}}
+	case 6, 10:
+		return ReturnGoods{Lines: []ReturnLine{{rapid.IntRange(0, 5).Draw(t, "line"), few}}, Reason: "x"}
+	case 7, 11:
+		return RefundPayment{RefundID: id.Draw(t, "refund"), PaymentID: id.Draw(t, "payment"), Amount: domain.Money{Amount: few, Currency: "GBP"}}
 	case 8:
 		return ScheduleDelivery{DeliveryDate: "2026-04-01"}
 	}
@@ -117,17 +127,18 @@ func (b *books) read(t *rapid.T, e domain.Event) {
 		b.outstanding = e.Outstanding.Decimal
 	case PaymentReceived:
 		b.cash = b.cash.Add(e.Amount.Amount.Decimal)
+		b.payments[e.PaymentID] = e.Amount.Amount.Decimal
 		b.outstanding = e.Outstanding.Decimal
 	case PaymentRefunded:
 		b.cash = b.cash.Sub(e.Amount.Amount.Decimal)
+		if b.payments[e.PaymentID] = b.payments[e.PaymentID].Sub(e.Amount.Amount.Decimal); b.payments[e.PaymentID].IsNegative() {
+			t.Fatalf("more was refunded than received: %+v", e)
+		}
 		b.outstanding = e.Outstanding.Decimal
 	}
 }
 
 func (b *books) check(t *rapid.T, o Order) {
-	if b.cash.IsNegative() {
-		t.Fatalf("%s more was refunded than received", b.cash)
-	}
 	if o.Status == StatusCancelled && !b.sold.IsZero() {
 		t.Fatalf("a cancelled order sold %s", b.sold)
 	}

@@ -26,6 +26,8 @@ func stages(keys ...string) []Stage {
 
 var defined = Defined{Name: "Sales", Version: 1, Stages: stages("q", "p", "n")}
 
+func TestSpecs(t *testing.T) { domaintest.Specs(t, Aggregate.Definition()) }
+
 func TestEvents(t *testing.T) { codectest.Golden(t, Aggregate.Definition(), "testdata/events") }
 
 func TestDefineStartsWithVersionOne(t *testing.T) {

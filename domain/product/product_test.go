@@ -22,6 +22,8 @@ var (
 	added   = Added{Code: "MG-S", Details: details, ListPrice: eur("55")}
 )
 
+func TestSpecs(t *testing.T) { domaintest.Specs(t, Aggregate.Definition()) }
+
 func TestEvents(t *testing.T) { codectest.Golden(t, Aggregate.Definition(), "testdata/events") }
 
 func TestAddListsAProduct(t *testing.T) {
