@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -197,7 +198,11 @@ inputs:
 `
 
 func TestGroupedRowsBecomeOneCommandWithEveryLine(t *testing.T) {
-	text := "parcel;name;code;quantity\n7;'Caf\xe9; bar';X;1.5\n7;'Caf\xe9; bar';X;1.5\n8;Zoo;Y;-2\n7;late;Z;1\n"
+	text := "parcel;name;code;quantity\n7;'Caf\xe9; bar';X;1.5\n8;Zoo;Y;-2\n7;'Caf\xe9; bar';X;1.5\n"
+	for i := range MaxOpenGroups {
+		text += fmt.Sprintf("x%d;n;c;1\n", i)
+	}
+	text += "7;late;Z;1\n"
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	w.Write([]byte(text))
@@ -206,9 +211,10 @@ func TestGroupedRowsBecomeOneCommandWithEveryLine(t *testing.T) {
 	result, rejects := mustRun(t, &b, grouped, writeFile(t, "lines.csv.gz", packed.String()))
 	cafe := b.commands["import:parcels:parcel.register:7"].(registerParcel)
 	if cafe.Name != "Café; bar" || len(cafe.Lines) != 2 || cafe.Lines[1].Quantity.String() != "1.5" {
-		t.Errorf("parcel 7 is %+v; repeated lines must survive", cafe)
+		t.Errorf("parcel 7 is %+v; repeated lines must survive, also when another group's row stands between", cafe)
 	}
-	if c := result.Inputs[0]; c.Rows != 4 || c.Units != 2 || c.RowsRejected != 1 || !strings.Contains(rejects, "do not stand together") {
+	c := result.Inputs[0]
+	if c.Rows != MaxOpenGroups+4 || c.Units != MaxOpenGroups+2 || c.RowsRejected != 1 || !strings.Contains(rejects, "other groups stand between") {
 		t.Errorf("counts %+v, rejects %s", c, rejects)
 	}
 }

@@ -5,6 +5,7 @@ const (
 	MaxMappingBytes  = 1 << 20   // of a mapping file
 	MaxRowBytes      = 1 << 20   // of one line of JSON
 	MaxGroupRows     = 100_000   // rows of one group
+	MaxOpenGroups    = 1_000     // groups that wait for further rows at the same time
 	MaxTableRows     = 1_000_000 // rows of one look-up table
 	MaxReportValues  = 1_000     // distinct values that a report counts one by one; the rest are counted together
 	MaxKeysSeen      = 5_000_000 // keys remembered for `once` and for finished groups

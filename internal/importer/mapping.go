@@ -37,7 +37,7 @@ type Format struct {
 type Input struct {
 	File     string          `yaml:"file"` // base name of the file, with or without ".gz"
 	Format   Format          `yaml:",inline"`
-	Group    Expr            `yaml:"group"`    // rows with the same value, one after the other, form one unit; absent: each row is one
+	Group    Expr            `yaml:"group"`    // rows with the same value form one unit (at most MaxOpenGroups other groups may begin between them); absent: each row is one
 	State    map[string]Cell `yaml:"state"`    // values carried from row to row
 	Let      yaml.Node       `yaml:"let"`      // named values, evaluated in order before the commands
 	Reports  []Report        `yaml:"report"`   // oddities to count and name, without rejecting anything

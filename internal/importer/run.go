@@ -169,78 +169,97 @@ func (r *run) readUnits(ctx context.Context, units chan<- unit) error {
 		}
 		state[name] = v
 	}
-	var open unit
-	var openKey string
-	send := func() error {
-		if len(open.rows) == 0 {
-			return nil
-		}
-		u := open
-		open = unit{}
-		if err := r.decideOnce(&u); err != nil {
-			return r.reject(u, "", err)
-		}
-		select {
-		case units <- u:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	groups := openGroups{units: map[string]*unit{}}
 	for {
 		row, err := r.source.next()
 		if err == io.EOF {
-			return send()
+			break
 		}
 		if err != nil {
 			return err
 		}
 		r.rows.Add(1)
-		if row.err != nil {
-			if err := r.reject(unit{rows: []record{row}}, "", row.err); err != nil {
-				return err
-			}
-			continue
-		}
 		vars := scope{nameRow: row.cells, nameNumber: int64(row.number), nameState: state}
-		if state, err = r.advance(state, vars); err != nil {
-			if err := r.reject(unit{rows: []record{row}}, "", err); err != nil {
+		if err = row.err; err == nil {
+			state, err = r.advance(state, vars)
+			vars[nameState] = state
+		}
+		switch {
+		case err != nil:
+		case r.in.group == nil:
+			if err := r.send(ctx, units, &unit{rows: []record{row}, vars: vars}); err != nil {
 				return err
 			}
-			continue
-		}
-		vars[nameState] = state
-		if r.in.group == nil {
-			open = unit{rows: []record{row}, vars: vars}
-			if err := send(); err != nil {
-				return err
-			}
-			continue
-		}
-		key, err := r.in.group.text(vars)
-		if err == nil && key != openKey && r.seen["group "+key] {
-			err = fmt.Errorf("the rows of group %q do not stand together: sort the file by it", key)
-		}
-		if err == nil && key == openKey && len(open.rows) >= MaxGroupRows {
-			err = fmt.Errorf("group %q has more than %d rows", key, MaxGroupRows)
+		default:
+			err = r.addToGroup(&groups, row, vars)
 		}
 		if err != nil {
 			if err := r.reject(unit{rows: []record{row}}, "", err); err != nil {
 				return err
 			}
-			continue
 		}
-		if key != openKey || len(open.rows) == 0 {
-			if err := send(); err != nil {
+		if len(groups.order) > MaxOpenGroups {
+			if err := r.send(ctx, units, groups.oldest()); err != nil {
 				return err
 			}
-			openKey = key
-			if err := r.remember("group " + key); err != nil {
-				return err
-			}
-			open.vars = vars
 		}
-		open.rows = append(open.rows, row)
+	}
+	for len(groups.order) > 0 {
+		if err := r.send(ctx, units, groups.oldest()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openGroups are the groups that may still get rows, in the order of their first rows.
+type openGroups struct {
+	order []string
+	units map[string]*unit
+}
+
+func (g *openGroups) oldest() *unit {
+	key := g.order[0]
+	u := g.units[key]
+	g.order = g.order[1:]
+	delete(g.units, key)
+	return u
+}
+
+// addToGroup puts a row into its group; the error is the row's.
+func (r *run) addToGroup(groups *openGroups, row record, vars scope) error {
+	key, err := r.in.group.text(vars)
+	if err != nil {
+		return err
+	}
+	if u, open := groups.units[key]; open {
+		if len(u.rows) >= MaxGroupRows {
+			return fmt.Errorf("group %q has more than %d rows", key, MaxGroupRows)
+		}
+		u.rows = append(u.rows, row)
+		return nil
+	}
+	if r.seen["group "+key] {
+		return fmt.Errorf("more than %d other groups stand between the rows of group %q: sort the file by it", MaxOpenGroups, key)
+	}
+	if err := r.remember("group " + key); err != nil {
+		return err
+	}
+	groups.order = append(groups.order, key)
+	groups.units[key] = &unit{rows: []record{row}, vars: vars}
+	return nil
+}
+
+// send settles what depends on the order of units and hands the unit to the writers. The error ends the import.
+func (r *run) send(ctx context.Context, units chan<- unit, u *unit) error {
+	if err := r.decideOnce(u); err != nil {
+		return r.reject(*u, "", err)
+	}
+	select {
+	case units <- *u:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 //go:embed mappings/*.yaml
 var mappings embed.FS
 
-// Shipped returns the mapping of this name that comes with the program. The error names those that do.
+// Shipped returns the mapping of this name that comes with the program.
 func Shipped(name string) (*Mapping, error) {
 	file, err := mappings.Open("mappings/" + path.Base(name) + ".yaml")
 	if err != nil {
-		return nil, fmt.Errorf("%q is not one of the mappings that ship: %s", name, strings.Join(ShippedNames(), ", "))
+		return nil, fmt.Errorf("no mapping %q ships with the program: %w", name, err)
 	}
 	defer file.Close()
 	return ParseMapping(file)
