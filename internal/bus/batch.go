@@ -21,22 +21,15 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 )
 
 // ErrOrder says that the log delivered an event at or before one that it had delivered already.
 var ErrOrder = errors.New("the log delivered events out of order")
 
-// Message is what a subscription to the log delivers: an event, or a position up to which there are no more events, or
-// the news that everything written so far has been delivered.
-type Message struct {
-	Raw        *codec.Raw
-	Checkpoint domain.Position
-	CaughtUp   bool
-}
-
 // Source is a subscription: endless, in log order, from behind a position. It yields an error only when it cannot ever go
 // on or its context ends.
-type Source func(ctx context.Context, after domain.Position) iter.Seq2[Message, error]
+type Source func(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error]
 
 // Decoder turns a stored event into what handlers understand. It must be safe for concurrent use.
 type Decoder interface {

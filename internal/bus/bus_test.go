@@ -16,20 +16,21 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // event makes the message of the event at position n.
-func event(n int) bus.Message {
+func event(n int) eventlog.Message {
 	p := domain.Position{Commit: uint64(n), Prepare: uint64(n)}
-	return bus.Message{Raw: &codec.Raw{Type: "test.happened", Position: p, Data: make([]byte, 10)}}
+	return eventlog.Message{Raw: &codec.Raw{Type: "test.happened", Position: p, Data: make([]byte, 10)}}
 }
 
 // script is a log that delivers messages and then either stays silent or fails.
-func script(fail error, messages ...bus.Message) bus.Source {
-	return func(ctx context.Context, after domain.Position) iter.Seq2[bus.Message, error] {
-		return func(yield func(bus.Message, error) bool) {
+func script(fail error, messages ...eventlog.Message) bus.Source {
+	return func(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+		return func(yield func(eventlog.Message, error) bool) {
 			for _, m := range messages {
 				if m.Raw != nil && !after.Before(m.Raw.Position) {
 					continue
@@ -42,7 +43,7 @@ func script(fail error, messages ...bus.Message) bus.Source {
 				<-ctx.Done()
 				fail = ctx.Err()
 			}
-			yield(bus.Message{}, fail)
+			yield(eventlog.Message{}, fail)
 		}
 	}
 }
@@ -76,11 +77,11 @@ func run(t *testing.T, s *bus.Subscriber, handle func(*bus.Batch) (more bool, er
 func TestEveryEventArrivesOnceInOrderInBoundedBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const events = 1000
-		var messages []bus.Message
+		var messages []eventlog.Message
 		for n := 1; n <= events; n++ {
 			messages = append(messages, event(n))
 		}
-		messages = append(messages, bus.Message{CaughtUp: true})
+		messages = append(messages, eventlog.Message{CaughtUp: true})
 		var inFlight atomic.Int32
 		next := 101
 		err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Position{Commit: 100, Prepare: 100}, plain, options(64)),
@@ -113,7 +114,7 @@ func TestRefusedBatchComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []string
 		start := time.Now()
-		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), bus.Message{CaughtUp: true}, event(3)), domain.Position{}, plain, options(2)),
+		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), eventlog.Message{CaughtUp: true}, event(3)), domain.Position{}, plain, options(2)),
 			func(b *bus.Batch) (bool, error) {
 				seen = append(seen, fmt.Sprint(len(b.Items), b.End))
 				switch len(seen) {
@@ -189,7 +190,7 @@ func TestNextBatchIsReadWhileOneIsHandled(t *testing.T) {
 			decoded.Add(1)
 			return plain(raw)
 		})
-		var messages []bus.Message
+		var messages []eventlog.Message
 		for n := 1; n <= 10; n++ {
 			messages = append(messages, event(n))
 		}
@@ -210,7 +211,7 @@ func TestNextBatchIsReadWhileOneIsHandled(t *testing.T) {
 func TestPositionsWithoutEventsArrive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := domain.Position{Commit: 7, Prepare: 7}
-		err := run(t, bus.NewSubscriber(script(nil, bus.Message{Checkpoint: at}), domain.Position{}, plain, options(2)),
+		err := run(t, bus.NewSubscriber(script(nil, eventlog.Message{Checkpoint: at}), domain.Position{}, plain, options(2)),
 			func(b *bus.Batch) (bool, error) {
 				if len(b.Items) != 0 || b.End != at {
 					t.Errorf("got %+v", b)

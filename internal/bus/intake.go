@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 )
 
 // intake is the batch being filled: the reader adds to it, the sender takes it.
@@ -30,7 +31,7 @@ func newIntake(opts Options, after domain.Position) *intake {
 }
 
 // add takes one message, waiting while the batch is full.
-func (in *intake) add(ctx context.Context, m Message, decode func() Item) error {
+func (in *intake) add(ctx context.Context, m eventlog.Message, decode func() Item) error {
 	var item Item
 	if m.Raw != nil {
 		item = decode()
@@ -50,7 +51,7 @@ func (in *intake) add(ctx context.Context, m Message, decode func() Item) error 
 	return in.err
 }
 
-func (in *intake) tryAdd(m Message, item Item) bool {
+func (in *intake) tryAdd(m eventlog.Message, item Item) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.full() {

@@ -126,15 +126,6 @@ func (t *Table) DeleteSQL() string {
 		t.Qualified(), arrays(t.Key()), names(t.Key(), ""), strings.Join(conditions, " and "))
 }
 
-// RowsSQL returns the query for every row in the order of the key; its columns are those that Step.Targets scans.
-func (t *Table) RowsSQL() string {
-	selected := make([]string, len(t.Columns))
-	for i, c := range t.Columns {
-		selected[i] = c.Name + c.cast()
-	}
-	return fmt.Sprintf("select %s from %s order by %s", strings.Join(selected, ", "), t.Qualified(), names(t.Key(), ""))
-}
-
 func notNull(c Column) string {
 	if c.Nullable {
 		return ""

@@ -1,0 +1,107 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// LogMismatchError says that rows were built from another log than the one connected. Run refuses to work.
+type LogMismatchError struct {
+	Projection string
+	Stored     string // identity of the log that the rows come from
+	Actual     string // identity of the log connected
+}
+
+func (e *LogMismatchError) Error() string {
+	return fmt.Sprintf("the rows of %s come from log %s, but log %s is connected: connect the former, or build the rows anew with `rapport projections rebuild --all`",
+		e.Projection, e.Stored, e.Actual)
+}
+
+// BeyondHeadError says that rows contain events that the log does not have: the log was restored from an older backup.
+// Run refuses to work.
+type BeyondHeadError struct {
+	Projection string
+	Position   domain.Position // of the last event in the rows
+	Head       domain.Position // of the last event in the log
+}
+
+func (e *BeyondHeadError) Error() string {
+	return fmt.Sprintf("the rows of %s contain events up to position %s, but the log ends at %s: restore the newer log, or build the rows anew with `rapport projections rebuild --all`",
+		e.Projection, e.Position, e.Head)
+}
+
+// HaltedError says that a projection cannot go on with this binary or this table, while others can.
+type HaltedError struct {
+	Projection string
+	Problem    string
+}
+
+func (e *HaltedError) Error() string { return e.Projection + " is halted: " + e.Problem }
+
+var (
+	errFenced  = errors.New("another process has taken over the projections")
+	errRegroup = errors.New("the projections are to be read anew")
+	errStale   = errors.New("the checkpoint is not where it was left")
+)
+
+// verdict says what an error of the database means for the batch that met it.
+type verdict int
+
+const (
+	transient verdict = iota // the same may succeed later
+	poison                   // an event's rows cannot be stored
+	drift                    // the table is not the one declared
+)
+
+// classify judges an error and names its class for metrics. Whatever is not known to be lasting is transient: to wait is
+// safer than to park.
+func classify(err error) (verdict, string) {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code[:2] {
+		case "21", "22", "23", "44", "54": // cardinality, data, constraints, check options, limits such as an index row's size
+			return poison, "data"
+		case "42": // no such table or column, another type
+			if pg.Code == "42501" {
+				return transient, "privilege"
+			}
+			return drift, "definition"
+		case "08":
+			return transient, "connection"
+		case "40":
+			return transient, "serialization"
+		case "53":
+			return transient, "resources"
+		case "55":
+			return transient, "lock"
+		case "57":
+			if pg.Code == "57014" {
+				return transient, "timeout"
+			}
+			return transient, "connection"
+		}
+		return transient, "database"
+	}
+	var network net.Error
+	var connect *pgconn.ConnectError
+	var unavailable *domain.UnavailableError
+	switch {
+	case errors.As(err, &unavailable):
+		return transient, "log"
+	case errors.Is(err, errStale):
+		return transient, "checkpoint"
+	case errors.Is(err, context.DeadlineExceeded):
+		return transient, "timeout"
+	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed), pgconn.SafeToRetry(err):
+		return transient, "connection"
+	}
+	return transient, "other"
+}

@@ -1,0 +1,240 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/projections/projection"
+)
+
+// ParkedStream is a stream that a projection could not digest.
+type ParkedStream struct {
+	Projection string        `json:"projection"`
+	Version    int           `json:"version"`
+	Stream     string        `json:"stream"`
+	Error      string        `json:"error"`           // of the first event
+	Stack      string        `json:"stack,omitempty"` // where the projection's code panicked
+	ParkedAt   time.Time     `json:"parkedAt"`
+	Events     []ParkedEvent `json:"events"` // in order; the first is the one that failed
+}
+
+// ParkedEvent is an event that waits.
+type ParkedEvent struct {
+	ID       string          `json:"id"`
+	Type     string          `json:"type"`
+	Revision uint64          `json:"revision"`
+	Position domain.Position `json:"position"`
+	Data     []byte          `json:"-"`
+	Metadata []byte          `json:"-"`
+}
+
+const (
+	parkedSQL = `select stream, error, stack, parked_at from projection.parked_stream
+where name = $1 and version = $2 and ($3 = '' or stream = $3) order by parked_at, stream`
+	parkedEventsSQL = `select stream, event_id, event_type, revision, commit_position, prepare_position, data, metadata
+from projection.parked_event where name = $1 and version = $2 and ($3 = '' or stream = $3) order by stream, revision`
+	unparkSQL = `with events as (delete from projection.parked_event where name = $1 and version = $2 and stream = $3 returning revision),
+	streams as (delete from projection.parked_stream where name = $1 and version = $2 and stream = $3)
+insert into projection.parked_audit (name, version, stream, action, first_revision, last_revision, events, actor, reason)
+select $1, $2, $3, $4, min(revision), max(revision), count(*), $5, $6 from events having count(*) > 0`
+	// bumpSQL tells the owner to read everything again, and a halted projection to try again.
+	bumpSQL = `update projection.checkpoint set generation = generation + 1, problem = '',
+	state = case state when 'halted' then 'rebuilding' else state end where name = $1 and version = $2`
+)
+
+// Parked returns the parked streams of a projection, oldest first, with their events. It returns a *domain.NotFoundError
+// for a projection that is not declared.
+func (r *Runner) Parked(ctx context.Context, name string) ([]ParkedStream, error) {
+	c, err := r.find(name)
+	if err != nil {
+		return nil, err
+	}
+	return r.parked(ctx, r.pool, c, "")
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
+}
+
+// parked returns parked streams, all or one.
+func (r *Runner) parked(ctx context.Context, db querier, c *projection.Compiled, stream string) ([]ParkedStream, error) {
+	var streams []ParkedStream
+	index := map[string]int{}
+	var b pgx.Batch
+	b.Queue(parkedSQL, c.Name, c.Version, stream).Query(func(rows pgx.Rows) error {
+		s := ParkedStream{Projection: c.Name, Version: c.Version}
+		_, err := pgx.ForEachRow(rows, []any{&s.Stream, &s.Error, &s.Stack, &s.ParkedAt}, func() error {
+			index[s.Stream] = len(streams)
+			streams = append(streams, s)
+			return nil
+		})
+		return err
+	})
+	b.Queue(parkedEventsSQL, c.Name, c.Version, stream).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var e ParkedEvent
+			var of string
+			var revision, commit, prepare int64
+			if err := rows.Scan(&of, &e.ID, &e.Type, &revision, &commit, &prepare, &e.Data, &e.Metadata); err != nil {
+				return err
+			}
+			e.Revision, e.Position = uint64(revision), domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
+			i, ok := index[of]
+			if !ok {
+				continue // parked between the two queries
+			}
+			streams[i].Events = append(streams[i].Events, e)
+		}
+		return rows.Err()
+	})
+	if err := db.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, fmt.Errorf("parked streams of %s: %w", c, err)
+	}
+	return streams, nil
+}
+
+// Retry applies the parked events of one stream, or of every parked stream when stream is empty, in order, and returns how
+// many. A stream succeeds as a whole or stays parked as it is, with an error that says why. It also lets a halted
+// projection try again. actor is who asks, for the audit.
+//
+// Rows that several streams change see the parked events after those that did not wait for them. Where a projection
+// depends on the order between streams, rebuild it afterwards.
+func (r *Runner) Retry(ctx context.Context, name, stream, actor string) (applied int, err error) {
+	return r.empty(ctx, name, stream, func(tx pgx.Tx, c *projection.Compiled, s ParkedStream) error {
+		if err := r.reapply(ctx, tx, c, s); err != nil {
+			return err
+		}
+		return unpark(ctx, tx, s, "retried", actor, "")
+	})
+}
+
+// Discard forgets the parked events of one stream, or of every parked stream when stream is empty, and returns how many.
+// Later events of these streams are applied again. actor and reason are kept for the audit.
+func (r *Runner) Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) {
+	return r.empty(ctx, name, stream, func(tx pgx.Tx, _ *projection.Compiled, s ParkedStream) error {
+		return unpark(ctx, tx, s, "discarded", actor, reason)
+	})
+}
+
+// empty runs work for each parked stream, each in a transaction that holds the checkpoint.
+func (r *Runner) empty(ctx context.Context, name, stream string, work func(pgx.Tx, *projection.Compiled, ParkedStream) error) (events int, err error) {
+	c, err := r.find(name)
+	if err != nil {
+		return 0, err
+	}
+	streams, err := r.parked(ctx, r.pool, c, stream)
+	if err != nil {
+		return 0, err
+	}
+	if len(streams) == 0 {
+		if stream != "" {
+			return 0, &domain.NotFoundError{Kind: "parked stream", ID: stream}
+		}
+		_, err := r.pool.Exec(ctx, bumpSQL, c.Name, c.Version)
+		return 0, err
+	}
+	var failed []error
+	for _, s := range streams {
+		n := 0
+		err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+			// The owner holds this row while it stores a batch: after it we see what it has parked.
+			if _, err := tx.Exec(ctx, lockSQL, []string{c.Name}, []int32{int32(c.Version)}); err != nil {
+				return err
+			}
+			fresh, err := r.parked(ctx, tx, c, s.Stream)
+			if err != nil || len(fresh) == 0 {
+				return err
+			}
+			if err := work(tx, c, fresh[0]); err != nil {
+				return err
+			}
+			n = len(fresh[0].Events)
+			_, err = tx.Exec(ctx, bumpSQL, c.Name, c.Version)
+			return err
+		})
+		if err != nil {
+			failed = append(failed, fmt.Errorf("stream %s of %s: %w", s.Stream, c, err))
+			continue
+		}
+		events += n
+	}
+	return events, errors.Join(failed...)
+}
+
+// reapply stores what the parked events of a stream come to now.
+func (r *Runner) reapply(ctx context.Context, tx pgx.Tx, c *projection.Compiled, s ParkedStream) error {
+	var events []domain.Recorded
+	for _, e := range s.Events {
+		event, err := r.decode.Decode(codec.Raw{ID: e.ID, Type: e.Type, Stream: s.Stream, Revision: e.Revision,
+			Position: e.Position, Data: e.Data, Metadata: e.Metadata})
+		if err != nil {
+			return err
+		}
+		events = append(events, event)
+	}
+	engine := c.NewEngine(len(events))
+	engine.Reset(false)
+	step, err := engine.Begin(events)
+	if err != nil {
+		return err
+	}
+	var reads, writes pgx.Batch
+	queueLoad(&reads, c.Table, step)
+	if err := tx.SendBatch(ctx, &reads).Close(); err != nil {
+		return err
+	}
+	if err := queueStep(&writes, c.Table, step); err != nil {
+		return err
+	}
+	return tx.SendBatch(ctx, &writes).Close()
+}
+
+func unpark(ctx context.Context, tx pgx.Tx, s ParkedStream, action, actor, reason string) error {
+	_, err := tx.Exec(ctx, unparkSQL, s.Projection, s.Version, s.Stream, action, actor, reason)
+	return err
+}
+
+// Rebuild empties a projection's table and starts it from the beginning of the log, in a lane of its own. Its readers see
+// the table grow. It works while a runner runs, in this process or another; actor is who asks, for the audit of what was
+// parked. It also accepts a table of another shape than declared, and rows that come from another log.
+func (r *Runner) Rebuild(ctx context.Context, name, actor string) error {
+	c, err := r.find(name)
+	if err != nil {
+		return err
+	}
+	err = pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockSQL, []string{c.Name}, []int32{int32(c.Version)}); err != nil {
+			return err
+		}
+		streams, err := r.parked(ctx, tx, c, "")
+		if err != nil {
+			return err
+		}
+		for _, s := range streams {
+			if err := unpark(ctx, tx, s, "rebuilt", actor, ""); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, c.Table.DropSQL()); err != nil {
+			return err
+		}
+		const reset = `update projection.checkpoint set state = 'rebuilding', problem = '', log_id = null, definition = $3,
+	commit_position = 0, prepare_position = 0, event_commit = 0, event_prepare = 0, event_recorded_at = null,
+	generation = generation + 1, updated_at = now() where name = $1 and version = $2`
+		if _, err := tx.Exec(ctx, reset, c.Name, c.Version, c.Table.Definition()); err != nil {
+			return err
+		}
+		return prepareTable(ctx, tx, c)
+	})
+	if err != nil {
+		return fmt.Errorf("rebuild %s: %w", c, err)
+	}
+	return nil
+}

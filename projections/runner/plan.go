@@ -1,0 +1,151 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/projections/projection"
+)
+
+// member is one projection at work. It belongs to one goroutine at a time: its lane's handler, or the term between rounds.
+type member struct {
+	*projection.Compiled
+	checkpoint
+	engine   projection.Engine
+	parked   map[string]bool // streams
+	caughtUp bool            // has reached the end of the log in this term
+}
+
+// cause is why a stream is parked.
+type cause struct {
+	message string
+	stack   string
+}
+
+// parking is an event that goes into the park.
+type parking struct {
+	raw   codec.Raw
+	first *cause // set for the event that opens the park of its stream
+}
+
+// plan is what one batch means to one member.
+type plan struct {
+	member *member
+	poison map[domain.Position]cause // events found to be poison
+	drift  string                    // why nothing can be stored at all, or ""
+
+	events   []domain.Recorded // to be applied
+	park     []parking
+	ignored  int             // events of types that nobody here knows, of aggregates that the projection does not read
+	skipped  int             // events that the rows contain already
+	at       domain.Position // the checkpoint afterwards
+	event    domain.Position
+	recorded time.Time // of the last event, zero when there is none
+	state    string
+	problem  string
+
+	step projection.Step
+}
+
+// newPlan sorts the batch's events for a member, and starts its step. Events that the projection's code cannot take become
+// poison on the way.
+func newPlan(m *member, batch *bus.Batch) *plan {
+	p := &plan{member: m, poison: map[domain.Position]cause{}}
+	p.begin(batch)
+	return p
+}
+
+// begin starts the step, again when more poison is known.
+func (p *plan) begin(batch *bus.Batch) {
+	for {
+		p.sort(batch)
+		step, err := p.member.engine.Begin(p.events)
+		if err == nil {
+			p.step = step
+			return
+		}
+		p.blame(err)
+	}
+}
+
+// sort decides about each event: apply it, park it, or halt before it.
+func (p *plan) sort(batch *bus.Batch) {
+	m := p.member
+	p.events, p.park, p.ignored, p.skipped = nil, nil, 0, 0
+	p.at, p.event, p.recorded, p.state, p.problem = m.at, m.event, time.Time{}, m.state, ""
+	if p.drift != "" {
+		p.state, p.problem = stateHalted, p.drift
+		return
+	}
+	opened := map[string]bool{}
+	for i := range batch.Items {
+		item := &batch.Items[i]
+		if !m.at.Before(item.Raw.Position) {
+			p.skipped++
+			continue
+		}
+		if problem := p.halts(item); problem != "" {
+			p.state, p.problem = stateHalted, problem
+			return
+		}
+		p.at, p.event, p.recorded = item.Raw.Position, item.Raw.Position, item.Event.RecordedAt
+		if !m.Matches(item.Raw.Type) {
+			if item.Err != nil {
+				p.ignored++
+			}
+			continue
+		}
+		why, bad := p.poison[item.Raw.Position]
+		if item.Err != nil {
+			why, bad = cause{message: item.Err.Error()}, true
+		}
+		switch {
+		case m.parked[item.Raw.Stream] || opened[item.Raw.Stream]:
+			p.park = append(p.park, parking{raw: item.Raw})
+		case bad:
+			opened[item.Raw.Stream] = true
+			p.park = append(p.park, parking{raw: item.Raw, first: &why})
+		default:
+			p.events = append(p.events, item.Event)
+		}
+	}
+	if p.at.Before(batch.End) {
+		p.at = batch.End
+	}
+	if batch.CaughtUp {
+		p.state = stateServing
+	}
+}
+
+// halts returns why the member cannot go past an event, or "".
+func (p *plan) halts(item *bus.Item) string {
+	var unknown *codec.UnknownTypeError
+	var newer *codec.NewerSchemaError
+	switch {
+	case item.Err == nil:
+	case errors.As(item.Err, &unknown) && p.member.Concerns(item.Raw.Type):
+		return fmt.Sprintf("event type %s at position %s is not known to this version of rapport: upgrade it", item.Raw.Type, item.Raw.Position)
+	case errors.As(item.Err, &newer) && p.member.Matches(item.Raw.Type):
+		return fmt.Sprintf("event %s at position %s has schema %d, this version of rapport knows %d: upgrade it",
+			item.Raw.Type, item.Raw.Position, newer.Schema, newer.Known)
+	}
+	return ""
+}
+
+// blame makes the event that an error of the projection's code names poison.
+func (p *plan) blame(err error) {
+	var failed *projection.EventError
+	if !errors.As(err, &failed) {
+		panic(err) // Begin promises nothing else
+	}
+	p.poison[failed.Event.Position] = cause{failed.Err.Error(), failed.Stack}
+}
+
+// changes reports whether the plan is worth a transaction.
+func (p *plan) changes() bool {
+	return p.at != p.member.at || p.state != p.member.state || p.problem != p.member.problem
+}

@@ -1,0 +1,229 @@
+// Package runner is the one loop that does the I/O of projections: it carries batches of the log into tables.
+//
+// What it promises:
+//
+//  1. Rows of a projection change only in a transaction that moves its checkpoint, holds its checkpoint row locked and has
+//     found its own epoch there. So every event takes effect exactly once, however often it is delivered and whoever
+//     else believes to be the owner.
+//  2. Nothing is skipped silently. An event that cannot be applied is parked with its stream; an event of a newer kind than
+//     this binary knows halts the projections that it may concern; everything else is tried for ever.
+//  3. Rows of another log, or of events that the log has lost, are never built upon.
+//
+// Projections at the same position form a lane: one subscription, one decode, one transaction for each batch. A new or
+// rebuilt projection reads in a lane of its own until it has caught up.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/projections/projection"
+)
+
+// Defaults of Options.
+const (
+	DefaultCacheRows = 20_000
+	DefaultHeartbeat = 2 * time.Second
+	DefaultProbe     = 5 * time.Second
+	DefaultLockRetry = time.Second
+	DefaultStall     = 30 * time.Second
+	DefaultRetry     = 200 * time.Millisecond
+
+	maxRetry = 30 * time.Second
+)
+
+// Log is what the runner needs of the event log.
+type Log interface {
+	Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error]
+	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[codec.Raw, error]
+	Head(ctx context.Context) (domain.Position, error)
+	ID(ctx context.Context) (string, error)
+}
+
+// Decoder is what the runner needs of the codec. Its errors are those of codec.Registry.
+type Decoder interface {
+	Decode(codec.Raw) (domain.Recorded, error)
+}
+
+// Options tunes a Runner. Zero values mean the defaults.
+type Options struct {
+	Bus        bus.Options           // how the log is cut into batches, and how long a failed one waits
+	CacheRows  int                   // rows of each projection kept in memory between batches
+	Heartbeat  time.Duration         // how often an owner says that it works, and looks for requests of others
+	Probe      time.Duration         // how often the end of the log is looked up
+	LockRetry  time.Duration         // how often a process that waits asks for the lock
+	Stall      time.Duration         // how long a subscription may be silent while the log moves on
+	Retry      time.Duration         // first pause after a failure outside of batches; it doubles up to 30 s
+	Logger     *slog.Logger          // nil means slog.Default
+	Registerer prometheus.Registerer // nil means no metrics
+}
+
+func (o Options) withDefaults() Options {
+	if o.CacheRows <= 0 {
+		o.CacheRows = DefaultCacheRows
+	}
+	for _, d := range []struct {
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{&o.Heartbeat, DefaultHeartbeat}, {&o.Probe, DefaultProbe}, {&o.LockRetry, DefaultLockRetry},
+		{&o.Stall, DefaultStall}, {&o.Retry, DefaultRetry},
+	} {
+		if *d.value <= 0 {
+			*d.value = d.standard
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Bus.Logger == nil {
+		o.Bus.Logger = o.Logger
+	}
+	return o
+}
+
+// Runner builds the tables of projections from a log and keeps them up to date. Its methods are safe for concurrent use,
+// and those beside Run work from any process, whether or not Run works in this one.
+type Runner struct {
+	pool        *pgxpool.Pool
+	source      Log
+	decode      Decoder
+	projections []*projection.Compiled
+	opts        Options
+	log         *slog.Logger
+	metrics     *metrics
+	step        func(point string) error // where tests make a batch fail
+
+	mu       sync.Mutex
+	problems map[string]error // what is being retried, by lane; see health
+}
+
+// New checks the declarations. The fixed tables of readmodels.Migrate must be there before anything else is called.
+func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.Projection, opts Options) (*Runner, error) {
+	compiled, err := projection.Compile(declared...)
+	if err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("metrics of the projections: %w", err)
+	}
+	return &Runner{
+		pool: pool, source: source, decode: decode, projections: compiled, opts: opts, log: opts.Logger, metrics: m,
+		step:     func(string) error { return nil },
+		problems: map[string]error{},
+	}, nil
+}
+
+// Run keeps the projections up to date until ctx ends, and then returns nil. While another process does so it waits.
+// It returns an error only when to go on would be wrong: *LogMismatchError, *BeyondHeadError, bus.ErrOrder or
+// eventlog.ErrOtherLog. Databases and logs that do not answer are waited for.
+func (r *Runner) Run(ctx context.Context) error {
+	pause := r.opts.Retry
+	for {
+		start := time.Now()
+		err := r.term(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if refused(err) {
+			r.health(roundHealth, err)
+			return err
+		}
+		if time.Since(start) > maxRetry {
+			pause = r.opts.Retry
+		}
+		if !errors.Is(err, errFenced) {
+			_, class := classify(err)
+			r.metrics.retry(class)
+			r.health(roundHealth, err)
+		}
+		r.log.WarnContext(ctx, "projections stopped; trying again", "err", err, "wait", pause)
+		if !sleep(ctx, jitter(pause)) {
+			return nil
+		}
+		pause = min(2*pause, maxRetry)
+	}
+}
+
+// refused reports whether an error is one that Run returns.
+func refused(err error) bool {
+	var mismatch *LogMismatchError
+	var beyond *BeyondHeadError
+	return errors.As(err, &mismatch) || errors.As(err, &beyond) || errors.Is(err, bus.ErrOrder) || errors.Is(err, eventlog.ErrOtherLog)
+}
+
+// roundHealth is the name under which trouble outside of lanes is reported.
+const roundHealth = "projections"
+
+// health notes what a lane is retrying; nil means that it works again.
+func (r *Runner) health(lane string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		delete(r.problems, lane)
+	} else {
+		r.problems[lane] = err
+	}
+}
+
+// recovered forgets all trouble: a new round begins.
+func (r *Runner) recovered() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.problems)
+}
+
+// Err returns what Run is waiting for to heal, or nil when nothing is wrong. Parked streams and halted projections are
+// not errors of the runner: see Status.
+func (r *Runner) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []error
+	for _, err := range r.problems {
+		list = append(list, err)
+	}
+	return errors.Join(list...)
+}
+
+// find returns the projection of a name.
+func (r *Runner) find(name string) (*projection.Compiled, error) {
+	var names []string
+	for _, c := range r.projections {
+		if c.Name == name {
+			return c, nil
+		}
+		names = append(names, c.Name)
+	}
+	return nil, fmt.Errorf("%w; there are %s", &domain.NotFoundError{Kind: "projection", ID: name}, strings.Join(names, ", "))
+}
+
+// sleep waits, and reports false when ctx ended meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// jitter spreads a pause over its second half.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }

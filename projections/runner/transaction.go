@@ -1,0 +1,335 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/projections/projection"
+)
+
+// Bounds of one transaction and of giving it up.
+const (
+	transactionTimeout = time.Minute
+	rollbackTimeout    = 5 * time.Second
+)
+
+// Step points of a batch, in order: where tests let it fail.
+const (
+	stepBegin   = "begin"   // before the transaction
+	stepLocked  = "locked"  // the checkpoint rows are locked and checked, the rows loaded
+	stepApplied = "applied" // everything is evaluated, nothing sent
+	stepCommit  = "commit"  // committed, and the news of it may be lost
+)
+
+// apply stores a batch for all members of a lane in one transaction. Poison is found and parked on the way. After an
+// error the members must be loaded again before anything else: the transaction may have been committed.
+func (l *lane) apply(ctx context.Context, batch *bus.Batch) error {
+	plans := make([]*plan, len(l.members))
+	for i, m := range l.members {
+		plans[i] = newPlan(m, batch)
+	}
+	for {
+		if !anyChanges(plans) {
+			return nil
+		}
+		err := l.transact(ctx, plans)
+		if err == nil {
+			l.committed(plans)
+			return nil
+		}
+		if err := l.judge(ctx, plans, err); err != nil {
+			return err
+		}
+		for _, p := range plans {
+			p.begin(batch) // all of them: what was evaluated is not to be evaluated again on top
+		}
+	}
+}
+
+func anyChanges(plans []*plan) bool {
+	for _, p := range plans {
+		if p.changes() {
+			return true
+		}
+	}
+	return false
+}
+
+// transact runs the transaction: lock, check, load, evaluate, store, move, commit. The statements travel in two batches.
+func (l *lane) transact(ctx context.Context, plans []*plan) error {
+	if err := l.term.runner.step(stepBegin); err != nil {
+		return err
+	}
+	return inTransaction(ctx, l.term.runner.pool, func(ctx context.Context, conn *pgx.Conn) error {
+		if err := l.load(ctx, conn, plans); err != nil {
+			return err
+		}
+		if err := l.term.runner.step(stepLocked); err != nil {
+			return err
+		}
+		var writes pgx.Batch
+		var moved moves
+		for _, p := range plans {
+			if err := queueStep(&writes, p.member.Table, p.step); err != nil {
+				return err
+			}
+			queueParking(&writes, p)
+			moved.add(p)
+		}
+		writes.Queue(moveSQL, moved.args(l.term.logID)...)
+		writes.Queue(notifySQL, plans[0].at.String())
+		writes.Queue("commit")
+		if err := l.term.runner.step(stepApplied); err != nil {
+			return err
+		}
+		if err := conn.SendBatch(ctx, &writes).Close(); err != nil {
+			return err
+		}
+		return l.term.runner.step(stepCommit)
+	})
+}
+
+// inTransaction gives work a connection on which it begins and commits a transaction itself, so that both travel with
+// other statements. Whatever is left open is rolled back.
+func inTransaction(ctx context.Context, pool *pgxpool.Pool, work func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	defer cancel()
+	return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		conn := c.Conn()
+		err := work(ctx, conn)
+		if conn.IsClosed() || conn.PgConn().TxStatus() == 'I' {
+			return err
+		}
+		rolling, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		if _, failed := conn.Exec(rolling, "rollback"); failed != nil {
+			return errors.Join(err, failed)
+		}
+		return err
+	})
+}
+
+// load begins the transaction, locks and checks the checkpoints, and loads the rows that the steps miss.
+func (l *lane) load(ctx context.Context, conn *pgx.Conn, plans []*plan) error {
+	var reads pgx.Batch
+	reads.Queue("begin")
+	names, versions := identity(l.members)
+	reads.Queue(lockSQL, names, versions).Query(func(rows pgx.Rows) error {
+		stored, err := pgx.CollectRows(rows, scanCheckpoint)
+		if err != nil {
+			return err
+		}
+		return l.check(stored)
+	})
+	for _, p := range plans {
+		queueLoad(&reads, p.member.Table, p.step)
+	}
+	return conn.SendBatch(ctx, &reads).Close()
+}
+
+// check holds the stored checkpoints against what the members believe.
+func (l *lane) check(stored []checkpoint) error {
+	if len(stored) != len(l.members) {
+		return errFenced
+	}
+	byName := map[string]checkpoint{}
+	for _, c := range stored {
+		byName[c.name] = c
+	}
+	for _, m := range l.members {
+		c := byName[m.Name]
+		switch {
+		case c.epoch != m.epoch:
+			return errFenced
+		case c.generation != m.generation:
+			return errRegroup
+		case c.at != m.at:
+			return errStale
+		case c.logID != "" && c.logID != l.term.logID:
+			return &LogMismatchError{Projection: m.String(), Stored: c.logID, Actual: l.term.logID}
+		}
+	}
+	return nil
+}
+
+// queueLoad asks for the rows that a step misses.
+func queueLoad(b *pgx.Batch, t *projection.Table, step projection.Step) {
+	missing := step.Missing()
+	if missing == nil {
+		return
+	}
+	b.Queue(t.SelectSQL(), missing...).Query(func(rows pgx.Rows) error {
+		defer rows.Close()
+		for rows.Next() {
+			if err := rows.Scan(step.Target()...); err != nil {
+				return err
+			}
+			step.Loaded()
+		}
+		return rows.Err()
+	})
+}
+
+// queueStep evaluates a step and queues what it changes.
+func queueStep(b *pgx.Batch, t *projection.Table, step projection.Step) error {
+	w, err := step.Evaluate()
+	var code *projection.EventError
+	switch {
+	case errors.As(err, &code):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", errUnstorable, err)
+	}
+	if w.Upserts > 0 {
+		b.Queue(t.UpsertSQL(), w.Upsert...)
+	}
+	if w.Deletes > 0 {
+		b.Queue(t.DeleteSQL(), w.Delete...)
+	}
+	return nil
+}
+
+const (
+	parkStreamSQL = `insert into projection.parked_stream (name, version, stream, error, stack) values ($1, $2, $3, $4, $5)
+on conflict do nothing`
+	parkEventSQL = `insert into projection.parked_event
+	(name, version, stream, revision, commit_position, prepare_position, event_id, event_type, data, metadata)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing`
+)
+
+func queueParking(b *pgx.Batch, p *plan) {
+	m := p.member
+	for _, e := range p.park {
+		if e.first != nil {
+			b.Queue(parkStreamSQL, m.Name, m.Version, e.raw.Stream, printable(e.first.message), printable(e.first.stack))
+		}
+		b.Queue(parkEventSQL, m.Name, m.Version, e.raw.Stream, int64(e.raw.Revision), int64(e.raw.Position.Commit),
+			int64(e.raw.Position.Prepare), e.raw.ID, e.raw.Type, e.raw.Data, e.raw.Metadata)
+	}
+}
+
+// printable makes a text that PostgreSQL stores.
+func printable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// judge decides what a failed transaction means. It returns nil when the plans now know better and are to be begun again.
+func (l *lane) judge(ctx context.Context, plans []*plan, err error) error {
+	var code *projection.EventError
+	if kind, _ := classify(err); kind == transient && !errors.As(err, &code) && !errors.Is(err, errUnstorable) {
+		return err
+	}
+	// In general the error does not say whose it is: each member is tried alone.
+	found := false
+	for _, p := range plans {
+		alone := l.try(ctx, p, len(p.events))
+		if alone == nil {
+			continue
+		}
+		if err := l.convict(ctx, p, alone); err != nil {
+			return err
+		}
+		found = true
+	}
+	if !found {
+		return err
+	}
+	return nil
+}
+
+// convict finds out what a member's failure is about: its table, or one event.
+func (l *lane) convict(ctx context.Context, p *plan, failure error) error {
+	var code *projection.EventError
+	if errors.As(failure, &code) {
+		p.blame(failure)
+		return nil
+	}
+	switch kind, _ := classify(failure); {
+	case kind == drift:
+		p.drift = driftProblem(p.member.Name, "the table is not as declared: "+failure.Error())
+		return nil
+	case kind == transient && !errors.Is(failure, errUnstorable):
+		return failure
+	}
+	// The first good events succeed, the first bad do not: halve the distance.
+	good, bad := 0, len(p.events)
+	for bad-good > 1 {
+		middle := (good + bad) / 2
+		err := l.try(ctx, p, middle)
+		switch kind, _ := classify(err); {
+		case err == nil:
+			good = middle
+		case kind == poison || errors.Is(err, errUnstorable):
+			bad, failure = middle, err
+		default:
+			return err
+		}
+	}
+	if bad == 0 {
+		return failure
+	}
+	p.poison[p.events[bad-1].Position] = cause{message: failure.Error()}
+	return nil
+}
+
+// errUnstorable marks a row that does not become a parameter.
+var errUnstorable = errors.New("a row cannot be stored")
+
+var errTried = errors.New("tried")
+
+// try applies a member's first events in a transaction that is rolled back.
+func (l *lane) try(ctx context.Context, p *plan, events int) error {
+	step, err := p.member.engine.Begin(p.events[:events])
+	if err != nil {
+		return err
+	}
+	err = inTransaction(ctx, l.term.runner.pool, func(ctx context.Context, conn *pgx.Conn) error {
+		var reads, writes pgx.Batch
+		reads.Queue("begin")
+		queueLoad(&reads, p.member.Table, step)
+		if err := conn.SendBatch(ctx, &reads).Close(); err != nil {
+			return err
+		}
+		if err := queueStep(&writes, p.member.Table, step); err != nil {
+			return err
+		}
+		if err := conn.SendBatch(ctx, &writes).Close(); err != nil {
+			return err
+		}
+		return errTried
+	})
+	if errors.Is(err, errTried) {
+		return nil
+	}
+	return err
+}
+
+// committed takes what the transaction has made true.
+func (l *lane) committed(plans []*plan) {
+	r := l.term.runner
+	for _, p := range plans {
+		m := p.member
+		p.step.Committed()
+		for _, e := range p.park {
+			m.parked[e.raw.Stream] = true
+			if e.first != nil {
+				// The error stands in the park, not here: it may quote what somebody wrote.
+				r.log.Error("stream parked", "projection", m.Name, "stream", e.raw.Stream, "position", e.raw.Position,
+					"next", "rapport projections parked "+m.Name)
+			}
+		}
+		m.at, m.event, m.state, m.problem = p.at, p.event, p.state, p.problem
+		if m.state == stateHalted {
+			r.log.Error("projection halted", "projection", m.Name, "position", m.at, "problem", m.problem,
+				"next", "rapport projections status")
+		}
+		r.metrics.applied(p)
+	}
+}
