@@ -466,3 +466,43 @@ func TestEventsOfOthersDoNotMakeACustomer(t *testing.T) {
 		t.Error("a registered customer does not exist")
 	}
 }
+
+func TestExamplesAreAcceptedInTheRightState(t *testing.T) {
+	past := map[string][]domain.Event{
+		"customer.register":           nil,
+		"customer.untag":              {company, customer.Tagged{Tag: "key account"}},
+		"customer.transfer_ownership": {company, customer.OwnerAssigned{Owner: "ann"}},
+		"customer.keep_commitment":    {company, customer.CommitmentRecorded{CommitmentID: "1"}},
+		"customer.break_commitment":   {company, customer.CommitmentRecorded{CommitmentID: "1"}},
+		"customer.clear_parent":       {company, customer.ParentSet{To: other}},
+		"customer.drop_preference":    {company, customer.PreferenceSet{Name: "colour", To: "blue"}},
+		"customer.add_member":         {group},
+		"customer.remove_member":      {group, customer.MemberAdded{MemberID: "01900000-0000-7000-8000-000000000003", Since: "2026-01-01"}},
+		"customer.update_profile":     {customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "A", Website: "https://a.example"}}},
+		"customer.reactivate":         {company, customer.Deactivated{Reason: "closed"}},
+	}
+	for _, spec := range customer.Aggregate.Commands {
+		events, named := past[spec.Type()]
+		if !named {
+			events = []domain.Event{company}
+		}
+		cmd := spec.Example
+		switch c := cmd.(type) {
+		case customer.SetParent:
+			c.Parent = known(company)
+			cmd = c
+		case customer.AddMember:
+			c.Member = known(person)
+			cmd = c
+		case customer.Merge:
+			c.Duplicate = known(company)
+			cmd = c
+		case customer.MergeInto:
+			c.Survivor = known(company, customer.Merged{DuplicateID: domaintest.ID})
+			cmd = c
+		}
+		if len(given(events...).When(cmd).Accepted(t)) == 0 {
+			t.Errorf("the example of %s changes nothing", spec.Type())
+		}
+	}
+}

@@ -149,3 +149,16 @@ func TestEventsOfOthersDoNotMakeAnInteraction(t *testing.T) {
 		t.Errorf("a foreign event made %v", i)
 	}
 }
+
+func TestExamplesAreAcceptedInTheRightState(t *testing.T) {
+	for _, spec := range interaction.Aggregate.Commands {
+		past, cmd := []domain.Event{logged}, spec.Example
+		if c, ok := cmd.(interaction.Log); ok {
+			c.Customer = alive
+			past, cmd = nil, c
+		}
+		if len(given(past...).When(cmd).Accepted(t)) == 0 {
+			t.Errorf("the example of %s changes nothing", spec.Type())
+		}
+	}
+}
