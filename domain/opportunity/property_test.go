@@ -27,7 +27,7 @@ func TestHistoriesCanBeReadWithoutTheState(t *testing.T) {
 		var o Opportunity
 		var past []domain.Event
 		l := ledger{openVisit: map[int]string{}, lines: map[int]domain.Amount{}}
-		commands := append([]domain.Command{openCommand}, rapid.SliceOfN(rapid.Custom(drawCommand), 1, 40).Draw(t, "commands")...)
+		commands := append([]domain.Command{openCommand}, rapid.SliceOfN(rapid.Custom(drawCommand), 15, 40).Draw(t, "commands")...)
 		for _, c := range commands {
 			events, err := decide(o, c, domain.Facts{})
 			if err != nil && len(events) > 0 {

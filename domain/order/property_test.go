@@ -37,7 +37,7 @@ func TestTheBooksBalance(t *testing.T) {
 		if rapid.Bool().Draw(t, "shipped") { // chance alone gets there too seldom
 			commands = []domain.Command{placeBook(KindSale, "2", "2.55"), Confirm{}, Ship{}, ReceivePayment{PaymentID: "A", Amount: gbp("2")}}
 		}
-		commands = append(commands, rapid.SliceOfN(rapid.Custom(drawCommand), 0, 30).Draw(t, "commands")...)
+		commands = append(commands, rapid.SliceOfN(rapid.Custom(drawCommand), 15, 40).Draw(t, "commands")...)
 		for _, c := range commands {
 			events, err := decide(o, c, domain.Facts{})
 			if err != nil && len(events) > 0 {
