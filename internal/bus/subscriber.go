@@ -145,12 +145,9 @@ func (s *Subscriber) item(raw codec.Raw) Item {
 
 // send delivers batches one after the other until there are no more or ctx ends.
 func (s *Subscriber) send(ctx context.Context, topic string, in *intake, out chan<- *message.Message) {
-	for {
+	for ctx.Err() == nil {
 		batch := in.take(ctx)
-		if batch == nil {
-			break
-		}
-		if !s.deliver(ctx, topic, batch, out) {
+		if batch == nil || !s.deliver(ctx, topic, batch, out) {
 			break
 		}
 	}
