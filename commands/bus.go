@@ -143,7 +143,8 @@ type Receipt struct {
 // Submit executes a command at most once and answers its receipt, however often it is asked with the same key. It
 // returns *domain.InvalidError, *domain.Rejection, *domain.NotFoundError, *domain.ConflictError,
 // *domain.DuplicateError, *domain.IdempotencyError or *domain.UnavailableError; after the last the command may have been
-// executed, and asking again with the same key tells.
+// executed, and asking again with the same key tells. It returns the context's error when ctx is cancelled before the
+// command has its turn, and any other error for a fault of the program or of the log.
 //
 // Only successes are remembered: after an error the same key may be used again, corrected or not. A command that changed
 // nothing leaves no trace in the log and is decided again once its receipt has left the cache.
@@ -157,7 +158,7 @@ func (b *Bus) Submit(ctx context.Context, req Request) (Receipt, error) {
 	}
 	unlock, err := b.flights.lock(ctx, c.id)
 	if err != nil {
-		return Receipt{}, err
+		return Receipt{}, timely(err)
 	}
 	defer unlock()
 	if a, ok := b.receipts.Get(c.id); ok {

@@ -28,13 +28,13 @@ func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
 		if name := c.Command.CommandType(); c.aggregate.alone[name] {
 			unlock, err := b.crowds.lock(ctx, string(c.Tenant)+" "+name)
 			if err != nil {
-				return Receipt{}, err
+				return Receipt{}, timely(err)
 			}
 			defer unlock()
 		}
 		leave, err := s.enter(ctx)
 		if err != nil {
-			return Receipt{}, err
+			return Receipt{}, timely(err)
 		}
 		defer leave()
 	}
@@ -48,6 +48,7 @@ func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
 
 	claims := &claimSet{bus: b, call: c}
 	receipt, err := b.attempts(ctx, c, s, claims)
+	err = timely(err)
 	if err != nil {
 		claims.abandon(ctx, err)
 	}
@@ -101,7 +102,7 @@ func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet
 			return b.commit(ctx, c, s, d, pending, o, gone)
 		case domain.Refused:
 			claims.inDoubt = false
-			return Receipt{}, refusal(c.stream, o.Err)
+			return Receipt{}, fmt.Errorf("append to %s: %w", c.stream, o.Err)
 		case domain.Conflict:
 			if conflicts == MaxConflictRetries {
 				return Receipt{}, &domain.ConflictError{Stream: c.stream, Actual: o.Actual}
@@ -292,15 +293,11 @@ func pause(ctx context.Context, try int) bool {
 	}
 }
 
-// refusal makes the error for events that the log will never take.
-func refusal(id domain.StreamID, err error) error {
-	var invalid *domain.InvalidError
-	var notFound *domain.NotFoundError
-	if errors.As(err, &invalid) || errors.As(err, &notFound) {
-		return fmt.Errorf("append to %s: %w", id, err)
+// timely makes *domain.UnavailableError of a deadline that passed.
+func timely(err error) error {
+	var away *domain.UnavailableError
+	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &away) {
+		return &domain.UnavailableError{What: "event log", Err: err}
 	}
-	return &domain.InvalidError{
-		Code:   "event-refused",
-		Fields: []domain.FieldError{{Message: fmt.Sprintf("the event log refuses this change: %v", err)}},
-	}
+	return err
 }

@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -29,6 +30,7 @@ type (
 	}
 	rename struct {
 		Handle string `json:"handle" minLength:"1" maxLength:"40"`
+		Badge  string `json:"badge,omitempty" maxLength:"40"` // unchanged when empty
 		domain.When
 	}
 	credit struct {
@@ -46,7 +48,7 @@ type (
 	}
 
 	joined   struct{ Handle, Badge string }
-	renamed  struct{ Handle string }
+	renamed  struct{ Handle, Badge string }
 	credited struct{ Amount int }
 	spent    struct{ Amount int }
 	emptied  struct{}
@@ -82,10 +84,11 @@ var members = domain.Aggregate[member]{
 				}
 				return []domain.Event{joined{c.Handle, c.Badge}}, nil
 			case rename:
-				if c.Handle == m.Handle {
+				badge := cmp.Or(c.Badge, m.Badge)
+				if c.Handle == m.Handle && badge == m.Badge {
 					return nil, nil
 				}
-				return []domain.Event{renamed{c.Handle}}, nil
+				return []domain.Event{renamed{c.Handle, badge}}, nil
 			case credit:
 				if c.Amount == 0 {
 					return nil, nil
@@ -109,7 +112,7 @@ var members = domain.Aggregate[member]{
 			case joined:
 				m.Joined, m.Handle, m.Badge = true, e.Handle, e.Badge
 			case renamed:
-				m.Handle = e.Handle
+				m.Handle, m.Badge = e.Handle, e.Badge
 			case credited:
 				m.Credits += e.Amount
 			case spent:

@@ -165,7 +165,7 @@ func (cs *claimSet) claim(ctx context.Context, d decision, k keyed) error {
 			cs.keep(k, claim{k.stream, o.Revision, clean})
 			return nil
 		case domain.Refused:
-			return refusal(k.stream, o.Err)
+			return fmt.Errorf("append to %s: %w", k.stream, o.Err)
 		}
 		r, err := b.readReservation(ctx, k.stream)
 		if err != nil {
@@ -238,7 +238,7 @@ func (b *Bus) contest(ctx context.Context, c *call, now time.Time, key domain.Ke
 			b.logger.InfoContext(ctx, "claim of a command that never completed taken over", "stream", r.holder, "command", r.command)
 			return nil
 		case domain.Refused:
-			return refusal(r.holder, o.Err)
+			return fmt.Errorf("append to %s: %w", r.holder, o.Err)
 		}
 	}
 	return duplicate // the holder is being written to all the time: it is alive

@@ -195,7 +195,6 @@ func TestPausedCommandCannotCompleteAfterTakeover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var thief domain.ID
 			handle := map[string]string{"create": "zoe", "change": "yan"}[name]
-			w.store.mu.Lock()
 			w.store.before = func(id domain.StreamID, p []domain.Pending) domain.Outcome {
 				if id.Aggregate == "member" && thief == "" && p[0].Event.EventType() != "reservation.lapsed" {
 					thief = "pending" // the process is suspended right before its append; the others go on
@@ -204,7 +203,6 @@ func TestPausedCommandCannotCompleteAfterTakeover(t *testing.T) {
 				}
 				return nil
 			}
-			w.store.mu.Unlock()
 			_, err := paused.Submit(t.Context(), req)
 			w.store.before = nil
 			duplicateOf(t, err, "handle", thief)
@@ -218,6 +216,32 @@ func TestPausedCommandCannotCompleteAfterTakeover(t *testing.T) {
 	req := request("k9", ann, credit{Amount: 1})
 	req.IfMatch = &zero
 	submit(t, paused, req) // nor does it disturb who decided before it
+}
+
+// TestFailureDoesNotReleaseWhatAnotherCommandNeeds has two processes change one member: the first is suspended before its
+// append, the second claims the same handle, fails on the badge, and must not give the handle back.
+func TestFailureDoesNotReleaseWhatAnotherCommandNeeds(t *testing.T) {
+	w := newWorld()
+	first, second := w.bus(), w.bus()
+	ann := submit(t, first, request("k1", "", join{Handle: "ann"})).ID
+	holder := submit(t, first, request("k2", "", join{Handle: "bob", Badge: "7"})).ID
+	for i := range 8 { // whatever the order in which the two values are claimed
+		handle := fmt.Sprint("zoe", i)
+		interfered := false
+		w.store.before = func(id domain.StreamID, _ []domain.Pending) domain.Outcome {
+			if id == streamOf(ann) && !interfered {
+				interfered = true
+				_, err := second.Submit(t.Context(), request(fmt.Sprint("s", i), ann, rename{Handle: handle, Badge: "7"}))
+				duplicateOf(t, err, "badge", holder)
+			}
+			return nil
+		}
+		submit(t, first, request(fmt.Sprint("f", i), ann, rename{Handle: handle}))
+		w.store.before = nil
+		_, err := second.Submit(t.Context(), request(fmt.Sprint("t", i), "", join{Handle: handle}))
+		duplicateOf(t, err, "handle", ann)
+		checkUnique(t, w)
+	}
 }
 
 // TestUniquenessUnderFaults lets several processes rename members to few handles, with lost answers, appends that never
@@ -255,7 +279,7 @@ func TestUniquenessUnderFaults(t *testing.T) {
 				wg.Go(func() {
 					b := w.bus()
 					for i := range 25 {
-						req := request(fmt.Sprint("r", p, i%20), ids[draw(4)], rename{Handle: fmt.Sprint("h", draw(3))})
+						req := request(fmt.Sprint("r", p, i%20), ids[draw(4)], rename{Handle: fmt.Sprint("h", draw(3)), Badge: []string{"", "0", "1"}[draw(3)]})
 						if draw(3) == 0 {
 							req = request(fmt.Sprint("c", p, i%20), "", join{Handle: fmt.Sprint("h", draw(3)), Badge: fmt.Sprint(draw(2))})
 						}
