@@ -64,9 +64,9 @@ func (v view) look(d *FunnelDeal) (dealView, bool) {
 		}
 		out.stays = append(out.stays, s)
 	}
-	for _, a := range d.Amounts {
-		if v.sees(a.Since) {
-			out.value = a.Amount
+	for i := range d.Amounts {
+		if v.sees(d.Amounts[i].Since) {
+			out.value = &d.Amounts[i].Amount
 		}
 	}
 	return out, len(out.stays) > 0

@@ -36,10 +36,10 @@ type FunnelVisit struct {
 	Closed          *domain.Money // value won or lost
 }
 
-// FunnelAmount is a value from a moment on; nil means that nobody estimates it.
+// FunnelAmount is a value from a moment on.
 type FunnelAmount struct {
 	Since  Moment
-	Amount *domain.Money
+	Amount domain.Money
 }
 
 // FunnelProduct is the value of what is offered of one product.
@@ -166,13 +166,13 @@ func queueAmounts(read *reading, deals *[]FunnelDeal, byID map[[16]byte]int, ten
 	read.Queue(funnelAmountsSQL, tenant).Query(func(rows pgx.Rows) error {
 		var (
 			id       [16]byte
-			amount   *domain.Amount
+			amount   domain.Amount
 			currency domain.Currency
 			since    Moment
 		)
 		_, err := pgx.ForEachRow(rows, []any{&id, &amount, (*string)(&currency), &since.Occurred, &since.Recorded}, func() error {
 			if i, ok := byID[id]; ok {
-				(*deals)[i].Amounts = append((*deals)[i].Amounts, FunnelAmount{since, moneyOf(amount, currency)})
+				(*deals)[i].Amounts = append((*deals)[i].Amounts, FunnelAmount{since, domain.Money{Amount: amount, Currency: currency}})
 			}
 			return nil
 		})

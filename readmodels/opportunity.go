@@ -112,15 +112,15 @@ type StageVisit struct {
 
 // OpportunityAmount is one value that an opportunity was estimated or won at, from a time on.
 type OpportunityAmount struct {
-	Tenant        domain.Tenant  `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
-	OpportunityID domain.ID      `db:"opportunity_id,key" json:"opportunityId" doc:"The opportunity."`
-	Revision      int64          `db:"revision,key" json:"revision" doc:"Revision of the opportunity's stream."`
-	Amount        *domain.Amount `db:"amount" json:"amount,omitempty" doc:"The value; null when nobody estimated."`
-	Currency      string         `db:"currency" json:"currency,omitempty" doc:"ISO 4217 code."`
-	EventType     string         `db:"event_type" json:"eventType" doc:"Permanent name of the event that set it."`
-	OccurredAt    time.Time      `db:"occurred_at" json:"occurredAt" doc:"Since when, in the business."`
-	RecordedAt    time.Time      `db:"recorded_at" json:"recordedAt" doc:"When we learned it."`
-	Position      int64          `db:"position" json:"position" doc:"Place in the log of the event."`
+	Tenant        domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
+	OpportunityID domain.ID     `db:"opportunity_id,key" json:"opportunityId" doc:"The opportunity."`
+	Revision      int64         `db:"revision,key" json:"revision" doc:"Revision of the opportunity's stream."`
+	Amount        domain.Amount `db:"amount" json:"amount" doc:"The value."`
+	Currency      string        `db:"currency" json:"currency" doc:"ISO 4217 code."`
+	EventType     string        `db:"event_type" json:"eventType" doc:"Permanent name of the event that set it."`
+	OccurredAt    time.Time     `db:"occurred_at" json:"occurredAt" doc:"Since when, in the business."`
+	RecordedAt    time.Time     `db:"recorded_at" json:"recordedAt" doc:"When we learned it."`
+	Position      int64         `db:"position" json:"position" doc:"Place in the log of the event."`
 }
 
 var (
