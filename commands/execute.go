@@ -115,10 +115,10 @@ func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet
 // decide makes one decision on a view of the stream.
 func (b *Bus) decide(ctx context.Context, c *call, v view, fresh bool) (decision, error) {
 	a := c.aggregate
-	d := decision{before: v, now: b.clock().UTC()}
+	d := decision{before: v, now: b.now()}
 	d.when = d.now
 	if t := c.Command.Occurred(); !t.IsZero() {
-		d.when = t.UTC()
+		d.when = instant(t)
 	}
 	exists := a.exists(v.state)
 	switch {
@@ -150,6 +150,11 @@ func (b *Bus) decide(ctx context.Context, c *call, v view, fresh bool) (decision
 	}
 	return d, nil
 }
+
+// instant brings a time into the form in which events carry it: UTC, to the microsecond, which is what read models keep.
+func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+func (b *Bus) now() time.Time { return instant(b.clock()) }
 
 // metadata is the envelope of everything that the command writes at the time now.
 func (c *call) metadata(schema int, now, when time.Time, subjects []domain.ID) domain.Metadata {

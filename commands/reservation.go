@@ -277,7 +277,7 @@ func (cs *claimSet) abandon(ctx context.Context, cause error) {
 			gone = append(gone, held{c.stream, c.revision})
 		}
 	}
-	cs.bus.giveBack(ctx, cs.call, cs.bus.clock().UTC(), gone)
+	cs.bus.giveBack(ctx, cs.call, cs.bus.now(), gone)
 }
 
 // giveBack releases reservations at the revisions at which their claims are known dead. It does its best: what stays
