@@ -1,0 +1,123 @@
+package api
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// readBody returns the body of a request, which must be JSON and not encoded otherwise.
+func readBody(r *http.Request) ([]byte, error) {
+	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/json" || parameters["charset"] != "" && !isUTF8(parameters["charset"]) {
+		return nil, newProblem(http.StatusUnsupportedMediaType, codeMediaType, "The body must be application/json in UTF-8.")
+	}
+	body, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &tooLarge):
+		return nil, err
+	}
+	return nil, &domain.InvalidError{Fields: []domain.FieldError{{Message: "the body breaks off"}}}
+}
+
+func isUTF8(charset string) bool {
+	return charset == "utf-8" || charset == "UTF-8"
+}
+
+// decodeObject reads one JSON object into a struct and refuses whatever the struct does not know: unknown and repeated
+// names, values of another type, invalid UTF-8, anything after the object. The error is a *domain.InvalidError whose
+// pointer begins with at.
+func decodeObject(body []byte, into any, at string) error {
+	if kind := jsontext.Value(body).Kind(); kind != '{' && kind != 0 {
+		return domain.Invalid(at, "is not a JSON object")
+	}
+	if err := json.Unmarshal(body, into, json.RejectUnknownMembers(true)); err != nil {
+		return decodeError(err, at)
+	}
+	return nil
+}
+
+func decodeError(err error, at string) error {
+	var syntax *jsontext.SyntacticError
+	var semantic *json.SemanticError
+	switch {
+	case errors.As(err, &syntax):
+		fault := domain.Invalid(at+string(syntax.JSONPointer), "%s", syntaxMessage(syntax))
+		fault.Code = codeMalformed
+		return fault
+	case errors.As(err, &semantic):
+		return domain.Invalid(at+string(semantic.JSONPointer), "%s", semanticMessage(semantic))
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		fault := domain.Invalid(at, "is cut off, or empty")
+		fault.Code = codeMalformed
+		return fault
+	}
+	return domain.Invalid(at, "does not read as JSON")
+}
+
+func syntaxMessage(e *jsontext.SyntacticError) string {
+	switch {
+	case errors.Is(e.Err, jsontext.ErrDuplicateName):
+		return "stands there twice"
+	case errors.Is(e.Err, jsontext.ErrNonStringName):
+		return "a name of a member must be a string"
+	case errors.Is(e.Err, io.ErrUnexpectedEOF):
+		return "the text is cut off, or empty"
+	}
+	return fmt.Sprintf("not JSON at byte %d: %v", e.ByteOffset, e.Err)
+}
+
+func semanticMessage(e *json.SemanticError) string {
+	var invalid *domain.InvalidError
+	switch {
+	case errors.Is(e.Err, json.ErrUnknownName):
+		return "is not known here"
+	case errors.As(e.Err, &invalid):
+		return invalid.Error()
+	}
+	return "is not " + expected(e.GoType)
+}
+
+// expected names what a Go type reads from, in words.
+func expected(t reflect.Type) string {
+	if t == nil {
+		return "what belongs here"
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return "a time of the form 2006-01-02T15:04:05Z"
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
+		return "a text"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "a whole number of at least 0 in range"
+	}
+	return "a whole number in range"
+}

@@ -1,0 +1,282 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/pgtest"
+	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/history"
+	"github.com/rapport-crm/rapport/projections/runner"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// stack is the whole product behind a real listener.
+type stack struct {
+	t      testing.TB
+	node   *esnode.Node
+	log    *eventlog.ESDB
+	store  *eventlog.Store
+	bus    *commands.Bus
+	reads  *readmodels.Store
+	server *api.Server
+	url    string
+	logged *buffer
+	stop   func() error // stops the HTTP server; called at the end of the test when the test has not
+}
+
+// buffer is a log that can be read while it is written.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// start runs the whole stack; change may alter the options of the server.
+func start(t testing.TB, change ...func(*api.Options)) *stack {
+	t.Helper()
+	s := &stack{t: t, logged: &buffer{}}
+	logger := slog.New(slog.NewJSONHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	url := pgtest.Database(t)
+	s.startLog()
+	var err error
+	if s.reads, err = readmodels.Open(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.reads.Close)
+	registry, err := codec.New(commands.Definitions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.store = eventlog.NewStore(s.log, registry)
+	s.bus = commands.NewBus(s.store, commands.Options{Secret: []byte("secret of the tests"), Logger: logger})
+	commands.All(s.bus)
+
+	pool, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	run, err := runner.New(pool, s.log, registry, projections.All(), runner.Options{Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.background(run.Run)
+
+	reader, err := history.New(s.store, s.reads, projections.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := api.Options{
+		Bus: s.bus, Reads: s.reads, Log: s.store, History: reader, Projections: runnerAdmin{run}, Logger: logger, Version: "test",
+		Probes: []api.Probe{{Name: "projections", Check: func(context.Context) error { return run.Err() }}},
+	}
+	for _, c := range change {
+		c(&opts)
+	}
+	if s.server, err = api.New(opts); err != nil {
+		t.Fatal(err)
+	}
+	s.serve()
+	return s
+}
+
+// startLog starts an embedded node and connects to it.
+func (s *stack) startLog() {
+	s.t.Helper()
+	var err error
+	if s.node, err = esnode.Open(s.t.Context(), esnode.Options{Dir: s.t.TempDir()}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if err := s.node.Close(); err != nil {
+			s.t.Errorf("close node: %v", err)
+		}
+	})
+	if s.log, err = eventlog.Dial(s.t.Context(), s.node.ConnectionString(), eventlog.WithLogger(slog.New(slog.DiscardHandler))); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if err := s.log.Close(); err != nil {
+			s.t.Errorf("close log: %v", err)
+		}
+	})
+}
+
+// background runs f until the test ends.
+func (s *stack) background(f func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Errorf("background: %v", err)
+		}
+	})
+}
+
+// serve answers on a random port.
+func (s *stack) serve() {
+	s.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.url = "http://" + l.Addr().String()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- s.server.Serve(ctx, l) }()
+	s.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	s.t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		if err := s.stop(); err != nil {
+			s.t.Errorf("stop: %v", err)
+		}
+	})
+}
+
+// runnerAdmin offers a runner to the API.
+type runnerAdmin struct{ *runner.Runner }
+
+func (r runnerAdmin) Status(ctx context.Context) ([]api.ProjectionStatus, error) {
+	all, err := r.Runner.Status(ctx)
+	out := make([]api.ProjectionStatus, len(all))
+	for i, st := range all {
+		out[i] = api.ProjectionStatus{
+			Name: st.Name, Version: st.Version, State: string(st.State), Healthy: st.Healthy(), Problem: st.Problem,
+			Position: st.Position, Head: st.Head, LagEvents: st.LagEvents, LagSeconds: st.Lag.Seconds(),
+			HeartbeatSeconds: st.HeartbeatAge.Seconds(), ParkedStreams: st.ParkedStreams, ParkedEvents: st.ParkedEvents,
+		}
+	}
+	return out, err
+}
+
+func (r runnerAdmin) Parked(ctx context.Context, name string) ([]api.ParkedStream, error) {
+	all, err := r.Runner.Parked(ctx, name)
+	out := make([]api.ParkedStream, len(all))
+	for i, p := range all {
+		out[i] = api.ParkedStream{Stream: p.Stream, Error: p.Error, ParkedAt: p.ParkedAt}
+		for _, e := range p.Events {
+			out[i].Events = append(out[i].Events, api.ParkedEvent{ID: e.ID, Type: e.Type, Revision: e.Revision, Position: e.Position})
+		}
+	}
+	return out, err
+}
+
+// answer is a response with its body read.
+type answer struct {
+	*http.Response
+	body []byte
+}
+
+func (a answer) problem(t testing.TB) api.Problem {
+	t.Helper()
+	var p api.Problem
+	a.into(t, &p)
+	if got := a.Header.Get("Content-Type"); got != "application/problem+json" {
+		t.Errorf("%s %s: content type %q, body %s", a.Request.Method, a.Request.URL, got, a.body)
+	}
+	if p.Status != a.StatusCode || p.Code == "" || p.Type == "" || p.Title == "" || p.Detail == "" || p.CorrelationID == "" || p.Instance == "" {
+		t.Errorf("%s %s: status %d with incomplete problem %s", a.Request.Method, a.Request.URL, a.StatusCode, a.body)
+	}
+	return p
+}
+
+func (a answer) into(t testing.TB, v any) {
+	t.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		t.Fatalf("%s %s: status %d: %v in %s", a.Request.Method, a.Request.URL, a.StatusCode, err, a.body)
+	}
+}
+
+// do sends a request; headers come in pairs. A body that is no string or []byte goes as JSON.
+func (s *stack) do(method, path string, body any, headers ...string) answer {
+	s.t.Helper()
+	var reader io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		reader = bytes.NewReader([]byte(b))
+	case []byte:
+		reader = bytes.NewReader(b)
+	default:
+		text, err := json.Marshal(b)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		reader = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(context.WithoutCancel(s.t.Context()), method, s.url+path, reader)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header[http.CanonicalHeaderKey(headers[i])] = []string{headers[i+1]}
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer{res, text}
+}
+
+// command posts a command that must succeed.
+func (s *stack) command(path, key string, body any, headers ...string) api.Receipt {
+	s.t.Helper()
+	a := s.do(http.MethodPost, path, body, append([]string{"Idempotency-Key", key}, headers...)...)
+	if a.StatusCode/100 != 2 {
+		s.t.Fatalf("POST %s: status %d: %s", path, a.StatusCode, a.body)
+	}
+	var r api.Receipt
+	a.into(s.t, &r)
+	return r
+}
+
+// events returns how many events the log holds.
+func (s *stack) events() (n int) {
+	s.t.Helper()
+	for _, err := range s.store.ReadAll(s.t.Context(), domain.Position{}) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}

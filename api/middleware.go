@@ -1,0 +1,234 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// call is what the middleware knows of a request.
+type call struct{ correlation string }
+
+type callKey struct{}
+
+// callOf returns what the middleware put into the context of a request; the zero call outside of one.
+func callOf(ctx context.Context) call {
+	c, _ := ctx.Value(callKey{}).(call)
+	return c
+}
+
+var correlationPattern = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,100}$`)
+
+// observe gives every request its correlation id, measures it and writes it to the log, by its route and never by its path
+// or query, which may hold personal data.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		correlation := c.Request().Header.Get(headerCorrelation)
+		valid := correlation == "" || correlationPattern.MatchString(correlation)
+		if correlation == "" || !valid {
+			correlation = newCorrelation()
+		}
+		ctx := context.WithValue(c.Request().Context(), callKey{}, call{correlation})
+		c.SetRequest(c.Request().WithContext(ctx))
+		c.Response().Header().Set(headerCorrelation, correlation)
+		var err error
+		if valid {
+			err = next(c)
+		} else {
+			err = domain.Invalid(headerCorrelation, "is not 1 to 100 letters, digits and . _ : -")
+		}
+		if err != nil {
+			s.fail(err, c)
+		}
+		route := c.Path()
+		if route == "" {
+			route = "none"
+		}
+		took := time.Since(start)
+		s.metrics.observe(c.Request().Method, route, c.Response().Status, took)
+		s.logger.DebugContext(ctx, "request answered", "method", c.Request().Method, "route", route, "status", c.Response().Status,
+			"duration", took, "bytes", c.Response().Size, "correlation_id", correlation)
+		return nil
+	}
+}
+
+func newCorrelation() string {
+	id, err := uuid.NewV7()
+	if err != nil {
+		panic(fmt.Sprintf("api: no random numbers: %v", err)) // crypto/rand never fails on supported systems
+	}
+	return id.String()
+}
+
+// recover turns a panic into an error with its stack for the log.
+func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				err = panicError(p)
+			}
+		}()
+		return next(c)
+	}
+}
+
+func panicError(p any) error { return fmt.Errorf("panic: %v\n%s", p, debug.Stack()) }
+
+// guard refuses what no route accepts, sets the headers that every answer has, and bounds the body.
+func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		r := c.Request()
+		limit := s.opts.MaxBodyBytes
+		if special, ok := s.limits[c.Path()]; ok {
+			limit = special
+		}
+		if r.ContentLength > limit {
+			return &http.MaxBytesError{Limit: limit}
+		}
+		if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+			return newProblem(http.StatusUnsupportedMediaType, codeMediaType, "The body must not be compressed.")
+		}
+		r.Body = http.MaxBytesReader(c.Response(), r.Body, limit)
+		if err := checkQuery(r.URL.RawQuery); err != nil {
+			return err
+		}
+		if err := checkParameters(c); err != nil {
+			return err
+		}
+		return next(c)
+	}
+}
+
+// checkQuery refuses a query string that does not parse, names a parameter twice or holds text that is none.
+func checkQuery(raw string) error {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return domain.Invalid("query", "is not a well-formed query string")
+	}
+	for name, list := range values {
+		switch {
+		case !isText(name):
+			return domain.Invalid("query", "holds a name that is not text")
+		case len(list) > 1:
+			return domain.Invalid(name, "stands there %d times", len(list))
+		case !isText(list[0]):
+			return domain.Invalid(name, "is not valid UTF-8 text, or holds a control character")
+		}
+	}
+	return nil
+}
+
+// checkParameters decodes the parameters of the path, which the router hands over as they stand in an escaped path.
+func checkParameters(c echo.Context) error {
+	values := c.ParamValues()
+	for i, name := range c.ParamNames() {
+		value := values[i]
+		if c.Request().URL.RawPath != "" {
+			var err error
+			if value, err = url.PathUnescape(value); err != nil {
+				return domain.Invalid(name, "is not well-formed in the path")
+			}
+			values[i] = value
+		}
+		if !isText(value) {
+			return domain.Invalid(name, "is not valid UTF-8 text, or holds a control character")
+		}
+	}
+	return nil
+}
+
+// isText reports whether s is UTF-8 without control characters other than tab and line breaks.
+func isText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool {
+		return r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0x7f
+	}) < 0
+}
+
+// fail writes the problem for an error, and the error itself into the log when it is the server's fault.
+func (s *Server) fail(err error, c echo.Context) {
+	p := *problemOf(err)
+	ctx := c.Request().Context()
+	s.report(ctx, &p, c.Path())
+	if c.Response().Committed {
+		return
+	}
+	if errors.Is(err, errNotModified) {
+		c.Response().WriteHeader(http.StatusNotModified)
+		return
+	}
+	p.Instance, p.CorrelationID = clip(c.Request().URL.Path, maxPointerLength), callOf(ctx).correlation
+	body, marshalErr := marshal(&p)
+	if marshalErr != nil {
+		s.logger.ErrorContext(ctx, "problem not written", "err", marshalErr)
+		return
+	}
+	h := c.Response().Header()
+	for name, values := range p.GetHeaders() {
+		h[name] = values
+	}
+	h.Set("Content-Type", problemMediaType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.Response().WriteHeader(p.Status)
+	if c.Request().Method != http.MethodHead {
+		c.Response().Write(body) // a client that has gone away is told nothing
+	}
+}
+
+// report logs what is the server's own fault, once.
+func (s *Server) report(ctx context.Context, p *Problem, route string) {
+	switch {
+	case p.Status == http.StatusInternalServerError:
+		s.logger.ErrorContext(ctx, "request failed", "route", route, "correlation_id", callOf(ctx).correlation, "err", p.cause)
+	case p.cause != nil:
+		s.logger.WarnContext(ctx, "request not served", "route", route, "correlation_id", callOf(ctx).correlation, "err", p.cause)
+	}
+}
+
+// requestMetrics measures requests by route.
+type requestMetrics struct{ seconds *prometheus.HistogramVec }
+
+func newRequestMetrics(registry *prometheus.Registry) (*requestMetrics, error) {
+	m := &requestMetrics{prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "rapport", Subsystem: "http", Name: "request_seconds",
+		Help:    "Time to answer a request, by route template.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"method", "route", "status"})}
+	return m, registry.Register(m.seconds)
+}
+
+// knownMethods keeps what clients invent out of the labels.
+var knownMethods = map[string]bool{
+	http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true,
+	http.MethodDelete: true, http.MethodOptions: true,
+}
+
+func (m *requestMetrics) observe(method, route string, status int, took time.Duration) {
+	if !knownMethods[method] {
+		method = "other"
+	}
+	m.seconds.WithLabelValues(method, route, strconv.Itoa(status)).Observe(took.Seconds())
+}

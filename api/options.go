@@ -1,0 +1,148 @@
+package api
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// Limits of the HTTP server. Each is far above what a well-behaved client needs.
+const (
+	MaxBodyBytes          = 1 << 20 // of a request
+	MaxBatchBytes         = 8 << 20 // of a request with a batch of commands
+	MaxBatchItems         = 1_000
+	MaxHeaderBytes        = 64 << 10
+	MaxConnections        = 4_096            // open at the same time
+	MaxConcurrentCommands = 512              // in execution at the same time; more are answered 503 at once
+	MaxStreams            = 256              // live feeds open at the same time
+	ReadHeaderTimeout     = 5 * time.Second  //
+	ReadTimeout           = 30 * time.Second // of a whole request
+	WriteTimeout          = 60 * time.Second // of a whole answer; streams have StreamWriteTimeout per write instead
+	StreamWriteTimeout    = 15 * time.Second // until a reader of a stream must have taken what was written
+	IdleTimeout           = 2 * time.Minute  // of a connection between requests
+	StopTimeout           = 20 * time.Second // for requests in flight when the server stops
+	Heartbeat             = 15 * time.Second // between comments on a quiet live feed
+)
+
+// Bus executes commands; *commands.Bus is one.
+type Bus interface {
+	Submit(ctx context.Context, req commands.Request) (commands.Receipt, error)
+	Definitions() []domain.Definition
+}
+
+// EventLog is what the feed needs of the event log.
+type EventLog interface {
+	Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error]
+	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error]
+	Subscribe(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error]
+	Head(ctx context.Context) (domain.Position, error)
+}
+
+// Historian computes from the log what happened to a customer and to everything linked to it.
+type Historian interface {
+	// Customer returns up to limit entries after a position, oldest first, and the position that the answer reflects at
+	// least. It returns *domain.NotFoundError for a customer that never existed.
+	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) ([]readmodels.HistoryEntry, domain.Position, error)
+}
+
+// ProjectionStatus says how one projection stands.
+type ProjectionStatus struct {
+	Name             string           `json:"name" doc:"The projection."`
+	Version          int              `json:"version" doc:"Version of its table."`
+	State            string           `json:"state" doc:"running, rebuilding, waiting (nobody works on it) or halted (it needs help)."`
+	Healthy          bool             `json:"healthy" doc:"Whether it needs nobody's attention."`
+	Problem          string           `json:"problem,omitempty" doc:"Why it is halted, or what it waits for."`
+	Position         domain.Position  `json:"position" doc:"Place in the log up to which its rows reflect the events."`
+	Head             *domain.Position `json:"head,omitempty" doc:"End of the log; absent when the log does not answer."`
+	LagEvents        int              `json:"lagEvents" doc:"Events not applied yet, counted to 1,000; -1 when not known."`
+	LagSeconds       float64          `json:"lagSeconds" doc:"Age of the first event that is not applied; 0 when there is none."`
+	HeartbeatSeconds float64          `json:"heartbeatSeconds" doc:"Time since somebody was seen working on it; -1 when nobody ever was."`
+	ParkedStreams    int              `json:"parkedStreams" doc:"Streams with an event that could not be applied."`
+	ParkedEvents     int              `json:"parkedEvents" doc:"Events that wait in them."`
+}
+
+// ParkedStream is a stream that a projection could not digest.
+type ParkedStream struct {
+	Stream   string        `json:"stream" doc:"The stream."`
+	Error    string        `json:"error" doc:"Why its first event could not be applied."`
+	ParkedAt time.Time     `json:"parkedAt" doc:"Since when it waits."`
+	Events   []ParkedEvent `json:"events" doc:"What waits, in order; the first is the one that failed."`
+}
+
+// ParkedEvent is an event that waits.
+type ParkedEvent struct {
+	ID       string          `json:"id" doc:"The event."`
+	Type     string          `json:"type" doc:"Its permanent name."`
+	Revision uint64          `json:"revision" doc:"Its number in the stream."`
+	Position domain.Position `json:"position" doc:"Its place in the log."`
+}
+
+// Projections looks after the projections. All but Status return *domain.NotFoundError for a projection that is not
+// declared.
+type Projections interface {
+	Status(ctx context.Context) ([]ProjectionStatus, error)
+	Rebuild(ctx context.Context, name, actor string) error // starts it; Status shows how it goes
+	Parked(ctx context.Context, name string) ([]ParkedStream, error)
+	Retry(ctx context.Context, name, stream, actor string) (applied int, err error)           // every parked stream when stream is empty
+	Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) // every parked stream when stream is empty
+}
+
+// Probe is one thing that must be well for the server to be ready.
+type Probe struct {
+	Name  string
+	Check func(context.Context) error
+}
+
+// Options says what a Server serves. Bus, Reads and Log are required.
+type Options struct {
+	Bus         Bus
+	Reads       *readmodels.Store
+	Log         EventLog
+	History     Historian            // nil leaves the route of histories out
+	Projections Projections          // nil leaves the administration of projections out
+	Probes      []Probe              // of readiness; the API's own are added
+	Metrics     *prometheus.Registry // gets the metrics of requests and is served at /metrics; nil means a registry of its own
+	Clock       func() time.Time     // time.Now when nil
+	Logger      *slog.Logger         // discards when nil
+	Version     string               // of the product, for the OpenAPI document; "dev" when empty
+
+	MaxBodyBytes          int64 // MaxBodyBytes when zero
+	MaxBatchBytes         int64 // MaxBatchBytes when zero
+	MaxConcurrentCommands int   // MaxConcurrentCommands when zero
+	MaxConnections        int   // MaxConnections when zero
+}
+
+func (o Options) withDefaults() Options {
+	if o.Metrics == nil {
+		o.Metrics = prometheus.NewRegistry()
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.MaxBodyBytes == 0 {
+		o.MaxBodyBytes = MaxBodyBytes
+	}
+	if o.MaxBatchBytes == 0 {
+		o.MaxBatchBytes = MaxBatchBytes
+	}
+	if o.MaxConcurrentCommands == 0 {
+		o.MaxConcurrentCommands = MaxConcurrentCommands
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = MaxConnections
+	}
+	return o
+}

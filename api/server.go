@@ -1,0 +1,128 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	"github.com/labstack/echo/v4"
+	"golang.org/x/net/netutil"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Server answers HTTP requests. It is an http.Handler for tests and embedding; Serve runs it on a listener with every
+// limit in place. It is safe for concurrent use.
+type Server struct {
+	opts    Options
+	echo    *echo.Echo
+	api     huma.API
+	logger  *slog.Logger
+	metrics *requestMetrics
+
+	commandSlots chan struct{} // one per command in execution
+	streamSlots  chan struct{} // one per live feed
+	specs        map[string]commandRoute
+
+	draining atomic.Bool
+	stopOnce sync.Once
+	stopping chan struct{} // closed when the server begins to stop: live feeds end
+	limits   map[string]int64
+}
+
+// New builds the routes. The error names a declaration that contradicts itself.
+func New(o Options) (*Server, error) {
+	if o.Bus == nil || o.Reads == nil || o.Log == nil {
+		return nil, errors.New("api: Bus, Reads and Log are required")
+	}
+	o = o.withDefaults()
+	installProblems()
+	s := &Server{
+		opts:         o,
+		echo:         echo.New(),
+		logger:       o.Logger,
+		commandSlots: make(chan struct{}, o.MaxConcurrentCommands),
+		streamSlots:  make(chan struct{}, MaxStreams),
+		specs:        map[string]commandRoute{},
+		stopping:     make(chan struct{}),
+		limits:       map[string]int64{},
+	}
+	var err error
+	if s.metrics, err = newRequestMetrics(o.Metrics); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	s.echo.HideBanner, s.echo.HidePort = true, true
+	s.echo.HTTPErrorHandler = s.fail
+	// The API does not stand behind a proxy that it knows: the peer's address is the client's.
+	s.echo.IPExtractor = echo.ExtractIPDirect()
+	s.echo.Use(s.observe, s.recover, s.guard)
+	s.api = humaecho.New(s.echo, s.config())
+
+	for _, register := range []func() error{
+		s.commandRoutes, s.batchRoute, s.queryRoutes, s.feedRoutes, s.metadataRoute, s.adminRoutes, s.healthRoutes, s.documentRoutes,
+	} {
+		if err := register(); err != nil {
+			return nil, fmt.Errorf("api: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
+
+// Serve answers on the listener until ctx ends, then stops gracefully: not ready, no new connections, live feeds end,
+// requests in flight finish within StopTimeout. It closes the listener and returns nil after a clean stop.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: ReadHeaderTimeout,
+		ReadTimeout:       ReadTimeout,
+		WriteTimeout:      WriteTimeout,
+		IdleTimeout:       IdleTimeout,
+		MaxHeaderBytes:    MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(netutil.LimitListener(l, s.opts.MaxConnections)) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve http: %w", err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.stopOnce.Do(func() { close(s.stopping) })
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), StopTimeout)
+	defer cancel()
+	err := server.Shutdown(stopping)
+	if err != nil {
+		err = fmt.Errorf("requests were cut off after %s: %w", StopTimeout, errors.Join(err, server.Close()))
+	}
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// CheckListen refuses an address that others than this machine can reach, unless insecure says that this is wanted: there
+// is no authentication yet.
+func CheckListen(address string, insecure bool) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("listen address: %w", err)
+	}
+	if ip := net.ParseIP(host); insecure || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("listen address %s can be reached from other machines, and there is no authentication yet: use 127.0.0.1, or say --insecure", address)
+}
+
+// tenant is the one that this version serves; authentication will choose it later.
+const tenant = domain.DefaultTenant
