@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -424,5 +423,3 @@ func expect[R any](f *fixture, p projection.Projection, skip func(codec.Raw) boo
 }
 
 var options = cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(note{})}
-
-var errInjected = errors.New("injected")

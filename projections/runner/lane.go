@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -167,5 +166,3 @@ func (l *lane) advance(batch *bus.Batch) {
 		l.term.join()
 	}
 }
-
-func byName(a, b *member) int { return cmp.Compare(a.Name, b.Name) }

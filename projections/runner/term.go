@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,11 +41,7 @@ func (r *Runner) term(ctx context.Context) error {
 	if err := r.await(ctx, lock.Conn()); err != nil {
 		return err
 	}
-	t := &term{runner: r}
-	for _, c := range r.projections {
-		t.members = append(t.members, &member{Compiled: c, engine: c.NewEngine(r.opts.CacheRows)})
-	}
-	slices.SortFunc(t.members, byName)
+	t := r.newTerm()
 	if err := t.take(ctx); err != nil {
 		return err
 	}
@@ -60,6 +57,15 @@ func (r *Runner) term(ctx context.Context) error {
 	watch.Go(func() { t.beat(ctx, lock.Conn(), cancel, generations, epochs) })
 	watch.Go(func() { t.probe(ctx) })
 	return t.rounds(ctx)
+}
+
+func (r *Runner) newTerm() *term {
+	t := &term{runner: r}
+	for _, c := range r.projections {
+		t.members = append(t.members, &member{Compiled: c, engine: c.NewEngine(r.opts.CacheRows)})
+	}
+	slices.SortFunc(t.members, func(a, b *member) int { return cmp.Compare(a.Name, b.Name) })
+	return t
 }
 
 // rounds runs rounds until one ends for good.

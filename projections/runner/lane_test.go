@@ -1,0 +1,216 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/codec"
+)
+
+var errInjected = errors.New("injected")
+
+// takeOver makes r the owner and returns its lanes, to be fed by hand.
+func (f *fixture) takeOver(r *Runner) []*lane {
+	f.t.Helper()
+	tm := r.newTerm()
+	tm.cancel = func(error) {}
+	if err := errors.Join(tm.take(f.t.Context()), tm.load(f.t.Context()), tm.verify(f.t.Context())); err != nil {
+		f.t.Fatal(err)
+	}
+	tm.running = tm.lanes()
+	return tm.running
+}
+
+// batch cuts a batch out of the log.
+func (f *fixture) batch(from, to int) *bus.Batch {
+	events, _ := f.log.after(domain.Position{})
+	b := &bus.Batch{}
+	for _, raw := range events[from:to] {
+		event, err := f.log.registry.Decode(raw)
+		b.Items = append(b.Items, bus.Item{Raw: raw, Event: event, Err: err})
+		b.End = raw.Position
+	}
+	return b
+}
+
+func (f *fixture) handle(l *lane, b *bus.Batch) {
+	f.t.Helper()
+	if err := l.handle(f.t.Context(), b); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// clear empties everything for another run with the same database.
+func (f *fixture) clear(r *Runner) {
+	f.t.Helper()
+	for _, c := range r.projections {
+		if err := r.Rebuild(f.t.Context(), c.Name, "test"); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	f.log = newLog(f.t)
+	r.source = f.log
+}
+
+// TestRowsDoNotDependOnDelivery cuts a random log into random batches, delivers batches again, fails between any two steps
+// and restarts, with caches that hold anything from one row to all.
+func TestRowsDoNotDependOnDelivery(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.catchUp(f.runner(quick(1), all()...))
+	rapid.Check(t, func(rt *rapid.T) {
+		opts := quick(1)
+		opts.CacheRows = rapid.IntRange(1, 20).Draw(rt, "cache")
+		r := f.runner(opts, all()...)
+		f.clear(r)
+		for i := range rapid.IntRange(1, 60).Draw(rt, "events") {
+			f.log.write(t, rapid.IntRange(0, 5).Draw(rt, "note"), written{
+				Text:   rapid.StringN(0, 6, -1).Filter(storable).Draw(rt, "text"),
+				Amount: domain.MustMoney(fmt.Sprintf("%d.5", i), "EUR").Amount,
+				Erase:  rapid.IntRange(0, 4).Draw(rt, "erase") == 0,
+			})
+		}
+		size := len(f.log.events)
+		l := f.takeOver(r)[0]
+		for at := 0; at < size; {
+			from := max(0, at-rapid.IntRange(0, 10).Draw(rt, "overlap"))
+			to := min(size, at+rapid.IntRange(0, 20).Draw(rt, "batch"))
+			if from >= to {
+				continue
+			}
+			b := f.batch(from, to)
+			switch rapid.IntRange(0, 5).Draw(rt, "fate") {
+			case 0: // fails at a step; the same batch comes again
+				point := rapid.SampledFrom([]string{stepBegin, stepLocked, stepApplied, stepCommit}).Draw(rt, "point")
+				failOnce(r, point)
+				if err := l.handle(t.Context(), b); err != nil && !errors.Is(err, errInjected) {
+					rt.Fatal(err)
+				}
+				r.step = func(string) error { return nil }
+			case 1: // the process restarts
+				l = f.takeOver(r)[0]
+			}
+			if err := l.handle(t.Context(), b); err != nil {
+				rt.Fatal(err)
+			}
+			at = max(at, to)
+		}
+		f.same()
+	})
+}
+
+func storable(s string) bool { return !slices.Contains([]rune(s), 0) }
+
+// failOnce makes the next batch fail at a step.
+func failOnce(r *Runner, point string) {
+	failed := false
+	r.step = func(at string) error {
+		if at == point && !failed {
+			failed = true
+			return errInjected
+		}
+		return nil
+	}
+}
+
+// TestFailureAtAnyStepChangesNothing is the kill table: at each step an error, a cut connection, or the end of the context.
+func TestFailureAtAnyStepChangesNothing(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	for _, point := range []string{stepBegin, stepLocked, stepApplied, stepCommit} {
+		for name, fail := range map[string]func(context.CancelFunc) error{
+			"error": func(context.CancelFunc) error { return errInjected },
+			"cut": func(context.CancelFunc) error {
+				const cut = `select pg_terminate_backend(pid) from pg_stat_activity
+					where datname = current_database() and pid not in (pg_backend_pid(), $1)`
+				_, err := f.conn.Exec(t.Context(), cut, f.conn.PgConn().PID())
+				return err
+			},
+			"context": func(cancel context.CancelFunc) error {
+				cancel()
+				return nil
+			},
+		} {
+			t.Run(point+"/"+name, func(t *testing.T) {
+				r := f.runner(quick(1), all()...)
+				for _, c := range r.projections {
+					if err := r.Rebuild(t.Context(), c.Name, "test"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				f.log = newLog(t)
+				r.source = f.log
+				story(t, f.log, 40)
+				l := f.takeOver(r)[0]
+				f.handle(l, f.batch(0, 20))
+				ctx, cancel := context.WithCancel(t.Context())
+				hit := false
+				r.step = func(at string) error {
+					if at != point || hit {
+						return nil
+					}
+					hit = true
+					return fail(cancel)
+				}
+				// Whether it fails depends on how far it had come; what follows must be right either way.
+				_ = l.handle(ctx, f.batch(20, 30))
+				if !hit {
+					t.Fatal("the step was never reached")
+				}
+				l.stale = true
+				for range 5 { // a cut connection may sit in the pool several times
+					if err := l.handle(t.Context(), f.batch(20, 30)); err == nil {
+						break
+					}
+				}
+				f.handle(l, f.batch(30, 40))
+				f.same()
+			})
+		}
+	}
+}
+
+func TestOwnerOfAnOldEpochWritesNothing(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 30)
+	old := f.takeOver(f.runner(quick(1), all()...))[0]
+	f.handle(old, f.batch(0, 10))
+	young := f.takeOver(f.runner(quick(1), all()...))[0]
+	if err := old.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, errFenced) {
+		t.Errorf("got %v", err)
+	}
+	if n := len(rowsOf[line](f, "line", "position")); n != len(expect[line](f, lines, func(raw codec.Raw) bool { return raw.Position.Commit > 1000 })) {
+		t.Errorf("%d lines", n)
+	}
+	f.handle(young, f.batch(10, 30))
+	if err := old.handle(t.Context(), f.batch(10, 30)); !errors.Is(err, errFenced) {
+		t.Errorf("got %v", err)
+	}
+	f.same()
+}
+
+func TestDatabaseThatHasLostCommitsIsReadAnew(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 30)
+	l := f.takeOver(f.runner(quick(1), all()...))[0]
+	f.handle(l, f.batch(0, 10))
+	const lose = "update projection.checkpoint set commit_position = 500, prepare_position = 500"
+	if _, err := f.pool.Exec(t.Context(), lose); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, errStale) {
+		t.Errorf("got %v", err)
+	}
+	if err := l.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, errRegroup) {
+		t.Errorf("got %v", err)
+	}
+}
