@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,15 +36,17 @@ const (
 	CommandDeadline    = 15 * time.Second // for one command in all, once it has its turn
 	ClaimTimeout       = 2 * time.Minute  // after which the claim of a command that never completed may be taken over
 	StreamCacheSize    = 16_384           // streams whose folded state is kept
+	StreamCacheBytes   = 64 << 20         // what they may hold together, roughly
 	ReceiptCacheSize   = 16_384           // receipts kept for replays that need no look at the log
 )
 
 // Options configures a Bus. Zero values mean the defaults named.
 type Options struct {
 	Clock            func() time.Time // time.Now
-	Secret           []byte           // key of the hashes that name reservations; per installation, the same for its whole life
+	Secret           []byte           // key of the hashes that name reservations: random, per installation, the same for its whole life
 	Logger           *slog.Logger     // discards
 	StreamCacheSize  int              // StreamCacheSize
+	StreamCacheBytes int64            // StreamCacheBytes
 	ReceiptCacheSize int              // ReceiptCacheSize
 }
 
@@ -58,6 +61,8 @@ type Bus struct {
 	commands   map[string]*command   // by command type
 	schemas    map[string]int        // newest schema by event type
 	streams    *lru.Cache[domain.StreamID, *stream]
+	cached     atomic.Int64                 // bytes in streams, roughly
+	maxCached  int64                        // bytes
 	receipts   *lru.Cache[string, answered] // by command id
 	flights    keyedLock                    // by command id
 	crowds     keyedLock                    // by tenant and command type: see Alone
@@ -86,8 +91,11 @@ func NewBus(store EventStore, opts Options) *Bus {
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)
 	}
-	b.streams = newCache[domain.StreamID, *stream](opts.StreamCacheSize, StreamCacheSize)
-	b.receipts = newCache[string, answered](opts.ReceiptCacheSize, ReceiptCacheSize)
+	if b.maxCached = opts.StreamCacheBytes; b.maxCached <= 0 {
+		b.maxCached = StreamCacheBytes
+	}
+	b.streams = newCache(opts.StreamCacheSize, StreamCacheSize, b.drop)
+	b.receipts = newCache[string, answered](opts.ReceiptCacheSize, ReceiptCacheSize, nil)
 	for _, e := range domain.Reservation.Events {
 		b.schemas[e.Type()] = e.Version()
 	}
@@ -95,11 +103,11 @@ func NewBus(store EventStore, opts Options) *Bus {
 }
 
 // newCache makes a cache of size entries, of fallback entries when size is not positive.
-func newCache[K comparable, V any](size, fallback int) *lru.Cache[K, V] {
+func newCache[K comparable, V any](size, fallback int, dropped func(K, V)) *lru.Cache[K, V] {
 	if size <= 0 {
 		size = fallback
 	}
-	c, err := lru.New[K, V](size)
+	c, err := lru.NewWithEvict(size, dropped)
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}

@@ -214,7 +214,7 @@ func (b *Bus) commit(ctx context.Context, c *call, s *stream, d decision, pendin
 			ID: p.ID, Stream: c.stream, Revision: first + uint64(i), Position: o.Position, Metadata: p.Metadata, Event: p.Event,
 		}
 	}
-	if err := s.apply(c.aggregate, recorded); err != nil {
+	if err := b.apply(s, recorded); err != nil {
 		return Receipt{}, err
 	}
 	b.giveBack(ctx, c, d.now, gone)

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -23,6 +24,8 @@ type stream struct {
 	mu       sync.RWMutex
 	view     view
 	commands map[string]*execution // by command id; of the whole stream
+	weight   int                   // bytes, roughly
+	dropped  bool                  // from the cache: whoever still uses it no longer counts
 }
 
 // view is what a decision sees of a stream.
@@ -64,7 +67,31 @@ func (b *Bus) stream(id domain.StreamID) *stream {
 	if before, ok, _ := b.streams.PeekOrAdd(id, s); ok {
 		return before
 	}
+	b.grow(s, streamWeight)
 	return s
+}
+
+// grow counts what a stream came to hold, and drops the streams used longest ago while all hold too much.
+func (b *Bus) grow(s *stream, bytes int) {
+	s.mu.Lock()
+	if !s.dropped {
+		s.weight += bytes
+		b.cached.Add(int64(bytes))
+	}
+	s.mu.Unlock()
+	for b.cached.Load() > b.maxCached {
+		if _, _, ok := b.streams.RemoveOldest(); !ok {
+			return
+		}
+	}
+}
+
+// drop is told of every stream that leaves the cache.
+func (b *Bus) drop(_ domain.StreamID, s *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped = true
+	b.cached.Add(-int64(s.weight))
 }
 
 // load returns the state of a stream from the cache; it reads the tail when nothing is known or when fresh is asked for.
@@ -90,7 +117,7 @@ func (b *Bus) refresh(ctx context.Context, s *stream) error {
 		}
 		tail = append(tail, r)
 	}
-	return s.apply(b.aggregates[s.id.Aggregate], tail)
+	return b.apply(s, tail)
 }
 
 func (s *stream) look() view {
@@ -108,7 +135,9 @@ func (s *stream) execution(commandID string) *execution {
 
 // apply folds the next events, all of them before anybody looks; an event that is folded already changes nothing, so that
 // several readers may feed one stream.
-func (s *stream) apply(agg *aggregate, events []domain.Recorded) error {
+func (b *Bus) apply(s *stream, events []domain.Recorded) error {
+	agg, grown := b.aggregates[s.id.Aggregate], 0
+	defer func() { b.grow(s, grown) }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range events {
@@ -117,6 +146,7 @@ func (s *stream) apply(agg *aggregate, events []domain.Recorded) error {
 		}
 		if r.Revision == s.view.next {
 			s.fold(agg, r)
+			grown += eventWeight + weigh(reflect.ValueOf(r.Event))
 		}
 	}
 	return nil
