@@ -3,6 +3,7 @@ package commands_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -207,6 +208,23 @@ func TestReferencesToNothingAreRejected(t *testing.T) {
 	d.rejected("", place, "opportunity-unknown", "/opportunityId")
 	place.OpportunityID, place.Lines = deal, []order.NewLine{orderLine, unknownLine}
 	d.rejected("", place, "product-unknown", "/lines/1/productId")
+}
+
+func TestCommandsThatNoAppendCouldHoldAreInvalid(t *testing.T) {
+	d := newDesk(t)
+	place := order.Place{Number: "1", Currency: "EUR"}
+	for range order.MaxLines {
+		place.Lines = append(place.Lines, order.NewLine{ProductCode: "x", Quantity: domain.MustMoney("1", "EUR").Amount})
+	}
+	d.create(place)
+	for i := range place.Lines {
+		place.Lines[i].Description = strings.Repeat("long ", 20)
+	}
+	_, err := d.bus.Submit(t.Context(), d.next("", place))
+	var invalid *domain.InvalidError
+	if !errors.As(err, &invalid) || invalid.Code != "too-large" {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestProductCodesAreUnique(t *testing.T) {

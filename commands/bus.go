@@ -32,6 +32,7 @@ const (
 	MaxConflictRetries = 8                // decisions made again because the stream had moved
 	MaxUnknownRetries  = 6                // repetitions of an append whose outcome is not known
 	MaxKeyLength       = 255              // characters of an idempotency key
+	MaxCommandBytes    = 512 << 10        // of a command as JSON; its events then fit into one append to the log
 	MaxActorLength     = 200              // characters of an actor's name
 	CommandDeadline    = 15 * time.Second // for one command in all, once it has its turn
 	ClaimTimeout       = 2 * time.Minute  // after which the claim of a command that never completed may be taken over

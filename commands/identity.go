@@ -45,11 +45,16 @@ func eventID(commandID, fingerprint string, at time.Time, purpose string, index 
 }
 
 // fingerprint digests what the client asked for: the command's type, its target and its fields, neither facts nor the
-// server's clock.
+// server's clock. It returns *domain.InvalidError for a command of more than MaxCommandBytes.
 func fingerprint(cmd domain.Command, target domain.ID) (string, error) {
 	body, err := json.Marshal(cmd, json.Deterministic(true))
 	if err != nil {
 		return "", fmt.Errorf("fingerprint of %s: %w", cmd.CommandType(), err)
+	}
+	if len(body) > MaxCommandBytes {
+		e := domain.Invalid("", "is %d bytes long, the limit is %d", len(body), MaxCommandBytes)
+		e.Code = "too-large"
+		return "", e
 	}
 	h := sha256.New()
 	h.Write([]byte(cmd.CommandType() + "\x00" + string(target) + "\x00"))
