@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/importer"
+)
+
+type importCommand struct {
+	stores
+	Mapping string   `help:"Mapping file, or the name of one that ships: sales-pipeline, online-retail, bank-contacts." required:"" placeholder:"M.yaml"`
+	Rejects string   `help:"File for the rejected rows; by default in the data directory." type:"path" placeholder:"FILE"`
+	Writers int      `help:"Rows, or groups of rows, submitted at the same time." default:"64"`
+	JSON    bool     `name:"json" help:"Print the counts as JSON."`
+	Files   []string `arg:"" help:"The files that the mapping names; .gz is accepted." type:"existingfile"`
+}
+
+// Help shows an example.
+func (importCommand) Help() string {
+	return "Example: rapport import --data data --mapping sales-pipeline accounts.csv products.csv sales_teams.csv sales_pipeline.csv\n\n" +
+		"Works whether or not a server runs on the data directory. Importing twice changes nothing; an interrupted import is resumed by starting it again. " +
+		"The mapping is checked whole before the first row."
+}
+
+// Run imports the files and prints the counts.
+func (i importCommand) Run(ctx context.Context, c *console) (err error) {
+	var closing closers
+	defer func() { err = errors.Join(err, closing.Close()) }()
+	l, err := i.openLog(ctx, c.log, &closing)
+	if err != nil {
+		return err
+	}
+	bus, err := i.newBus(l, c.log)
+	if err != nil {
+		return err
+	}
+	mapping, err := i.openMapping()
+	if err != nil {
+		return err
+	}
+	if i.Rejects == "" {
+		i.Rejects = filepath.Join(i.Data, importsDir, mapping.Source+"-rejects.csv")
+	}
+	result, err := i.execute(ctx, c, bus, mapping)
+	if result.Source != "" {
+		if printErr := i.print(c, result); printErr != nil {
+			err = errors.Join(err, printErr)
+		}
+	}
+	if err == nil && rejected(result) > 0 {
+		return errPartly
+	}
+	return err
+}
+
+// execute runs the import through the bus and shows its progress.
+func (i importCommand) execute(ctx context.Context, c *console, bus *commands.Bus, mapping *importer.Mapping) (importer.Result, error) {
+	actor := domain.Actor{ID: "import:" + mapping.Source, Kind: domain.ActorIntegration}
+	plan, err := importer.Compile(mapping, i.Files, bus.Definitions(), func(key, aggregate string) domain.ID {
+		return bus.ID(domain.DefaultTenant, actor, key, aggregate)
+	})
+	if err != nil {
+		return importer.Result{}, err
+	}
+	if err := os.MkdirAll(filepath.Dir(i.Rejects), 0o755); err != nil {
+		return importer.Result{}, err
+	}
+	rejects, err := os.OpenFile(i.Rejects, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return importer.Result{}, err
+	}
+	result, err := plan.Run(ctx, importer.Options{
+		Submit:   submitTo(bus, actor),
+		Rejects:  rejects,
+		Writers:  i.Writers,
+		Progress: progressOn(c),
+	})
+	return result, errors.Join(err, rejects.Close())
+}
+
+func (i importCommand) openMapping() (*importer.Mapping, error) {
+	if slices.Contains(importer.ShippedNames(), i.Mapping) {
+		return importer.Shipped(i.Mapping)
+	}
+	file, err := os.Open(i.Mapping)
+	if err != nil {
+		return nil, fmt.Errorf("%w (mappings that ship: %s)", err, strings.Join(importer.ShippedNames(), ", "))
+	}
+	defer file.Close()
+	return importer.ParseMapping(file)
+}
+
+// submitTo adapts the bus to what the importer needs.
+func submitTo(bus *commands.Bus, actor domain.Actor) importer.Submit {
+	return func(ctx context.Context, s importer.Submission) (bool, error) {
+		receipt, err := bus.Submit(ctx, commands.Request{
+			Tenant: domain.DefaultTenant, Actor: actor, Key: s.Key, Target: s.Target, Command: s.Command,
+		})
+		return err == nil && !receipt.Replayed && !receipt.Unchanged, err
+	}
+}
+
+// progressOn draws a bar on the console, with rate and time left.
+func progressOn(c *console) func(importer.Progress) {
+	var bar *progressbar.ProgressBar
+	pass := 0
+	return func(p importer.Progress) {
+		if p.Pass != pass {
+			pass = p.Pass
+			bar = progressbar.NewOptions64(p.Size,
+				progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionThrottle(500*time.Millisecond),
+				progressbar.OptionSetPredictTime(true), progressbar.OptionOnCompletion(func() { fmt.Fprintln(c.err) }))
+		}
+		bar.Describe(fmt.Sprintf("%s (%d of %d): %d rows, %d commands", p.File, p.Pass, p.Passes, p.Rows, p.Commands))
+		bar.Set64(p.Read)
+	}
+}
+
+func rejected(r importer.Result) (rows int64) {
+	for _, in := range r.Inputs {
+		rows += in.RowsRejected
+	}
+	return rows
+}
+
+// print writes the counts, which add up, and the oddities that the mapping asked to count.
+func (i importCommand) print(c *console, r importer.Result) error {
+	if i.JSON {
+		return json.NewEncoder(c.out).Encode(r)
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "file\trows\trejected\tunits\tcommands\taccepted\tunchanged\trejected\tnot tried\t")
+	changed := int64(0)
+	for _, in := range r.Inputs {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", in.File, in.Rows, in.RowsRejected, in.Units, in.Commands, in.Accepted, in.Unchanged, in.Rejected, in.NotTried)
+		changed += in.Accepted
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, o := range r.Reports {
+		if o.Value == "" {
+			fmt.Fprintf(c.out, "%s: %s: %d\n", o.File, o.Message, o.Units)
+		} else {
+			fmt.Fprintf(c.out, "%s: %s: %q, %d\n", o.File, o.Message, o.Value, o.Units)
+		}
+	}
+	if changed == 0 {
+		fmt.Fprintln(c.out, "Nothing has changed: everything had been imported before.")
+	}
+	if n := rejected(r); n > 0 {
+		fmt.Fprintf(c.out, "%d rows were rejected; they are in %s with their reasons.\n", n, i.Rejects)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+// Command rapport is the one binary of Rapport: the server, the importer, the embedded event node, and the tools that look
+// after them. This package only wires the parts.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/rapport-crm/rapport/internal/importer"
+)
+
+// version is set by the build; empty means built without a clone.
+var version string
+
+// Exit codes.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2 // wrong flags, or a wrong mapping
+	exitPartly   = 3 // done, but something was rejected, parked or missing
+	exitSignal   = 130
+	exitCodeHelp = `Exit codes: 0 done; 1 failed; 2 wrong usage or mapping; 3 done, but rows were rejected, events are parked or something is missing; 130 interrupted.`
+)
+
+// errPartly makes the process end with exitPartly; what was wrong has been printed.
+var errPartly = errors.New("done in part")
+
+// cli is the whole command line. Every flag may be given as RAPPORT_<FLAG> in the environment.
+type cli struct {
+	Serve       serveCommand       `cmd:"" help:"Run the API, the projectors and, unless told otherwise, the event node and a private PostgreSQL."`
+	Import      importCommand      `cmd:"" help:"Turn rows of files into commands, as a mapping says."`
+	Node        nodeCommand        `cmd:"" help:"Run the embedded event node alone."`
+	Projections projectionsCommand `cmd:"" help:"Look after the read models: status, rebuild, parked events."`
+	Events      eventsCommand      `cmd:"" help:"Print events of the log."`
+	Doctor      doctorCommand      `cmd:"" help:"Check what this machine and this configuration have and lack."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+}
+
+// console is where a verb prints: data to out, the rest to err.
+type console struct {
+	out, err io.Writer
+	log      *slog.Logger
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c := &console{out: stdout, err: stderr, log: slog.New(slog.NewJSONHandler(stderr, nil))}
+
+	var commandLine cli
+	exit := -1
+	parser, err := kong.New(&commandLine,
+		kong.Name("rapport"),
+		kong.Description("Rapport, an event-sourced CRM engine.\n\n"+exitCodeHelp),
+		kong.DefaultEnvars("RAPPORT"),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exit = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(c),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "rapport:", err)
+		return exitFailed
+	}
+	parsed, err := parser.Parse(args)
+	if exit >= 0 { // --help has printed
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "rapport: %v (try rapport --help)\n", err)
+		return exitUsage
+	}
+	err = parsed.Run()
+	var mapping *importer.MappingError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errPartly):
+		return exitPartly
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		fmt.Fprintln(stderr, "rapport: interrupted")
+		return exitSignal
+	case errors.As(err, &mapping):
+		fmt.Fprintln(stderr, "rapport:", err)
+		return exitUsage
+	}
+	fmt.Fprintln(stderr, "rapport:", err)
+	return exitFailed
+}
+
+type versionCommand struct{}
+
+// Run prints the version of the build and of Go.
+func (versionCommand) Run(c *console) error {
+	info, _ := debug.ReadBuildInfo()
+	fmt.Fprintf(c.out, "rapport %s, %s\n", versionText(), info.GoVersion)
+	return nil
+}
+
+func versionText() string {
+	if version == "" {
+		return "(unversioned build)"
+	}
+	return version
+}

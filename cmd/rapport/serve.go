@@ -1,0 +1,193 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/history"
+	"github.com/rapport-crm/rapport/projections/runner"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+type serveCommand struct {
+	stores
+	Listen   string `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Insecure bool   `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
+	Sample   bool   `help:"Import a small invented sample when the log is empty, and print a first answer."`
+}
+
+// Help shows an example.
+func (serveCommand) Help() string {
+	return "Example: rapport serve --data data --listen 127.0.0.1:8080\n\n" +
+		"Without --eventstore and --postgres both run here, below the data directory. Ctrl-C stops everything; what was acknowledged is kept."
+}
+
+// Run serves until the context ends.
+func (s serveCommand) Run(ctx context.Context, c *console) (err error) {
+	if err := api.CheckListen(s.Listen, s.Insecure); err != nil {
+		return err
+	}
+	var closing closers
+	defer func() { err = errors.Join(err, closing.Close()) }()
+	listener, err := net.Listen("tcp", s.Listen)
+	if err != nil {
+		return err
+	}
+	closing.add(func() error { listener.Close(); return nil }) // the server has closed it already when all went well
+
+	l, err := s.openLog(ctx, c.log, &closing)
+	if err != nil {
+		return err
+	}
+	postgres, err := s.openPostgres(ctx, c.log, &closing)
+	if err != nil {
+		return err
+	}
+	bus, err := s.newBus(l, c.log)
+	if err != nil {
+		return err
+	}
+	parts, err := s.assemble(ctx, c, l, postgres, bus, &closing)
+	if err != nil {
+		return err
+	}
+	if s.Data != "" {
+		forget, err := s.announce(running{PID: os.Getpid(), EventStore: l.URL, Postgres: postgres, API: "http://" + listener.Addr().String()})
+		if err != nil {
+			return err
+		}
+		closing.add(forget)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return parts.runner.Run(ctx) })
+	group.Go(func() error { return parts.server.Serve(ctx, listener) })
+	group.Go(func() error { return s.welcome(ctx, c, l, bus, parts.reads, listener.Addr().String()) })
+	return group.Wait()
+}
+
+// parts are what serve runs beside the stores.
+type parts struct {
+	reads  *readmodels.Store
+	runner *runner.Runner
+	server *api.Server
+}
+
+func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres string, bus *commands.Bus, closing *closers) (*parts, error) {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	reads, err := readmodels.Open(ctx, postgres)
+	if err != nil {
+		return nil, err
+	}
+	closing.add(func() error { reads.Close(); return nil })
+	projector, err := newRunner(ctx, postgres, l, runner.Options{Logger: c.log, Registerer: metrics}, closing)
+	if err != nil {
+		return nil, err
+	}
+	historian, err := history.New(l.Store, reads, projections.All())
+	if err != nil {
+		return nil, err
+	}
+	server, err := api.New(api.Options{
+		Bus: bus, Reads: reads, Log: l.Store, History: historian, Projections: admin{projector},
+		Probes:  []api.Probe{{Name: "projections", Check: projectionsHealthy(projector)}},
+		Metrics: metrics, Logger: c.log, Version: versionText(),
+	})
+	return &parts{reads: reads, runner: projector, server: server}, err
+}
+
+// projectionsHealthy fails while the runner waits for something to heal, or a projection needs attention.
+func projectionsHealthy(r *runner.Runner) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := r.Err(); err != nil {
+			return err
+		}
+		statuses, err := r.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range statuses {
+			if !s.Healthy() {
+				return fmt.Errorf("projection %s is %s: rapport projections status", s.Name, s.State)
+			}
+		}
+		return nil
+	}
+}
+
+// admin offers the runner to the API, in the API's words.
+type admin struct{ *runner.Runner }
+
+func (a admin) Status(ctx context.Context) ([]api.ProjectionStatus, error) {
+	statuses, err := a.Runner.Status(ctx)
+	out := make([]api.ProjectionStatus, len(statuses))
+	for i, s := range statuses {
+		out[i] = api.ProjectionStatus{
+			Name: s.Name, Version: s.Version, State: string(s.State), Healthy: s.Healthy(), Problem: cmp.Or(s.Problem, s.Retrying),
+			Position: s.Position, Head: s.Head, LagEvents: s.LagEvents, LagSeconds: s.Lag.Seconds(),
+			HeartbeatSeconds: s.HeartbeatAge.Seconds(), ParkedStreams: s.ParkedStreams, ParkedEvents: s.ParkedEvents,
+		}
+		if s.HeartbeatAge < 0 {
+			out[i].HeartbeatSeconds = -1
+		}
+	}
+	return out, err
+}
+
+func (a admin) Parked(ctx context.Context, name string) ([]api.ParkedStream, error) {
+	streams, err := a.Runner.Parked(ctx, name)
+	out := make([]api.ParkedStream, len(streams))
+	for i, s := range streams {
+		out[i] = api.ParkedStream{Stream: s.Stream, Error: s.Error, ParkedAt: s.ParkedAt}
+		for _, e := range s.Events {
+			out[i].Events = append(out[i].Events, api.ParkedEvent{ID: e.ID, Type: e.Type, Revision: e.Revision, Position: e.Position})
+		}
+	}
+	return out, err
+}
+
+// welcome imports the sample where asked and prints where everything is.
+func (s serveCommand) welcome(ctx context.Context, c *console, l *log, bus *commands.Bus, reads *readmodels.Store, address string) error {
+	if s.Sample {
+		if err := s.importSample(ctx, c, l, bus); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(c.out, "API        http://%s/v1\nreference  http://%s/docs\nhealth     http://%s/readyz\n", address, address, address)
+	if !s.Sample {
+		return nil
+	}
+	head, err := l.Head(ctx)
+	if err != nil {
+		return err
+	}
+	if err := waitFor(ctx, reads, head); err != nil {
+		return err
+	}
+	return firstAnswer(ctx, c.out, reads, domain.DefaultTenant, time.Now(), address)
+}
+
+// waitFor waits until the read models have reached p, however long a first catch-up takes.
+func waitFor(ctx context.Context, reads *readmodels.Store, p domain.Position) error {
+	for {
+		err := reads.WaitFor(ctx, p)
+		var late *domain.UnavailableError
+		if err == nil || ctx.Err() != nil || !errors.As(err, &late) {
+			return err
+		}
+	}
+}

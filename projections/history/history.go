@@ -1,0 +1,212 @@
+// Package history tells what every event changed: it folds the events of a stream, in memory and with the very projections
+// that fill the tables, and compares the records before and after each.
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// Log is what a Reader needs of the event log.
+type Log interface {
+	Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error]
+}
+
+// Timeline is what a Reader needs of the read models: which events concern a customer.
+type Timeline interface {
+	CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q readmodels.Query) (readmodels.Page[readmodels.TimelineEntry], error)
+}
+
+// Reader answers histories. It is safe for concurrent use.
+type Reader struct {
+	log      Log
+	timeline Timeline
+	records  []*projection.Compiled
+}
+
+// New returns a Reader that compares the records among the projections: those whose rows carry the revision of one
+// aggregate. Sums over many aggregates are left out, because one stream alone does not make them.
+func New(log Log, timeline Timeline, declared []projection.Projection) (*Reader, error) {
+	compiled, err := projection.Compile(declared...)
+	if err != nil {
+		return nil, err
+	}
+	records := slices.DeleteFunc(compiled, func(c *projection.Compiled) bool {
+		return !slices.ContainsFunc(c.Table.Columns, func(col projection.Column) bool { return col.Name == "revision" }) ||
+			slices.ContainsFunc(c.Table.Columns, func(col projection.Column) bool { return col.Name == "event_id" })
+	})
+	return &Reader{log: log, timeline: timeline, records: records}, nil
+}
+
+// Customer returns up to limit events after a position of one customer and everything linked to it, in the order of
+// the log, each with what it changed. The position is what the answer reflects
+// at least. It returns *domain.NotFoundError for a customer that never existed.
+func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) ([]readmodels.HistoryEntry, domain.Position, error) {
+	page, err := r.timeline.CustomerTimeline(ctx, tenant, customer, readmodels.Query{
+		Filter: fmt.Sprintf("position > %d", after.Order()), Sort: "position", Limit: limit,
+	})
+	if err != nil {
+		return nil, domain.Position{}, err
+	}
+	if len(page.Items) == 0 && after.IsZero() {
+		return nil, domain.Position{}, &domain.NotFoundError{Kind: "customer", ID: string(customer)}
+	}
+	summaries := map[string]string{}
+	last := map[domain.StreamID]uint64{} // the highest revision wanted of each stream
+	for _, e := range page.Items {
+		stream := domain.StreamID{Tenant: tenant, Aggregate: e.Aggregate, ID: e.AggregateID}
+		summaries[string(e.EventID)] = e.Summary
+		last[stream] = max(last[stream], uint64(e.Revision))
+	}
+	found := map[string]readmodels.HistoryEntry{}
+	for stream, revision := range last {
+		for entry, err := range r.Stream(ctx, stream) {
+			if err != nil {
+				return nil, domain.Position{}, err
+			}
+			if summary, wanted := summaries[entry.EventID]; wanted {
+				entry.Summary = summary
+				found[entry.EventID] = entry
+			}
+			if entry.Revision == revision {
+				break
+			}
+		}
+	}
+	entries := make([]readmodels.HistoryEntry, 0, len(page.Items))
+	seen := map[domain.ID]bool{} // an event that concerns two merged customers stands twice in the timeline
+	for _, e := range page.Items {
+		if seen[e.EventID] {
+			continue
+		}
+		seen[e.EventID] = true
+		entry, ok := found[string(e.EventID)]
+		if !ok {
+			return nil, domain.Position{}, fmt.Errorf("%w: event %s of the timeline is not in the log", domain.ErrCorrupt, e.EventID)
+		}
+		entries = append(entries, entry)
+	}
+	return entries, page.Position, nil
+}
+
+// Stream yields every event of one stream with what it changed, from the first on.
+func (r *Reader) Stream(ctx context.Context, stream domain.StreamID) iter.Seq2[readmodels.HistoryEntry, error] {
+	return func(yield func(readmodels.HistoryEntry, error) bool) {
+		memories := make([]projection.Memory, len(r.records))
+		before := make([]map[string]record, len(r.records))
+		for i, c := range r.records {
+			memories[i] = c.NewMemory()
+		}
+		for event, err := range r.log.Read(ctx, stream, 0) {
+			if err != nil {
+				yield(readmodels.HistoryEntry{}, err)
+				return
+			}
+			entry := entryOf(event)
+			for i, c := range r.records {
+				if !c.Matches(event.Type()) {
+					continue
+				}
+				after, err := apply(memories[i], event)
+				if err != nil {
+					yield(readmodels.HistoryEntry{}, err)
+					return
+				}
+				entry.Changes = append(entry.Changes, compare(c.Name, before[i], after)...)
+				before[i] = after
+			}
+			if !yield(entry, nil) {
+				return
+			}
+		}
+	}
+}
+
+func entryOf(e domain.Recorded) readmodels.HistoryEntry {
+	return readmodels.HistoryEntry{
+		Position: e.Position, EventID: e.ID, EventType: e.Type(), Stream: e.Stream.String(), Revision: e.Revision,
+		OccurredAt: e.OccurredAt, RecordedAt: e.RecordedAt, Actor: e.Actor,
+		CommandID: e.CommandID, CorrelationID: e.CorrelationID, CausationID: e.CausationID,
+		Changes: []readmodels.Change{}, Data: e.Event,
+	}
+}
+
+// record is a row by the names of its fields.
+type record map[string]json.RawMessage
+
+// bookkeeping are fields that change with every event and tell an auditor nothing.
+var bookkeeping = map[string]bool{"position": true, "revision": true, "updatedAt": true}
+
+// apply folds the event and returns the rows by key.
+func apply(m projection.Memory, e domain.Recorded) (map[string]record, error) {
+	if err := m.Apply(e); err != nil {
+		return nil, err
+	}
+	rows := m.All()
+	out := make(map[string]record, len(rows))
+	for _, row := range rows {
+		text, err := json.Marshal(row)
+		if err != nil {
+			return nil, err
+		}
+		var fields record
+		if err := json.Unmarshal(text, &fields); err != nil {
+			return nil, err
+		}
+		out[keyOf(row)] = fields
+	}
+	return out, nil
+}
+
+// keyOf names a row by the columns of its key, the tenant left out.
+func keyOf(row any) string {
+	v := reflect.ValueOf(row)
+	var parts []string
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		column, key, _ := strings.Cut(f.Tag.Get("db"), ",")
+		if key == "key" && column != "tenant" {
+			parts = append(parts, fmt.Sprint(v.FieldByIndex(f.Index)))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// compare lists the fields that differ, rows and fields in order.
+func compare(name string, before, after map[string]record) []readmodels.Change {
+	keys := slices.Sorted(maps.Keys(union(before, after)))
+	var changes []readmodels.Change
+	for _, key := range keys {
+		old, now := before[key], after[key]
+		for _, field := range slices.Sorted(maps.Keys(union(old, now))) {
+			from, to := old[field], now[field]
+			if bookkeeping[field] || string(from) == string(to) {
+				continue
+			}
+			c := readmodels.Change{Record: name, Field: field, From: from, To: to}
+			if len(keys) > 1 {
+				c.Key = key
+			}
+			changes = append(changes, c)
+		}
+	}
+	return changes
+}
+
+func union[V any](a, b map[string]V) map[string]V {
+	both := maps.Clone(a)
+	if both == nil {
+		both = map[string]V{}
+	}
+	maps.Copy(both, b)
+	return both
+}
