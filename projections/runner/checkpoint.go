@@ -90,23 +90,66 @@ func identity(members []*member) (names []string, versions []int32) {
 	return names, versions
 }
 
-// prepareTable makes a projection's checkpoint, table and view where they are missing. A table of another shape than
-// declared is left alone: the stored definition tells.
-func prepareTable(ctx context.Context, tx pgx.Tx, c *projection.Compiled) error {
+// prepareTable makes a projection's checkpoint, table and view where they are missing. A table that is not as declared is
+// left alone, and what is wrong with it is returned.
+func prepareTable(ctx context.Context, tx pgx.Tx, c *projection.Compiled) (problem string, err error) {
 	const insert = `insert into projection.checkpoint (name, version, definition) values ($1, $2, $3) on conflict do nothing`
 	if _, err := tx.Exec(ctx, insert, c.Name, c.Version, c.Table.Definition()); err != nil {
-		return err
+		return "", err
 	}
-	const stored = `select definition from projection.checkpoint where name = $1 and version = $2`
+	const stored = `select definition, commit_position > 0 from projection.checkpoint where name = $1 and version = $2`
 	var definition string
-	err := tx.QueryRow(ctx, stored, c.Name, c.Version).Scan(&definition)
-	if err != nil || definition != c.Table.Definition() {
-		return err
+	var filled bool
+	if err := tx.QueryRow(ctx, stored, c.Name, c.Version).Scan(&definition, &filled); err != nil {
+		return "", err
+	}
+	if definition != c.Table.Definition() {
+		return driftProblem(c.Name, declarationChanged), nil
+	}
+	difference, err := differs(ctx, tx, c.Table, filled)
+	if err != nil || difference != "" {
+		return driftProblem(c.Name, difference), err
 	}
 	if err := execAll(ctx, tx, c.Table.CreateSQL()); err != nil {
-		return err
+		return "", err
 	}
-	return prepareView(ctx, tx, c.Table)
+	return "", prepareView(ctx, tx, c.Table)
+}
+
+const declarationChanged = "the declared columns, key or indexes are not those that the table was made with"
+
+// differs returns how the columns of a table differ from those declared, or "". A table that is missing differs only if
+// it should hold rows.
+func differs(ctx context.Context, tx pgx.Tx, t *projection.Table, filled bool) (string, error) {
+	const catalogue = `select attname::text, format_type(atttypid, atttypmod), not attnotnull from pg_attribute
+where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attnum`
+	rows, err := tx.Query(ctx, catalogue, t.Qualified())
+	if err != nil {
+		return "", err
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c projection.Column, err error) {
+		err = row.Scan(&c.Name, &c.Type, &c.Nullable)
+		if c.Type == "timestamp with time zone" {
+			c.Type = "timestamptz"
+		}
+		return c, err
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case len(found) == 0 && filled:
+		return "the table is missing", nil
+	case len(found) == 0:
+		return "", nil
+	case len(found) != len(t.Columns):
+		return fmt.Sprintf("the table has %d columns, %d are declared", len(found), len(t.Columns)), nil
+	}
+	for i, c := range t.Columns {
+		if f := found[i]; f.Name != c.Name || f.Type != c.Type || f.Nullable != c.Nullable {
+			return fmt.Sprintf("column %s %s of the table is declared as %s %s", f.Name, f.Type, c.Name, c.Type), nil
+		}
+	}
+	return "", nil
 }
 
 // prepareView points the stable view at the table unless it does already: views that users have put on top survive.

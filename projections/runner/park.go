@@ -231,7 +231,8 @@ func (r *Runner) Rebuild(ctx context.Context, name, actor string) error {
 		if _, err := tx.Exec(ctx, reset, c.Name, c.Version, c.Table.Definition()); err != nil {
 			return err
 		}
-		return prepareTable(ctx, tx, c)
+		_, err = prepareTable(ctx, tx, c) // it cannot differ: it is made here
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("rebuild %s: %w", c, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
@@ -126,10 +127,13 @@ func release(lock *pgxpool.Conn) {
 func (t *term) take(ctx context.Context) error {
 	names, versions := identity(t.members)
 	return pgx.BeginFunc(ctx, t.runner.pool, func(tx pgx.Tx) error {
+		problems := map[string]string{}
 		for _, m := range t.members {
-			if err := prepareTable(ctx, tx, m.Compiled); err != nil {
+			problem, err := prepareTable(ctx, tx, m.Compiled)
+			if err != nil {
 				return fmt.Errorf("table of %s: %w", m, err)
 			}
+			problems[m.Name] = problem
 		}
 		if _, err := tx.Exec(ctx, retireSQL, names, versions); err != nil {
 			return err
@@ -144,6 +148,11 @@ func (t *term) take(ctx context.Context) error {
 		}
 		for _, m := range t.members {
 			m.checkpoint = stored[slices.IndexFunc(stored, func(c checkpoint) bool { return c.name == m.Name })]
+			if problem := problems[m.Name]; problem != "" {
+				if err := t.halt(ctx, tx, m, problem); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	})
@@ -232,9 +241,9 @@ func (t *term) load(ctx context.Context) error {
 		if c.at.Before(m.at) {
 			m.caughtUp = false
 		}
-		if c.definition != m.Table.Definition() {
-			c.state, c.problem = stateHalted, driftProblem(m.Name, "the declared columns, key or indexes differ from those of the table")
-			if err := t.halt(ctx, m, c.problem); err != nil {
+		if c.state != stateHalted && c.definition != m.Table.Definition() { // another binary has rebuilt it
+			c.state, c.problem = stateHalted, driftProblem(m.Name, declarationChanged)
+			if err := t.halt(ctx, t.runner.pool, m, c.problem); err != nil {
 				return err
 			}
 		}
@@ -243,10 +252,15 @@ func (t *term) load(ctx context.Context) error {
 	return nil
 }
 
+// execer is a pool or a transaction.
+type execer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
 // halt stores that a member cannot go on.
-func (t *term) halt(ctx context.Context, m *member, problem string) error {
+func (t *term) halt(ctx context.Context, db execer, m *member, problem string) error {
 	const sql = `update projection.checkpoint set state = 'halted', problem = $4 where name = $1 and version = $2 and epoch = $3`
-	_, err := t.runner.pool.Exec(ctx, sql, m.Name, m.Version, m.epoch, problem)
+	_, err := db.Exec(ctx, sql, m.Name, m.Version, m.epoch, problem)
 	t.runner.log.ErrorContext(ctx, "projection halted", "projection", m.Name, "problem", problem)
 	return err
 }
@@ -272,7 +286,7 @@ func (t *term) verify(ctx context.Context) error {
 		default:
 			continue
 		}
-		return errors.Join(refusal, t.halt(ctx, m, refusal.Error()))
+		return errors.Join(refusal, t.halt(ctx, t.runner.pool, m, refusal.Error()))
 	}
 	return nil
 }
