@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
@@ -91,6 +94,50 @@ func TestFailedSyncAcknowledgesNothing(t *testing.T) {
 	if s.synced() != before {
 		t.Errorf("the head moved from %d to %d", before, s.synced())
 	}
+}
+
+// Between the write and its sync an event is in the engine and nobody may see it.
+func TestNothingIsVisibleBeforeItsSync(t *testing.T) {
+	n, c := fresh(t)
+	writing, hold := make(chan struct{}), make(chan struct{})
+	n.store.sync = func(b *pebble.Batch) error {
+		writing <- struct{}{}
+		<-hold
+		return b.SyncWait()
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	var acknowledged atomic.Bool
+	group.Go(func() {
+		mustAppend(t, c, "s", esdb.NoStream{}, events(1)...)
+		acknowledged.Store(true)
+	})
+	<-writing
+	if all := readAll(t, c, esdb.ReadAllOptions{}, everything); len(all) != 1 {
+		t.Errorf("$all shows %d events, want only the log's identity", len(all))
+	}
+	sub := subscribeAll(t, c, esdb.SubscribeToAllOptions{From: esdb.Start{}})
+	if before := untilCaughtUp(t, sub); len(before) != 1 {
+		t.Errorf("a subscription shows %v", before)
+	}
+	if acknowledged.Load() {
+		t.Error("the append was acknowledged")
+	}
+	// A read of the stream itself waits, as does the refusal of a second creation.
+	group.Go(func() {
+		if list, err := readStream(t, c, "s", esdb.ReadStreamOptions{}, everything); err != nil || len(list) != 1 {
+			t.Errorf("read %d events, error %v", len(list), err)
+		}
+	})
+	group.Go(func() {
+		_, err := c.AppendToStream(testContext(t), "s", esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, events(1)...)
+		wantCode(t, err, esdb.ErrorCodeWrongExpectedVersion)
+		if n.store.synced() < 2 {
+			t.Error("the conflict was told before what caused it was synced")
+		}
+	})
+	close(hold)
+	wantTold(t, sub, `{"n":0}`)
 }
 
 func TestRecentIDsAreBounded(t *testing.T) {

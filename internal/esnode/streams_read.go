@@ -129,8 +129,8 @@ func (r *reader) readStream(name string, options *streams.ReadReq_Options_Stream
 		}
 		low = max(low, from)
 	}
-	for low <= high && count > 0 {
-		done := true
+	for more := count > 0; more; {
+		more = false // unless the page is full before the range ends
 		err := r.store.scanStream(st, low, high, r.direction, func(rec record) (bool, error) {
 			r.page.records++
 			if r.direction == backwards {
@@ -140,27 +140,23 @@ func (r *reader) readStream(name string, options *streams.ReadReq_Options_Stream
 			}
 			if r.store.expired(st.limits, rec) {
 				if r.direction == backwards {
-					high = noRevision // whatever is before it is older
-					return false, nil
+					return false, nil // whatever is before it is older
 				}
-				done = !r.page.full()
-				return done, nil
+				more = r.page.full()
+				return !more, nil
 			}
 			if err := r.take(rec); err != nil {
 				return false, err
 			}
 			count--
-			done = !r.page.full()
-			return done && count > 0, nil
+			more = count > 0 && r.page.full()
+			return count > 0 && !more, nil
 		})
 		if err != nil {
 			return err
 		}
 		if err := r.flush(); err != nil {
 			return err
-		}
-		if done {
-			break
 		}
 	}
 	if r.positions && count > 0 {

@@ -53,9 +53,9 @@ type commit struct {
 	err      error
 }
 
-// append writes events to a stream that is at the expected version. Besides errors of
-// ctx and of the store it returns *wrongVersionError and *streamDeletedError. After
-// an error of ctx, errClosed apart, the outcome is not known.
+// append writes events to a stream that is at the expected version. Nothing is written
+// when it returns *wrongVersionError, *streamDeletedError or errClosed; after any other
+// error, one of ctx too, the outcome is not known.
 func (s *store) append(ctx context.Context, stream string, expected int64, events []proposed) (outcome, error) {
 	return s.submit(ctx, &request{op: opAppend, stream: stream, expected: expected, events: events})
 }
