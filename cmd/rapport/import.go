@@ -47,6 +47,9 @@ func (i importCommand) Run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
+		return err
+	}
 	mapping, err := i.openMapping()
 	if err != nil {
 		return err

@@ -23,9 +23,12 @@ import (
 var sample embed.FS
 
 // importSample imports the sample when the log holds no business event.
-func (s serveCommand) importSample(ctx context.Context, c *console, l *log, bus *commands.Bus) error {
+func importSample(ctx context.Context, c *console, l *log, bus *commands.Bus) error {
 	for _, err := range l.Store.ReadAll(ctx, domain.Position{}) {
 		return err // there is an event, or the log does not answer
+	}
+	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "rapport-sample-")
 	if err != nil {

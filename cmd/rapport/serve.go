@@ -60,6 +60,14 @@ func (s serveCommand) Run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.Sample {
+		if err := importSample(ctx, c, l, bus); err != nil {
+			return err
+		}
+	}
+	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
+		return err
+	}
 	parts, err := s.assemble(ctx, c, l, postgres, bus, &closing)
 	if err != nil {
 		return err
@@ -74,7 +82,7 @@ func (s serveCommand) Run(ctx context.Context, c *console) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return parts.runner.Run(ctx) })
 	group.Go(func() error { return parts.server.Serve(ctx, listener) })
-	group.Go(func() error { return s.welcome(ctx, c, l, bus, parts.reads, listener.Addr().String()) })
+	group.Go(func() error { return s.welcome(ctx, c, l, parts.reads, listener.Addr().String()) })
 	return group.Wait()
 }
 
@@ -160,13 +168,8 @@ func (a admin) Parked(ctx context.Context, name string) ([]api.ParkedStream, err
 	return out, err
 }
 
-// welcome imports the sample where asked and prints where everything is.
-func (s serveCommand) welcome(ctx context.Context, c *console, l *log, bus *commands.Bus, reads *readmodels.Store, address string) error {
-	if s.Sample {
-		if err := s.importSample(ctx, c, l, bus); err != nil {
-			return err
-		}
-	}
+// welcome prints where everything is and, with the sample, a first answer.
+func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *readmodels.Store, address string) error {
 	fmt.Fprintf(c.out, "API        http://%s/v1\nreference  http://%s/docs\nhealth     http://%s/readyz\n", address, address, address)
 	if !s.Sample {
 		return nil
