@@ -186,6 +186,17 @@ func TestDeleteAtTheWrongRevisionNamesBoth(t *testing.T) {
 	}
 }
 
+func TestDeleteWithoutAnExpectedRevisionIsRefused(t *testing.T) {
+	n, c := fresh(t)
+	mustAppend(t, c, "s", esdb.NoStream{}, events(1)...) // at revision 0, the zero value
+	_, err := streams.NewStreamsClient(dial(t, n)).Delete(testContext(t), &streams.DeleteReq{Options: &streams.DeleteReq_Options{
+		StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte("s")},
+	}})
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("error %v, want InvalidArgument", err)
+	}
+}
+
 func TestTombstoneWithANameThatIsNotASCII(t *testing.T) {
 	_, c := fresh(t)
 	if _, err := c.TombstoneStream(testContext(t), "größe-1", esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Any{}}); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/protobuf/proto"
 )
 
 const allStream = "$all"
@@ -177,6 +178,7 @@ func streamName(id *shared.StreamIdentifier) (string, error) {
 // versioned is what the options of append, delete and tombstone have in common. Each
 // has its own type for every alternative, all with the same getters.
 type versioned interface {
+	proto.Message
 	GetRevision() uint64
 	GetNoStream() *shared.Empty
 	GetAny() *shared.Empty
@@ -184,7 +186,11 @@ type versioned interface {
 }
 
 func expectedVersion(options versioned) (int64, error) {
+	message := options.ProtoReflect()
+	alternatives := message.Descriptor().Oneofs().ByName("expected_stream_revision")
 	switch {
+	case message.WhichOneof(alternatives) == nil:
+		return 0, invalid("the expected revision is missing") // its zero value would be revision 0
 	case options.GetNoStream() != nil:
 		return expectNoStream, nil
 	case options.GetAny() != nil:
