@@ -123,7 +123,8 @@ func checkSettings(connectionString string) error {
 	return nil
 }
 
-// Close implements Log.
+// Close implements Log. A discovery that is under way cannot be cancelled: with a node that accepts connections and says
+// nothing, Close takes as long as its attempts, a few seconds each.
 func (l *ESDB) Close() error {
 	l.mu.Lock()
 	if l.closed {

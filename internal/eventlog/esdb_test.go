@@ -366,3 +366,28 @@ func TestIdentityIsCreatedWhereTheNodeHasNone(t *testing.T) {
 		}
 	}
 }
+
+// TestPagesEndByBytesAndStillMoveOn: a page that begins with the last event of the one before must hold another one.
+func TestPagesEndByBytesAndStillMoveOn(t *testing.T) {
+	huge := make([]byte, pageBytes+1)
+	var requests atomic.Int32
+	node := &script{read: func(o *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
+		requests.Add(1)
+		for position := max(1, o.GetAll().GetPosition().GetCommitPosition()); position <= 5; position++ {
+			if err := s.Send(event("main.test-1", "test.happened", position, position, huge)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	var got []uint64
+	for raw, err := range dial(t, node.start(t)).ReadAll(t.Context(), domain.Position{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, raw.Position.Commit)
+	}
+	if want := []uint64{1, 2, 3, 4, 5}; !slices.Equal(got, want) || requests.Load() < 3 {
+		t.Errorf("got %v in %d requests", got, requests.Load())
+	}
+}

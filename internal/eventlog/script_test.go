@@ -12,6 +12,8 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -100,6 +102,9 @@ func (s *script) Read(request *streams.ReadReq, stream streams.Streams_ReadServe
 			return stream.Send(&streams.ReadResp{Content: &streams.ReadResp_StreamNotFound_{StreamNotFound: &streams.ReadResp_StreamNotFound{StreamIdentifier: o.GetStream().GetStreamIdentifier()}}})
 		}
 		return stream.Send(event(identityStream, identityType, 0, 1, fmt.Appendf(nil, `{"id":%q}`, id)))
+	}
+	if s.read == nil {
+		return status.Error(codes.Unimplemented, "the script has no reads")
 	}
 	return s.read(o, stream)
 }

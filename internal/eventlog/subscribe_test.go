@@ -1,11 +1,13 @@
 package eventlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc/codes"
@@ -17,8 +19,10 @@ import (
 // follow subscribes and returns what arrives, in words, up to and with the one that says stop, or the error.
 func follow(t *testing.T, log Log, after domain.Position, stop string) ([]string, error) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // far beyond what a sound subscription needs
+	defer cancel()
 	var got []string
-	for m, err := range log.Subscribe(t.Context(), after) {
+	for m, err := range log.Subscribe(ctx, after) {
 		switch {
 		case err != nil:
 			return got, err
