@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,7 +20,10 @@ import (
 )
 
 // call is what the middleware knows of a request.
-type call struct{ correlation string }
+type call struct {
+	correlation string
+	url         *url.URL // of the request; nil outside of one
+}
 
 type callKey struct{}
 
@@ -43,7 +45,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if correlation == "" || !valid {
 			correlation = newCorrelation()
 		}
-		ctx := context.WithValue(c.Request().Context(), callKey{}, call{correlation})
+		ctx := context.WithValue(c.Request().Context(), callKey{}, call{correlation, c.Request().URL})
 		c.SetRequest(c.Request().WithContext(ctx))
 		c.Response().Header().Set(headerCorrelation, correlation)
 		var err error
@@ -112,6 +114,13 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 			return newProblem(http.StatusUnsupportedMediaType, codeMediaType, "The body must not be compressed.")
 		}
+		offers := []string{mediaJSON}
+		if c.Path() == feedPath {
+			offers = append(offers, mediaNDJSON, mediaSSE)
+		}
+		if strings.HasPrefix(c.Path(), "/v1/") && accepted(r.Header.Get("Accept"), append(offers, problemMediaType)...) == "" {
+			return newProblem(http.StatusNotAcceptable, codeNotAcceptable, "The answer is "+strings.Join(offers, ", ")+", which the Accept header does not name.")
+		}
 		r.Body = http.MaxBytesReader(c.Response(), r.Body, limit)
 		if err := checkQuery(r.URL.RawQuery); err != nil {
 			return err
@@ -176,11 +185,7 @@ func (s *Server) fail(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
-	if errors.Is(err, errNotModified) {
-		c.Response().WriteHeader(http.StatusNotModified)
-		return
-	}
-	p.Instance, p.CorrelationID = clip(c.Request().URL.Path, maxPointerLength), callOf(ctx).correlation
+	p.locate(ctx)
 	body, marshalErr := marshal(&p)
 	if marshalErr != nil {
 		s.logger.ErrorContext(ctx, "problem not written", "err", marshalErr)

@@ -38,7 +38,7 @@ func (s *Server) config() huma.Config {
 	}
 }
 
-// schemaName names the schema of a type: types of an aggregate carry its name in front, because every aggregate may have a
+// schemaName names the schema of a type: those of an aggregate carry its name in front, because every aggregate may have a
 // Deactivate.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
@@ -46,7 +46,7 @@ func schemaName(t reflect.Type, hint string) string {
 		t = t.Elem()
 	}
 	if dir, aggregate := path.Split(t.PkgPath()); strings.HasSuffix(dir, "/domain/") {
-		return strings.ToUpper(aggregate[:1]) + aggregate[1:] + name
+		return aggregate + "." + name
 	}
 	return name
 }

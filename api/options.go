@@ -47,8 +47,8 @@ type EventLog interface {
 
 // Historian computes from the log what happened to a customer and to everything linked to it.
 type Historian interface {
-	// Customer returns up to limit entries after a position, oldest first, and the position that the answer reflects at
-	// least. It returns *domain.NotFoundError for a customer that never existed.
+	// Customer returns up to limit entries after a position, in the order of the log, and the position that the answer
+	// reflects at least. It returns *domain.NotFoundError for a customer that never existed.
 	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) ([]readmodels.HistoryEntry, domain.Position, error)
 }
 

@@ -108,6 +108,15 @@ func (p *Problem) withErrors(fields []domain.FieldError) *Problem {
 	return p
 }
 
+// locate says which request the problem is about.
+func (p *Problem) locate(ctx context.Context) {
+	c := callOf(ctx)
+	p.CorrelationID = c.correlation
+	if c.url != nil {
+		p.Instance = clip(c.url.Path, maxPointerLength)
+	}
+}
+
 // clip shortens what came from the client before it goes back, at a character's border.
 func clip(s string, limit int) string {
 	if len(s) <= limit {
@@ -226,8 +235,7 @@ var installProblems = sync.OnceFunc(func() {
 	}
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, causes ...error) huma.StatusError {
 		p := validationProblem(status, message, causes)
-		p.Instance = ctx.URL().Path
-		p.CorrelationID = callOf(ctx.Context()).correlation
+		p.locate(ctx.Context())
 		return p
 	}
 })

@@ -27,14 +27,15 @@ type Server struct {
 	logger  *slog.Logger
 	metrics *requestMetrics
 
-	commandSlots chan struct{} // one per command in execution
-	streamSlots  chan struct{} // one per live feed
-	specs        map[string]commandRoute
+	commandSlots chan struct{}           // one per command in execution
+	streamSlots  chan struct{}           // one per live feed
+	specs        map[string]commandRoute // by command type
+	readModels   []ReadModelMetadata     // in the order of their routes
 
 	draining atomic.Bool
 	stopOnce sync.Once
-	stopping chan struct{} // closed when the server begins to stop: live feeds end
-	limits   map[string]int64
+	stopping chan struct{}    // closed when the server begins to stop: live feeds end
+	limits   map[string]int64 // of bodies, by route, where it is not Options.MaxBodyBytes
 }
 
 // New builds the routes. The error names a declaration that contradicts itself.

@@ -1,0 +1,129 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/labstack/echo/v4"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// ParkedRequest chooses parked streams.
+type ParkedRequest struct {
+	Stream string `json:"stream,omitempty" doc:"The stream; every parked stream of the projection when left out." example:"main.customer-01900000-0000-7000-8000-000000000001"`
+	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why the events are discarded; required for that, and kept." example:"test data"`
+}
+
+// ParkedResult says how many events were dealt with.
+type ParkedResult struct {
+	Events int `json:"events" doc:"Events applied or discarded."`
+}
+
+// NameParameter names a projection in the path.
+type NameParameter struct {
+	Name string `path:"name" maxLength:"100" doc:"The projection." example:"customer"`
+}
+
+// adminRoutes offers what an operator does with projections.
+func (s *Server) adminRoutes() error {
+	admin := s.opts.Projections
+	if admin == nil {
+		return nil
+	}
+	query(s, route{"projections", "/v1/admin/projections", "admin", "Says how the projections stand.", nil},
+		func(ctx context.Context, _ *struct{}) (*View[List[ProjectionStatus]], error) {
+			all, err := admin.Status(ctx)
+			if err != nil {
+				return nil, err
+			}
+			at, err := s.opts.Reads.Position(ctx)
+			return viewAnswer(List[ProjectionStatus]{Items: all, Position: at}, at, err)
+		})
+	query(s, route{"parkedStreams", "/v1/admin/projections/{name}/parked", "admin", "Lists the streams that a projection could not digest.", nil},
+		func(ctx context.Context, in *NameParameter) (*ListAnswer[ParkedStream], error) {
+			parked, err := admin.Parked(ctx, in.Name)
+			if err != nil {
+				return nil, err
+			}
+			at, err := s.opts.Reads.Position(ctx)
+			return listAnswer(ctx, readmodels.Page[ParkedStream]{Items: parked, Position: at}, err)
+		})
+	s.adminAction("rebuildProjection", "rebuild", "Empties a projection's table and builds it again from the log; the list of projections shows how it goes.", nil,
+		func(c echo.Context, name, actor string) (any, error) {
+			return struct{}{}, admin.Rebuild(c.Request().Context(), name, actor)
+		})
+	s.adminAction("retryParked", "parked/retry", "Applies parked events again.", ParkedRequest{},
+		func(c echo.Context, name, actor string) (any, error) {
+			req, err := parkedRequest(c)
+			if err != nil {
+				return nil, err
+			}
+			n, err := admin.Retry(c.Request().Context(), name, req.Stream, actor)
+			return ParkedResult{n}, err
+		})
+	s.adminAction("discardParked", "parked/discard", "Forgets parked events; who did it and why is kept.", ParkedRequest{Reason: "test data"},
+		func(c echo.Context, name, actor string) (any, error) {
+			req, err := parkedRequest(c)
+			if err != nil {
+				return nil, err
+			}
+			if strings.TrimSpace(req.Reason) == "" {
+				return nil, domain.Invalid("/reason", "is required")
+			}
+			n, err := admin.Discard(c.Request().Context(), name, req.Stream, actor, req.Reason)
+			return ParkedResult{n}, err
+		})
+	return nil
+}
+
+func parkedRequest(c echo.Context) (ParkedRequest, error) {
+	var req ParkedRequest
+	body, err := readBody(c.Request())
+	if err != nil {
+		return req, err
+	}
+	if err := decodeObject(body, &req, ""); err != nil {
+		return req, err
+	}
+	for pointer, text := range map[string]string{"/stream": req.Stream, "/reason": req.Reason} {
+		if !isText(text) || len(text) > 1000 {
+			return req, domain.Invalid(pointer, "is not a text of up to 1000 bytes without control characters")
+		}
+	}
+	return req, nil
+}
+
+// adminAction registers something that is done to one projection. A nil example means that it takes no body.
+func (s *Server) adminAction(id, verb, summary string, example any, act func(c echo.Context, name, actor string) (any, error)) {
+	op := &huma.Operation{
+		OperationID: id, Method: http.MethodPost, Path: "/v1/admin/projections/{name}/" + verb, Tags: []string{"admin"}, Summary: summary,
+		Parameters: []*huma.Param{
+			textParameter("path", "name", "The projection.", "customer", true),
+			textParameter("header", headerActor, "User name of the operator; anonymous when left out.", "ann", false),
+		},
+		Responses: map[string]*huma.Response{"200": {Description: "Done."}, "default": s.problemResponse()},
+	}
+	if example != nil {
+		op.RequestBody = s.jsonBody(reflect.TypeOf(example), example)
+		op.Responses["200"].Content = map[string]*huma.MediaType{mediaJSON: {Schema: s.schema(reflect.TypeFor[ParkedResult]())}}
+	}
+	s.handle(op, func(c echo.Context) error {
+		for name := range c.Request().URL.Query() {
+			return domain.Invalid(name, "is not a parameter of this route")
+		}
+		actor, err := actorOf(c.Request().Header)
+		if err != nil {
+			return err
+		}
+		result, err := act(c, c.Param("name"), actor.ID)
+		if err != nil {
+			return err
+		}
+		return writeJSON(c, http.StatusOK, result)
+	})
+}

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	// probeTimeout bounds each check of readiness.
+	probeTimeout = 3 * time.Second
+	// MaxReadyLag is how far, in time, projections may be behind while the server counts as ready.
+	MaxReadyLag = time.Minute
+)
+
+// Health answers the question whether the server is ready.
+type Health struct {
+	Status string        `json:"status"` // ready or unready
+	Checks []HealthCheck `json:"checks"`
+}
+
+// HealthCheck is one thing that must be well.
+type HealthCheck struct {
+	Name   string `json:"name"`
+	Status string `json:"status"` // ok or failing
+	Detail string `json:"detail,omitempty"`
+}
+
+// healthRoutes offers what operators and their tools ask; it is no part of the documented API.
+func (s *Server) healthRoutes() error {
+	s.echo.GET("/healthz", func(c echo.Context) error { return writeJSON(c, http.StatusOK, map[string]string{"status": "ok"}) })
+	s.echo.GET("/readyz", s.ready)
+	s.echo.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(s.opts.Metrics, promhttp.HandlerOpts{})))
+	return nil
+}
+
+func (s *Server) ready(c echo.Context) error {
+	probes := append([]Probe{
+		{"event log", func(ctx context.Context) error { _, err := s.opts.Log.Head(ctx); return err }},
+		{"read models", s.opts.Reads.Ping},
+		{"server", func(context.Context) error {
+			if s.draining.Load() {
+				return errors.New("stopping")
+			}
+			return nil
+		}},
+	}, s.opts.Probes...)
+	if s.opts.Projections != nil {
+		probes = append(probes, Probe{"projection lag", s.projectionsReady})
+	}
+	ctx, cancel := context.WithTimeout(c.Request().Context(), probeTimeout)
+	defer cancel()
+	health := Health{Status: "ready", Checks: make([]HealthCheck, len(probes))}
+	var running sync.WaitGroup
+	for i, p := range probes {
+		running.Go(func() {
+			health.Checks[i] = HealthCheck{Name: p.Name, Status: "ok"}
+			if err := p.Check(ctx); err != nil {
+				health.Checks[i] = HealthCheck{Name: p.Name, Status: "failing", Detail: s.healthDetail(ctx, p.Name, err)}
+			}
+		})
+	}
+	running.Wait()
+	status := http.StatusOK
+	for _, check := range health.Checks {
+		if check.Status != "ok" {
+			health.Status, status = "unready", http.StatusServiceUnavailable
+			c.Response().Header().Set(headerRetryAfter, "2")
+		}
+	}
+	return writeJSON(c, status, health)
+}
+
+// healthDetail tells the caller the kind of a failure and the log the rest.
+func (s *Server) healthDetail(ctx context.Context, name string, err error) string {
+	s.logger.WarnContext(ctx, "not ready", "check", name, "err", err)
+	var lag *lagError
+	if errors.As(err, &lag) {
+		return lag.Error()
+	}
+	if p := problemOf(err); p.Status != http.StatusInternalServerError {
+		return p.Detail
+	}
+	return "failing; the server's log says why"
+}
+
+// lagError says which projection is not where it should be.
+type lagError struct{ name, state string }
+
+func (e *lagError) Error() string { return fmt.Sprintf("projection %s is %s", e.name, e.state) }
+
+func (s *Server) projectionsReady(ctx context.Context) error {
+	all, err := s.opts.Projections.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		switch {
+		case p.State == "halted":
+			return &lagError{p.Name, "halted"}
+		case p.State != "rebuilding" && p.LagSeconds > MaxReadyLag.Seconds():
+			return &lagError{p.Name, fmt.Sprintf("more than %s behind", MaxReadyLag)}
+		}
+	}
+	return nil
+}

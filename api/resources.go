@@ -1,0 +1,294 @@
+package api
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// queryRoutes offers every read model.
+func (s *Server) queryRoutes() error {
+	s.customerQueries()
+	s.catalogueQueries()
+	s.salesQueries()
+	s.funnelQuery()
+	return nil
+}
+
+// examples are those of the parameters of a list.
+func examples(filter, sort string) map[string]string {
+	return map[string]string{"filter": filter, "sort": sort, "limit": "20", "count": "exact"}
+}
+
+// CustomerListParameters adds to a list what customers are often looked for by.
+type CustomerListParameters struct {
+	ListParameters
+	Phone string `query:"phone" doc:"Only customers with this telephone number, in E.164. See also /v1/customers/by-phone, which knows the numbers of contacts."`
+}
+
+// PhoneParameters ask who calls.
+type PhoneParameters struct {
+	Consistency
+	Phone string `query:"phone" required:"true" doc:"Telephone number in E.164." example:"+493012345678"`
+}
+
+// SearchParameters look for customers by name.
+type SearchParameters struct {
+	Consistency
+	Name  string `query:"name" required:"true" maxLength:"200" doc:"Part of the name, case aside." example:"acme"`
+	Limit int    `query:"limit" minimum:"1" default:"20" doc:"Customers at most, up to 200."`
+}
+
+// ExternalParameters name a customer as another system does.
+type ExternalParameters struct {
+	Consistency
+	System      string `path:"system" maxLength:"100" doc:"The other system." example:"webshop"`
+	ExternalID  string `path:"externalId" maxLength:"200" doc:"The identifier there." example:"17850"`
+	IfNoneMatch string `header:"If-None-Match" doc:"ETag of the record that the client has."`
+}
+
+// CustomerParameters name a customer.
+type CustomerParameters struct {
+	IDParameter
+	Consistency
+}
+
+// TimelineParameters ask for a page of a customer's timeline.
+type TimelineParameters struct {
+	IDParameter
+	ListParameters
+}
+
+// HistoryParameters ask for a part of a customer's history.
+type HistoryParameters struct {
+	IDParameter
+	Consistency
+	After string `query:"after" doc:"Position after which to go on: the member next of the part before."`
+	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Entries of a part, 200 at most."`
+}
+
+// HandoverParameters name an owner.
+type HandoverParameters struct {
+	Consistency
+	Owner string `query:"owner" required:"true" maxLength:"200" doc:"User name of the owner." example:"ann"`
+}
+
+func (s *Server) customerQueries() {
+	reads := s.opts.Reads
+	query(s, route{"customers", "/v1/customers", "customer", "Lists customers, merged ones included.", examples(`status == "active" && kind == "company"`, "name")},
+		func(ctx context.Context, in *CustomerListParameters) (*ListAnswer[readmodels.Customer], error) {
+			q := in.query()
+			if in.Phone != "" {
+				phone, err := parsePhone(in.Phone)
+				if err != nil {
+					return nil, err
+				}
+				own := "phone == " + strconv.Quote(phone)
+				if q.Filter != "" {
+					own = "(" + q.Filter + ") && " + own
+				}
+				q.Filter = own
+			}
+			if err := s.await(ctx, in.MinPosition); err != nil {
+				return nil, err
+			}
+			page, err := reads.Customers(ctx, tenant, q)
+			return listAnswer(ctx, page, err)
+		})
+	record(s, route{"customer", "/v1/customers/{id}", "customer", "Returns one customer.", nil}, true,
+		reads.Customer, func(c readmodels.Customer) int64 { return c.Revision })
+	query(s, route{"customerByExternal", "/v1/customers/by/{system}/{externalId}", "customer", "Returns the customer that another system knows under an identifier.", nil},
+		func(ctx context.Context, in *ExternalParameters) (*Record[readmodels.Customer], error) {
+			if err := s.await(ctx, in.MinPosition); err != nil {
+				return nil, err
+			}
+			c, at, err := reads.CustomerByExternal(ctx, tenant, in.System, in.ExternalID)
+			if err != nil {
+				return nil, err
+			}
+			return recordAnswer(c, c.Revision, at, in.IfNoneMatch), nil
+		})
+	query(s, route{"customersByPhone", "/v1/customers/by-phone", "customer", "Says who calls: customers with a telephone number of their own or of a contact, the one we dealt with last first.", nil},
+		func(ctx context.Context, in *PhoneParameters) (*ListAnswer[readmodels.PhoneMatch], error) {
+			phone, err := parsePhone(in.Phone)
+			if err != nil {
+				return nil, err
+			}
+			return all(ctx, s, in.Consistency, func() ([]readmodels.PhoneMatch, domain.Position, error) {
+				return reads.FindByPhone(ctx, tenant, phone)
+			})
+		})
+	query(s, route{"customersByName", "/v1/customers/search", "customer", "Looks for customers by a part of their name.", nil},
+		func(ctx context.Context, in *SearchParameters) (*ListAnswer[readmodels.Customer], error) {
+			return all(ctx, s, in.Consistency, func() ([]readmodels.Customer, domain.Position, error) {
+				return reads.SearchCustomers(ctx, tenant, in.Name, in.Limit)
+			})
+		})
+	query(s, route{"customer360", "/v1/customers/{id}/360", "customer", "Returns everything that a person who picks up the telephone must know of a customer.", nil},
+		func(ctx context.Context, in *CustomerParameters) (*View[readmodels.Customer360], error) {
+			id, err := s.awaitID(ctx, in.ID, in.MinPosition)
+			if err != nil {
+				return nil, err
+			}
+			view, at, err := reads.Customer360(ctx, tenant, id, s.opts.Clock())
+			return viewAnswer(view, at, err)
+		})
+	query(s, route{"customerTimeline", "/v1/customers/{id}/timeline", "customer", "Lists what happened to a customer, in words, newest first.", examples(`aggregate == "opportunity"`, "-position")},
+		func(ctx context.Context, in *TimelineParameters) (*ListAnswer[readmodels.TimelineEntry], error) {
+			id, err := s.awaitID(ctx, in.ID, in.MinPosition)
+			if err != nil {
+				return nil, err
+			}
+			page, err := reads.CustomerTimeline(ctx, tenant, id, in.query())
+			return listAnswer(ctx, page, err)
+		})
+	if s.opts.History != nil {
+		query(s, route{"customerHistory", "/v1/customers/{id}/history", "customer", "Returns the events of a customer and of everything linked to it from the log, the first one first: who, when, and what changed from what to what.", nil}, s.history)
+	}
+	list(s, route{"commitments", "/v1/commitments", "customer", "Lists what was promised to customers.", examples(`status == "open" && due < "2026-04-01"`, "due")}, reads.Commitments)
+	list(s, route{"feedback", "/v1/feedback", "customer", "Lists what customers said of us.", examples(`polarity == "complaint"`, "-occurredAt")}, reads.Feedback)
+	query(s, route{"handover", "/v1/handover", "customer", "Returns what a colleague must know who takes over from an owner.", nil},
+		func(ctx context.Context, in *HandoverParameters) (*View[readmodels.Handover], error) {
+			if err := s.await(ctx, in.MinPosition); err != nil {
+				return nil, err
+			}
+			digest, at, err := reads.Handover(ctx, tenant, in.Owner)
+			return viewAnswer(digest, at, err)
+		})
+}
+
+// history answers a part of a customer's history; the position of its last entry leads to the next part.
+func (s *Server) history(ctx context.Context, in *HistoryParameters) (*ListAnswer[readmodels.HistoryEntry], error) {
+	after, err := parsePosition("after", in.After)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.awaitID(ctx, in.ID, in.MinPosition)
+	if err != nil {
+		return nil, err
+	}
+	entries, at, err := s.opts.History.Customer(ctx, tenant, id, after, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	answer := &ListAnswer[readmodels.HistoryEntry]{
+		AsOf: at.String(), Body: List[readmodels.HistoryEntry]{Items: entries, Position: at},
+	}
+	if len(entries) == in.Limit {
+		answer.Body.Next = entries[len(entries)-1].Position.String()
+		answer.Link = nextLink(ctx, "after", answer.Body.Next)
+	}
+	return answer, nil
+}
+
+func (s *Server) catalogueQueries() {
+	reads := s.opts.Reads
+	list(s, route{"contacts", "/v1/contacts", "contact", "Lists contacts.", examples(`status == "active"`, "familyName,givenName")}, reads.Contacts)
+	record(s, route{"contact", "/v1/contacts/{id}", "contact", "Returns one contact with its links and relations.", nil}, false, // other contacts relate to it
+		reads.Contact, func(c readmodels.ContactDetail) int64 { return c.Revision })
+	list(s, route{"contactLinks", "/v1/contact-links", "contact", "Lists which contact plays, or played, which part at which customer.", examples(`role == "buyer" && until == null`, "since")}, reads.ContactLinks)
+	list(s, route{"contactRelations", "/v1/contact-relations", "contact", "Lists how contacts relate to each other.", examples(`kind == "reports-to"`, "since")}, reads.ContactRelations)
+	list(s, route{"interactions", "/v1/interactions", "interaction", "Lists dealings with customers, retracted ones included.", examples(`channel == "phone" && status == "logged"`, "-startedAt")}, reads.Interactions)
+	record(s, route{"interaction", "/v1/interactions/{id}", "interaction", "Returns one dealing with a customer.", nil}, true,
+		reads.Interaction, func(i readmodels.Interaction) int64 { return i.Revision })
+	list(s, route{"products", "/v1/products", "product", "Lists the catalogue.", examples(`status == "active"`, "code")}, reads.Products)
+	record(s, route{"product", "/v1/products/{id}", "product", "Returns one product.", nil}, true,
+		reads.Product, func(p readmodels.Product) int64 { return p.Revision })
+	list(s, route{"pipelines", "/v1/pipelines", "pipeline", "Lists pipelines in their newest version.", examples(`status == "active"`, "name")}, reads.Pipelines)
+	record(s, route{"pipeline", "/v1/pipelines/{id}", "pipeline", "Returns one pipeline with all its versions.", nil}, true,
+		reads.Pipeline, func(p readmodels.PipelineDetail) int64 { return p.Revision })
+}
+
+// BoardParameters choose the open opportunities of a board.
+type BoardParameters struct {
+	Consistency
+	PipelineID string `query:"pipelineId" required:"true" doc:"The pipeline." example:"01900000-0000-7000-8000-000000000001"`
+	Filter     string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an opportunity." example:"owner == \"ann\""`
+}
+
+// FilterParameters choose the orders of a sum.
+type FilterParameters struct {
+	Consistency
+	Filter string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an order." example:"kind == \"sale\""`
+}
+
+func (s *Server) salesQueries() {
+	reads := s.opts.Reads
+	list(s, route{"opportunities", "/v1/opportunities", "opportunity", "Lists opportunities.", examples(`status == "open" && amount >= 1000`, "expectedClose")}, reads.Opportunities)
+	record(s, route{"opportunity", "/v1/opportunities/{id}", "opportunity", "Returns one opportunity with its lines, stakeholders and visits of stages.", nil}, true,
+		reads.Opportunity, func(o readmodels.OpportunityDetail) int64 { return o.Revision })
+	query(s, route{"board", "/v1/opportunities/board", "opportunity", "Returns the open opportunities of a pipeline by stage.", nil},
+		func(ctx context.Context, in *BoardParameters) (*View[readmodels.Board], error) {
+			pipeline, err := parsePipeline(in.PipelineID)
+			if err != nil {
+				return nil, err
+			}
+			if err := s.await(ctx, in.MinPosition); err != nil {
+				return nil, err
+			}
+			board, at, err := reads.Board(ctx, tenant, pipeline, in.Filter)
+			return viewAnswer(board, at, err)
+		})
+	list(s, route{"opportunityLines", "/v1/opportunity-lines", "opportunity", "Lists what is offered.", examples(`currency == "EUR"`, "opportunityId,line")}, reads.OpportunityLines)
+	list(s, route{"stageVisits", "/v1/stage-visits", "opportunity", "Lists the stays of opportunities in stages.", examples(`leftBy == "won"`, "-enteredAt")}, reads.StageVisits)
+	list(s, route{"orders", "/v1/orders", "order", "Lists orders, credits and adjustments.", examples(`kind == "sale" && total > 100`, "-placedAt")}, reads.Orders)
+	record(s, route{"order", "/v1/orders/{id}", "order", "Returns one order with its lines and payments.", nil}, true,
+		reads.Order, func(o readmodels.OrderDetail) int64 { return o.Revision })
+	query(s, route{"orderTotals", "/v1/orders/totals", "order", "Sums orders by currency, kind and status.", nil},
+		func(ctx context.Context, in *FilterParameters) (*ListAnswer[readmodels.OrderTotal], error) {
+			return all(ctx, s, in.Consistency, func() ([]readmodels.OrderTotal, domain.Position, error) {
+				return reads.OrderTotals(ctx, tenant, in.Filter)
+			})
+		})
+	list(s, route{"orderLines", "/v1/order-lines", "order", "Lists lines of orders.", examples(`kind == "sale"`, "orderId,line")}, reads.OrderLines)
+	list(s, route{"payments", "/v1/payments", "order", "Lists payments and refunds.", examples(`kind == "received"`, "-occurredAt")}, reads.Payments)
+	list(s, route{"customerSales", "/v1/customer-sales", "order", "Lists sales per customer and currency.", examples(`net > 0`, "-net")}, reads.CustomerSales)
+	list(s, route{"productSales", "/v1/product-sales", "order", "Lists sales per product and currency.", examples(`revenue > 0`, "-revenue")}, reads.ProductSales)
+}
+
+// all answers a list that is not paged.
+func all[R any](ctx context.Context, s *Server, c Consistency, read func() ([]R, domain.Position, error)) (*ListAnswer[R], error) {
+	if err := s.await(ctx, c.MinPosition); err != nil {
+		return nil, err
+	}
+	rows, at, err := read()
+	if err != nil {
+		return nil, err
+	}
+	return &ListAnswer[R]{AsOf: at.String(), Body: List[R]{Items: rows, Position: at}}, nil
+}
+
+func viewAnswer[R any](view R, at domain.Position, err error) (*View[R], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &View[R]{AsOf: at.String(), Body: view}, nil
+}
+
+func (s *Server) awaitID(ctx context.Context, text, minPosition string) (domain.ID, error) {
+	id, err := parseID(text)
+	if err != nil {
+		return "", err
+	}
+	return id, s.await(ctx, minPosition)
+}
+
+func parsePipeline(text string) (domain.ID, error) {
+	id, err := domain.ParseID(text)
+	if err != nil {
+		return "", domain.Invalid("pipelineId", "is not a UUID")
+	}
+	return id, nil
+}
+
+// parsePhone reads a number in E.164. In a query string an unescaped plus sign arrives as a blank.
+func parsePhone(text string) (string, error) {
+	phone := "+" + strings.TrimLeft(text, " +")
+	if !domain.IsE164(phone) {
+		return "", domain.Invalid("phone", "is not a telephone number in E.164, such as +493012345678")
+	}
+	return phone, nil
+}
