@@ -151,6 +151,27 @@ func TestTimesAreStoredInUTC(t *testing.T) {
 	}
 }
 
+// counted has every kind of field that may be left out.
+type counted struct {
+	Count  int     `json:"count,omitempty"`
+	Rush   bool    `json:"rush,omitempty"`
+	Before *string `json:"before,omitempty"`
+	After  *string `json:"after,omitempty"`
+}
+
+func (counted) EventType() string { return "counter.counted" }
+
+func TestOmitEmptyMeansWhatItMeansElsewhere(t *testing.T) {
+	r, err := codec.New(domain.Definition{Name: "counter", Events: []domain.EventSpec{{Example: counted{}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, _, err := r.Encode(domain.Pending{Metadata: meta(), Event: counted{After: new(string)}})
+	if err != nil || string(data) != `{"after":""}` {
+		t.Errorf("got %s, %v", data, err)
+	}
+}
+
 func TestEncodingIsDeterministic(t *testing.T) {
 	first := encode(t, openedSpec.Example, meta())
 	for range 20 {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -28,9 +29,11 @@ type metadata struct {
 	Sealed        jsontext.Value `json:"sealed,omitempty"` // reserved for encrypted personal fields
 }
 
-// encoding makes the same bytes for the same event: map members sorted, times in UTC.
+// encoding makes the same bytes for the same event: map members sorted, times in UTC. The option omitempty means what it
+// means in encoding/json: it leaves out 0 and false, and keeps a pointer to an empty string.
 var encoding = json.JoinOptions(
 	json.Deterministic(true),
+	jsonv1.OmitEmptyWithLegacySemantics(true),
 	json.WithMarshalers(json.MarshalFunc(func(t time.Time) ([]byte, error) {
 		b := make([]byte, 0, len(time.RFC3339Nano)+2)
 		b = append(b, '"')
