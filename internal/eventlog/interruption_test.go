@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/esnode"
 )
 
 // cutter is a TCP proxy that cuts each connection after a random number of bytes in either direction.
@@ -191,5 +192,52 @@ func TestAbandonedRequestsEndWithTheLog(t *testing.T) {
 	var unavailable *domain.UnavailableError
 	if _, err := log.Head(t.Context()); !errors.As(err, &unavailable) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestSubscriptionOutlivesTheNode stops a node under a subscription and starts it again with the same log.
+func TestSubscriptionOutlivesTheNode(t *testing.T) {
+	dir := t.TempDir()
+	open := func(listen string) *esnode.Node {
+		t.Helper()
+		node, err := esnode.Open(t.Context(), esnode.Options{Dir: dir, Listen: listen})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return node
+	}
+	node := open("")
+	defer func() { _ = node.Close() }()
+	log := dial(t, node.ConnectionString(), withTiming(timing{
+		append: 5 * time.Second, read: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+	}))
+	stream := newStream()
+	const restarts = 3
+	expected, seen := domain.NoStream, uint64(0)
+	for m, err := range log.Subscribe(t.Context(), domain.Position{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.CaughtUp && seen == 0 {
+			expected = domain.AtRevision(commit(t, log, stream, expected, newEvents(2)...).Revision)
+		}
+		if m.Raw == nil {
+			continue
+		}
+		if m.Raw.Revision != seen {
+			t.Fatalf("revision %d, want %d", m.Raw.Revision, seen)
+		}
+		if seen++; seen == 2*(restarts+1) {
+			break
+		}
+		if seen%2 == 0 {
+			where := node.Addr()
+			if err := node.Close(); err != nil {
+				t.Fatal(err)
+			}
+			node = open(where)
+			direct := dial(t, node.ConnectionString())
+			expected = domain.AtRevision(commit(t, direct, stream, expected, newEvents(2)...).Revision)
+		}
 	}
 }
