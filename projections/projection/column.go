@@ -117,21 +117,28 @@ func columns(t reflect.Type) (list []Column, keys int, err error) {
 	return list, keys, nil
 }
 
-// array returns the type of the parameter that holds many values of the column. What PostgreSQL parses better than we
-// could travels as text.
+// textual reports whether values travel as text: what PostgreSQL parses better than we could.
+func (c Column) textual() bool { return c.form == formText || c.form == formAmount || c.form == formJSON }
+
+// array returns the type of the parameter that holds many values of the column.
 func (c Column) array() string {
-	if c.form == formText || c.form == formAmount || c.form == formJSON {
-		if c.Type == "text" {
-			return "text[]"
-		}
-		return "text[]::" + c.Type + "[]"
+	if c.textual() {
+		return "text[]"
 	}
 	return c.Type + "[]"
 }
 
+// read returns what is put behind an element of such an array to make it a value of the column.
+func (c Column) read() string {
+	if c.textual() && c.Type != "text" {
+		return "::" + c.Type
+	}
+	return ""
+}
+
 // cast returns what is put behind the column in a select list, so that targets need not know binary formats.
 func (c Column) cast() string {
-	if c.form == formText || c.form == formAmount || c.form == formJSON {
+	if c.textual() {
 		return "::text"
 	}
 	return ""

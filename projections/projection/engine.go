@@ -16,8 +16,8 @@ type Engine interface {
 	// Reset forgets all rows kept, and must be called whenever the table may have changed otherwise than by the last
 	// committed Step. empty says that the table has no rows, which saves loads.
 	Reset(empty bool)
-	// Begin starts a step over the matching events among events, which are in log order. It returns an *EventError when
-	// the projection's code fails.
+	// Begin starts a step over the matching events among events, which are in log order and belong to the step until it is
+	// over. It returns an *EventError when the projection's code fails.
 	Begin(events []domain.Recorded) (Step, error)
 }
 
@@ -124,11 +124,12 @@ func (e *foldEngine[K, R]) Reset(empty bool) {
 
 func (e *foldEngine[K, R]) Begin(events []domain.Recorded) (Step, error) {
 	s := &foldStep[K, R]{engine: e, rows: map[K]*slot[K, R]{}}
-	for i, event := range events {
+	for i := range events {
+		event := &events[i]
 		if !e.rules.compiled.Matches(event.Type()) {
 			continue
 		}
-		keys, err := e.rules.keys(i, event)
+		keys, err := e.rules.keys(i, *event)
 		if err != nil {
 			return nil, err
 		}
@@ -160,7 +161,7 @@ type slot[K comparable, R any] struct {
 // touch is one event at one key.
 type touch[K comparable, R any] struct {
 	index int
-	event domain.Recorded
+	event *domain.Recorded
 	at    *slot[K, R]
 }
 
@@ -213,7 +214,7 @@ func (s *foldStep[K, R]) Loaded() {
 func (s *foldStep[K, R]) Evaluate() (Writes, error) {
 	rules := s.engine.rules
 	for _, t := range s.touches {
-		row, err := rules.evolve(t.at.row, t.at.key, t.index, t.event)
+		row, err := rules.evolve(t.at.row, t.at.key, t.index, *t.event)
 		if err != nil {
 			return Writes{}, err
 		}

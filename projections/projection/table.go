@@ -101,8 +101,8 @@ func (t *Table) SelectSQL() string {
 	for i, c := range t.Columns {
 		selected[i] = "t." + c.Name + c.cast()
 	}
-	return fmt.Sprintf("select %s from %s t join unnest(%s) as k(%s) using (%s)",
-		strings.Join(selected, ", "), t.Qualified(), arrays(t.Key()), names(t.Key(), ""), names(t.Key(), ""))
+	return fmt.Sprintf("select %s from (select %s from unnest(%s) as n(%s)) k join %s t using (%s)",
+		strings.Join(selected, ", "), casts(t.Key()), arrays(t.Key()), names(t.Key(), ""), t.Qualified(), names(t.Key(), ""))
 }
 
 // UpsertSQL returns the statement that stores rows given as arrays, one parameter for each column. Rows of an Append that
@@ -112,15 +112,15 @@ func (t *Table) UpsertSQL() string {
 	if rest := t.Columns[t.keys:]; !t.appends && len(rest) > 0 {
 		conflict = fmt.Sprintf("do update set (%s) = row(%s)", names(rest, ""), names(rest, "excluded."))
 	}
-	return fmt.Sprintf("insert into %s (%s) select * from unnest(%s) on conflict (%s) %s",
-		t.Qualified(), names(t.Columns, ""), arrays(t.Columns), names(t.Key(), ""), conflict)
+	return fmt.Sprintf("insert into %s (%s) select %s from unnest(%s) as n(%s) on conflict (%s) %s",
+		t.Qualified(), names(t.Columns, ""), casts(t.Columns), arrays(t.Columns), names(t.Columns, ""), names(t.Key(), ""), conflict)
 }
 
 // DeleteSQL returns the statement that removes the rows whose keys stand in arrays, one parameter for each key column.
 func (t *Table) DeleteSQL() string {
 	conditions := make([]string, t.keys)
 	for i, c := range t.Key() {
-		conditions[i] = fmt.Sprintf("t.%s = k.%s", c.Name, c.Name)
+		conditions[i] = fmt.Sprintf("t.%s = k.%s%s", c.Name, c.Name, c.read())
 	}
 	return fmt.Sprintf("delete from %s t using unnest(%s) as k(%s) where %s",
 		t.Qualified(), arrays(t.Key()), names(t.Key(), ""), strings.Join(conditions, " and "))
@@ -145,6 +145,18 @@ func arrays(columns []Column) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
 		list[i] = fmt.Sprintf("$%d::%s", i+1, c.array())
+	}
+	return strings.Join(list, ", ")
+}
+
+// casts lists the columns of unnested arrays, each as its own type.
+func casts(columns []Column) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = c.Name + c.read()
+		if c.read() != "" {
+			list[i] += " as " + c.Name
+		}
 	}
 	return strings.Join(list, ", ")
 }

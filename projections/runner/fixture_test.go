@@ -344,7 +344,7 @@ func (f *fixture) caughtUp(names ...string) {
 	f.await(fmt.Sprint(names, " at ", head), func() bool {
 		const sql = `select count(*) from projection.checkpoint where name = any($1) and commit_position >= $2 and state = 'serving'`
 		var n int
-		if err := f.pool.QueryRow(f.t.Context(), sql, names, int64(head.Commit)).Scan(&n); err != nil {
+		if err := f.conn.QueryRow(f.t.Context(), sql, names, int64(head.Commit)).Scan(&n); err != nil {
 			f.t.Fatal(err)
 		}
 		return n == len(names)
@@ -387,7 +387,7 @@ func sameRows[R any](f *fixture, p projection.Projection, order string, skip fun
 
 func rowsOf[R any](f *fixture, view, order string) []R {
 	f.t.Helper()
-	rows, err := f.pool.Query(f.t.Context(), "select * from rapport."+view+" order by "+order)
+	rows, err := f.conn.Query(f.t.Context(), "select * from rapport."+view+" order by "+order)
 	if err != nil {
 		f.t.Fatal(err)
 	}

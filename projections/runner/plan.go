@@ -16,8 +16,9 @@ type member struct {
 	*projection.Compiled
 	checkpoint
 	engine   projection.Engine
-	parked   map[string]bool // streams
-	caughtUp bool            // has reached the end of the log in this term
+	parked   map[string]bool   // streams
+	scratch  []domain.Recorded // room for a plan's events
+	caughtUp bool              // has reached the end of the log in this term
 }
 
 // cause is why a stream is parked.
@@ -75,7 +76,8 @@ func (p *plan) begin(batch *bus.Batch) {
 // sort decides about each event: apply it, park it, or halt before it.
 func (p *plan) sort(batch *bus.Batch) {
 	m := p.member
-	p.events, p.park, p.ignored, p.skipped = nil, nil, 0, 0
+	p.events, p.park, p.ignored, p.skipped = m.scratch[:0], nil, 0, 0
+	defer func() { m.scratch = p.events }()
 	p.at, p.event, p.recorded, p.state, p.problem = m.at, m.event, time.Time{}, m.state, ""
 	if p.drift != "" {
 		p.state, p.problem = stateHalted, p.drift

@@ -40,7 +40,7 @@ func upgraded(t *testing.T) *codec.Registry {
 func (f *fixture) state(name string) (state, problem string) {
 	f.t.Helper()
 	const sql = "select state, problem from projection.checkpoint where name = $1"
-	if err := f.pool.QueryRow(f.t.Context(), sql, name).Scan(&state, &problem); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	if err := f.conn.QueryRow(f.t.Context(), sql, name).Scan(&state, &problem); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		f.t.Fatal(err)
 	}
 	return state, problem
@@ -222,7 +222,7 @@ func TestTableChangedByHandHaltsItsProjection(t *testing.T) {
 		"drop table projection.note_v1 cascade",
 	} {
 		for _, running := range []bool{false, true} {
-			if running && strings.Contains(change, "mine") {
+			if running && !strings.Contains(change, " drop column") && !strings.HasPrefix(change, "drop table") {
 				continue // harmless until the next start
 			}
 			t.Run(fmt.Sprint(change, running), func(t *testing.T) {
@@ -233,6 +233,8 @@ func TestTableChangedByHandHaltsItsProjection(t *testing.T) {
 				f.catchUp(r)
 				if running {
 					f.start(r)
+					story(t, f.log, 1)
+					f.caughtUp("note", "total", "line")
 				}
 				if _, err := f.pool.Exec(t.Context(), change, pgx.QueryExecModeSimpleProtocol); err != nil {
 					t.Fatal(err)
