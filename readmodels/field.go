@@ -54,7 +54,7 @@ func fieldsOf(row reflect.Type) []field {
 	for i := range row.NumField() {
 		sf := row.Field(i)
 		column, options, _ := strings.Cut(sf.Tag.Get("db"), ",")
-		if column == "" {
+		if column == "" || column == "-" {
 			continue
 		}
 		name, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
@@ -106,10 +106,8 @@ func (f field) celType() *cel.Type {
 		t = cel.StringType
 	case kindTime:
 		return cel.TimestampType // nullable by its nature
-	case kindAmount, kindFloat:
-		t = cel.DoubleType
-	case kindInt:
-		t = cel.IntType
+	case kindAmount, kindFloat, kindInt:
+		return cel.DynType // so that whole numbers and fractions both compare; the translation checks the rest
 	case kindBool:
 		t = cel.BoolType
 	case kindList:
@@ -124,6 +122,9 @@ func (f field) celType() *cel.Type {
 	}
 	return t
 }
+
+// number reports whether the field holds a number of any kind.
+func (f field) number() bool { return f.kind == kindAmount || f.kind == kindInt || f.kind == kindFloat }
 
 // sortable reports whether rows can be ordered by the field.
 func (f field) sortable() bool {

@@ -75,9 +75,6 @@ func (f *filter) where(expression string, args *arguments) (string, error) {
 	if issues.Err() != nil {
 		return "", issueError(issues)
 	}
-	if !checked.OutputType().IsExactType(cel.BoolType) && !checked.OutputType().IsAssignableType(cel.BoolType) {
-		return "", domain.Invalid("filter", "the expression is of type %s, not bool", checked.OutputType())
-	}
 	t := translation{filter: f, ast: checked.NativeRep(), args: args}
 	sql, err := t.condition(checked.NativeRep().Expr(), 0)
 	var at *positionError
@@ -292,7 +289,7 @@ func (t *translation) compare(e ast.Expr, op string, left, right ast.Expr) (stri
 		return "", t.fail(e, "ids compare only with ==, != and in")
 	}
 	if r, ok := t.operand(right); ok {
-		if r.kind != l.kind {
+		if r.kind != l.kind && !(r.number() && l.number()) {
 			return "", t.fail(e, "the two fields are of different types")
 		}
 		return compareSQL(op, l, r.sql, r.nullable), nil
@@ -400,7 +397,7 @@ func (t *translation) constant(f field, e ast.Expr) (value any, sqlType string, 
 	}
 	switch v := literal.(type) {
 	case int64, uint64, float64:
-		if f.kind == kindAmount || f.kind == kindInt || f.kind == kindFloat {
+		if f.number() {
 			return numberText(v), "numeric", nil
 		}
 	case string:

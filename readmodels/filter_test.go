@@ -95,7 +95,7 @@ func TestBadFiltersAreRefusedWithThePlace(t *testing.T) {
 		`nothing == 1`:                    "at 1:1: undeclared reference",
 		`status == 1`:                     "at 1:8: found no matching overload",
 		`status == "open" &&`:             "at 1:20: Syntax error",
-		`amount`:                          "not bool",
+		`amount`:                          "not a condition",
 		`status == "open" ? true : false`: "at 1:18: filters do not know",
 		`1 == 1`:                          "needs a field on one side",
 		`amount + 1.0 > 2.0`:              "needs a field on one side",

@@ -1,0 +1,495 @@
+package projections_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/contact"
+	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/interaction"
+	"github.com/rapport-crm/rapport/domain/opportunity"
+	"github.com/rapport-crm/rapport/domain/order"
+	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+const main = domain.DefaultTenant
+
+var (
+	acme, twin, branch = number(1, 0xc), number(2, 0xc), number(3, 0xc)
+	mara, household    = number(4, 0xc), number(5, 0xc)
+	keller             = number(1, 0xb)
+	bigDeal            = number(1, 0xd)
+	firstOrder         = number(1, 0xf)
+)
+
+func amount(s string) domain.Amount { return domain.MustMoney(s, "EUR").Amount }
+
+// story holds a small history in which every part of a 360° view has something to show. Twin is merged into acme.
+func story() *eventLog {
+	log := newLog()
+	of := func(id domain.ID, at string, events ...domain.Event) {
+		for _, e := range events {
+			log.add("customer", id, day(at), e, id)
+		}
+	}
+	of(acme, "01-01", customer.Registered{
+		Kind: customer.Company, Profile: customer.Profile{Name: "Acme Ltd", TaxID: "DE 1", Phone: "+4930111"},
+		Classification: customer.Classification{Region: "West"}, Tags: []string{"vip"}, Owner: "ann",
+		ExternalID: &customer.ExternalID{System: "erp", ID: "4711"},
+	})
+	of(twin, "01-02", customer.Registered{
+		Kind: customer.Company, Profile: customer.Profile{Name: "ACME Limited"}, Owner: "bob",
+		ExternalID: &customer.ExternalID{System: "erp", ID: "4711"},
+	})
+	of(branch, "01-03", customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "Acme Branch"}, ParentID: twin})
+	of(mara, "01-04", customer.Registered{
+		Kind: customer.Person, Profile: customer.Profile{Name: "Mara Keller", BirthDate: "1984-05-17", Phone: "+4930111"}, Owner: "ann",
+	})
+	of(household, "01-05", customer.Registered{Kind: customer.Group, Profile: customer.Profile{Name: "Keller household"}},
+		customer.MemberAdded{MemberID: mara, Since: "2026-01-05"})
+	of(acme, "01-06",
+		customer.PreferenceSet{Name: "delivery", To: "mornings", Evidence: []domain.ID{number(1, 0xe)}},
+		customer.CommitmentRecorded{CommitmentID: "call", Text: "Call back", Due: "2026-01-10", By: "ann"},
+		customer.CommitmentRecorded{CommitmentID: "visit", Text: "Visit", Due: "2026-12-10", By: "ann"},
+		customer.CommitmentRecorded{CommitmentID: "mail", Text: "Mail", Due: "2026-01-10", By: "ann"},
+		customer.CommitmentKept{CommitmentID: "mail", Due: "2026-01-10", By: "ann"},
+		customer.OwnershipTransferred{From: "ann", To: "eve", Reason: "leave"},
+		customer.FeedbackRecorded{Polarity: "praise", Topic: "speed"})
+	log.add("contact", keller, day("01-07"), contact.Created{Details: contact.Details{GivenName: "Max", FamilyName: "Keller", Phone: "+4930222"}})
+	log.add("contact", keller, day("01-07"), contact.CustomerLinked{CustomerID: twin, Role: contact.Buyer, Since: "2026-01-07"}, twin)
+	log.add("contact", keller, day("01-08"), contact.RoleChanged{
+		CustomerID: twin, From: contact.Buyer, To: contact.Decider, ToPrimary: true, Since: "2026-01-08",
+	}, twin)
+	for i, channel := range []interaction.Channel{"phone", "e-mail"} {
+		log.add("interaction", number(i+1, 0xa), day("01-09").Add(time.Duration(i)*time.Hour), interaction.Logged{Details: interaction.Details{
+			CustomerID: acme, Channel: channel, Direction: interaction.Outbound, Subject: "Offer",
+		}}, acme)
+	}
+	log.add("interaction", number(2, 0xa), day("01-09"), interaction.Retracted{Details: interaction.Details{CustomerID: acme, Channel: "e-mail"}, Reason: "twice"}, acme)
+	log.add("pipeline", goldenPipeline, day("01-01"), pipeline.Defined{Name: "Sales", Version: 1, Stages: []pipeline.Stage{{Key: "q", Name: "Q", Probability: 10}, {Key: "p", Name: "P", Probability: 50}}})
+	standing := opportunity.Standing{CustomerID: twin, Owner: "bob", PipelineID: goldenPipeline, PipelineVersion: 1}
+	log.add("opportunity", bigDeal, day("01-10"), opportunity.Opened{
+		Name: "Render farm", Standing: standing, Stage: "q", Visit: 1, Probability: 10, Amount: new(domain.MustMoney("1000", "EUR")),
+		Lines: []opportunity.Line{{Number: 1, ProductCode: "GTX", Quantity: amount("2"), UnitPrice: domain.MustMoney("500", "EUR"), Total: amount("1000")}},
+	}, twin)
+	log.add("opportunity", bigDeal, day("01-11"), opportunity.StageMoved{
+		From: "q", To: "p", FromVisit: 1, ToVisit: 2, Probability: 50, Standing: standing, Amount: new(domain.MustMoney("1000", "EUR")),
+	}, twin)
+	line := func(n int, code, quantity, price, total string) order.Line {
+		return order.Line{Number: n, ProductCode: code, Quantity: amount(quantity), UnitPrice: amount(price), Total: amount(total)}
+	}
+	place := func(n int, of domain.ID, at, total string, kind order.Kind, lines ...order.Line) order.Subject {
+		s := order.Subject{Number: fmt.Sprint("SO-", n), Kind: kind, CustomerID: of}
+		log.add("order", number(n, 0xf), day(at), order.Placed{Subject: s, Currency: "EUR", Lines: lines, Total: amount(total)}, of)
+		return s
+	}
+	s := place(1, acme, "01-12", "30.005", order.KindSale, line(1, "A", "1", "10", "10"), line(2, "B", "2", "10.0025", "20.005"))
+	log.add("order", firstOrder, day("01-13"), order.PaymentReceived{Subject: s, PaymentID: "P1", Amount: domain.MustMoney("30", "EUR"), Outstanding: amount("0.005")}, acme)
+	place(2, twin, "01-14", "-5", order.KindCredit, line(1, "A", "-1", "5", "-5"))
+	place(3, acme, "01-15", "100", order.KindSale, line(1, "A", "10", "10", "100"))
+	log.add("order", number(3, 0xf), day("01-15"), order.Cancelled{
+		Subject: order.Subject{Number: "SO-3", Kind: order.KindSale, CustomerID: acme}, From: "placed", Reason: "twice", Currency: "EUR",
+		Lines: []order.Line{line(1, "A", "10", "10", "100")}, Total: amount("100"),
+	}, acme)
+	of(acme, "01-20", customer.Merged{DuplicateID: twin})
+	log.add("customer", twin, day("01-20"), customer.MergedInto{SurvivorID: acme}, twin, acme)
+	return log
+}
+
+func TestThe360ViewCoversWhatWasMerged(t *testing.T) {
+	s := store(t, story().events)
+	for _, id := range []domain.ID{acme, twin} { // the absorbed customer's view is the survivor's
+		v, at, err := s.Customer360(t.Context(), main, id, day("02-01"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Profile.ID != acme || v.Profile.Owner != "eve" || at.IsZero() || !slices.Equal(v.Absorbed, []domain.ID{twin}) {
+			t.Errorf("profile %+v absorbed %v at %s", v.Profile, v.Absorbed, at)
+		}
+		if len(v.Owners) != 3 || v.Owners[0].Owner != "ann" || v.Owners[0].Until == nil || v.Owners[1].Owner != "bob" || v.Owners[2].Until != nil {
+			t.Errorf("owners %+v", v.Owners)
+		}
+		if len(v.Contacts) != 1 || v.Contacts[0].Name != "Max Keller" || v.Contacts[0].Role != "decider" || !v.Contacts[0].Primary {
+			t.Errorf("contacts %+v", v.Contacts)
+		}
+		if len(v.OpenCommitments) != 2 || v.OverdueCommitments != 1 || v.OpenCommitments[0].CommitmentID != "call" {
+			t.Errorf("commitments %+v", v.OpenCommitments)
+		}
+		if len(v.OpenOpportunities) != 1 || v.OpenOpportunities[0].Stage != "p" || len(v.WonOpportunities) != 0 || v.LostOpportunities != 0 {
+			t.Errorf("opportunities %+v", v.OpenOpportunities)
+		}
+		if len(v.Orders) != 3 || len(v.LifetimeValue) != 1 {
+			t.Fatalf("orders %+v, lifetime value %+v", v.Orders, v.LifetimeValue)
+		}
+		if l := v.LifetimeValue[0]; l.Net.String() != "25.005" || l.Orders != 2 || l.Cancelled != 1 || l.Credits != 1 || l.Paid.String() != "30" || !l.FirstOrderAt.Equal(day("01-12")) {
+			t.Errorf("lifetime value %+v", l)
+		}
+		if len(v.Interactions) != 1 || v.InteractionCount != 1 || !v.LastContact.Equal(day("01-09")) {
+			t.Errorf("interactions %+v, last %v", v.Interactions, v.LastContact)
+		}
+		if len(v.Children) != 1 || v.Children[0].Name != "Acme Branch" || len(v.Feedback) != 1 {
+			t.Errorf("children %+v, feedback %+v", v.Children, v.Feedback)
+		}
+		if p := v.Profile.Preferences; len(p) != 1 || p[0].Value != "mornings" || len(p[0].Evidence) != 1 || p[0].EventID == "" {
+			t.Errorf("preferences %+v", p)
+		}
+	}
+	person, _, err := s.Customer360(t.Context(), main, mara, day("05-16"))
+	if err != nil || *person.Age != 41 || len(person.Groups) != 1 || person.Groups[0].ID != household {
+		t.Errorf("%v: age %v, groups %+v", err, person.Age, person.Groups)
+	}
+	group, _, err := s.Customer360(t.Context(), main, household, day("05-17"))
+	if err != nil || len(group.Members) != 1 || group.Members[0].ID != mara || group.Age != nil {
+		t.Errorf("%v: members %+v", err, group.Members)
+	}
+	child, _, err := s.Customer360(t.Context(), main, branch, day("05-17"))
+	if err != nil || child.Parent == nil || child.Parent.ID != twin {
+		t.Errorf("%v: parent %+v", err, child.Parent)
+	}
+	var missing *domain.NotFoundError
+	if _, _, err := s.Customer360(t.Context(), main, number(99, 0xc), day("01-01")); !errors.As(err, &missing) {
+		t.Errorf("an unknown customer: %v", err)
+	}
+	if _, _, err := s.Customer360(t.Context(), "other", acme, day("01-01")); !errors.As(err, &missing) {
+		t.Errorf("another tenant: %v", err)
+	}
+}
+
+func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
+	log := story()
+	s := store(t, log.events)
+	var got []int64
+	q := readmodels.Query{Limit: 4}
+	for {
+		page, err := s.CustomerTimeline(t.Context(), main, acme, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Items {
+			got = append(got, e.Position)
+			if e.Summary == "" || e.Actor != "ann" {
+				t.Errorf("%+v", e)
+			}
+		}
+		if q.Cursor = page.Next; page.Next == "" {
+			break
+		}
+	}
+	var want []domain.Recorded
+	for _, e := range log.events {
+		if slices.Contains(e.Subjects, acme) || slices.Contains(e.Subjects, twin) {
+			want = append(want, e)
+		}
+	}
+	slices.SortStableFunc(want, func(a, b domain.Recorded) int {
+		if order := b.OccurredAt.Compare(a.OccurredAt); order != 0 {
+			return order
+		}
+		return b.Position.Compare(a.Position)
+	})
+	positions := make([]int64, len(want))
+	for i, e := range want {
+		positions[i] = e.Position.Order()
+	}
+	if diff := cmp.Diff(positions, got); diff != "" {
+		t.Error(diff)
+	}
+	page, err := s.CustomerTimeline(t.Context(), main, acme, readmodels.Query{Filter: `eventType.startsWith("order.")`, Sort: "position", Limit: 1})
+	if err != nil || len(page.Items) != 1 || page.Items[0].Summary != "Order SO-1 placed: 2 lines, 30.005 EUR" {
+		t.Errorf("%v: %+v", err, page.Items)
+	}
+}
+
+func TestACallerIsFoundByNumberTheLastContactFirst(t *testing.T) {
+	s := store(t, story().events)
+	own, _, err := s.FindByPhone(t.Context(), main, "+4930111")
+	if err != nil || len(own) != 2 || own[0].CustomerID != acme || own[0].LastContact == nil || own[1].CustomerID != mara || own[1].LastContact != nil {
+		t.Errorf("%v: %+v", err, own)
+	}
+	contacts, _, err := s.FindByPhone(t.Context(), main, "+4930222") // a contact of the absorbed twin
+	if err != nil || len(contacts) != 1 || contacts[0].CustomerID != acme || *contacts[0].ContactID != keller || contacts[0].ContactName != "Max Keller" {
+		t.Errorf("%v: %+v", err, contacts)
+	}
+	if none, _, err := s.FindByPhone(t.Context(), main, "+49"); err != nil || len(none) != 0 || none == nil {
+		t.Errorf("%v: %+v", err, none)
+	}
+}
+
+func TestRecordsAreReadWithWhatBelongsToThem(t *testing.T) {
+	s := store(t, story().events)
+	ctx := t.Context()
+	c, _, err := s.CustomerByExternal(ctx, main, "erp", "4711")
+	if err != nil || c.ID != acme || c.ExternalIDs["erp"] != "4711" || c.Tags[0] != "vip" {
+		t.Errorf("by external id: %v %+v", err, c)
+	}
+	if c, _, err = s.Customer(ctx, main, twin); err != nil || c.Status != readmodels.CustomerMerged || *c.MergedInto != acme {
+		t.Errorf("customer: %v %+v", err, c)
+	}
+	found, _, err := s.SearchCustomers(ctx, main, "ACME", 0)
+	if err != nil || len(found) != 2 || found[0].Name != "Acme Branch" {
+		t.Errorf("search: %v %+v", err, found)
+	}
+	k, _, err := s.Contact(ctx, main, keller)
+	if err != nil || k.FamilyName != "Keller" || len(k.Links) != 1 || len(k.Links[0].Parts) != 2 || k.Links[0].Parts[0].Until != "2026-01-08" {
+		t.Errorf("contact: %v %+v", err, k)
+	}
+	o, _, err := s.Opportunity(ctx, main, bigDeal)
+	if err != nil || len(o.Visits) != 2 || o.Visits[0].LeftBy != "moved" || len(o.Lines) != 1 || o.LinesTotal.String() != "1000" {
+		t.Errorf("opportunity: %v %+v", err, o)
+	}
+	so, _, err := s.Order(ctx, main, firstOrder)
+	if err != nil || len(so.Lines) != 2 || len(so.Payments) != 1 || so.Outstanding.String() != "0.005" {
+		t.Errorf("order: %v %+v", err, so)
+	}
+	p, _, err := s.Pipeline(ctx, main, goldenPipeline)
+	if err != nil || len(p.Versions) != 1 || p.Stages[1].Key != "p" {
+		t.Errorf("pipeline: %v %+v", err, p)
+	}
+	i, _, err := s.Interaction(ctx, main, number(2, 0xa))
+	if err != nil || i.Status != readmodels.InteractionRetracted {
+		t.Errorf("interaction: %v %+v", err, i)
+	}
+	board, _, err := s.Board(ctx, main, goldenPipeline, `amount > 10`)
+	if err != nil || len(board.Columns) != 2 || board.Columns[1].Count != 1 || board.Columns[1].Totals[0].Weighted.String() != "500" || board.Columns[1].Cards[0].ID != bigDeal {
+		t.Errorf("board: %v %+v", err, board)
+	}
+	totals, _, err := s.OrderTotals(ctx, main, "")
+	if err != nil || len(totals) != 3 || totals[0].Kind != "credit" || totals[2].Status != "placed" || totals[2].Total.String() != "30.005" {
+		t.Errorf("totals: %v %+v", err, totals)
+	}
+	digest, _, err := s.Handover(ctx, main, "ann")
+	if err != nil || digest.Customers != 1 || len(digest.OpenCommitments) != 2 {
+		t.Errorf("handover of ann: %v %+v", err, digest)
+	}
+	if digest, _, err = s.Handover(ctx, main, "eve"); err != nil || digest.Customers != 1 || len(digest.LastContacts) != 1 || len(digest.OpenCommitments) != 2 {
+		t.Errorf("handover of eve: %v %+v", err, digest)
+	}
+	for name, read := range map[string]func() error{
+		"customer":    func() error { _, _, err := s.Customer(ctx, main, number(99, 1)); return err },
+		"external":    func() error { _, _, err := s.CustomerByExternal(ctx, main, "erp", "none"); return err },
+		"contact":     func() error { _, _, err := s.Contact(ctx, main, number(99, 1)); return err },
+		"opportunity": func() error { _, _, err := s.Opportunity(ctx, main, number(99, 1)); return err },
+		"order":       func() error { _, _, err := s.Order(ctx, main, number(99, 1)); return err },
+		"pipeline":    func() error { _, _, err := s.Pipeline(ctx, main, number(99, 1)); return err },
+		"board":       func() error { _, _, err := s.Board(ctx, main, number(99, 1), ""); return err },
+		"product":     func() error { _, _, err := s.Product(ctx, main, number(99, 1)); return err },
+		"interaction": func() error { _, _, err := s.Interaction(ctx, main, number(99, 1)); return err },
+		"timeline":    func() error { _, err := s.CustomerTimeline(ctx, main, number(99, 1), readmodels.Query{}); return err },
+		"funnel": func() error {
+			_, err := s.Funnel(ctx, main, readmodels.FunnelQuery{PipelineID: number(99, 1)}, day("01-01"))
+			return err
+		},
+	} {
+		var missing *domain.NotFoundError
+		if err := read(); !errors.As(err, &missing) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// lists returns every list with a way to read a page of it as text.
+func lists(s *readmodels.Store) map[string]func(context.Context, readmodels.Query) ([]string, string, *int64, error) {
+	return map[string]func(context.Context, readmodels.Query) ([]string, string, *int64, error){
+		"customers":         lister(s.Customers),
+		"commitments":       lister(s.Commitments),
+		"feedback":          lister(s.Feedback),
+		"contacts":          lister(s.Contacts),
+		"contact links":     lister(s.ContactLinks),
+		"contact relations": lister(s.ContactRelations),
+		"interactions":      lister(s.Interactions),
+		"products":          lister(s.Products),
+		"pipelines":         lister(s.Pipelines),
+		"opportunities":     lister(s.Opportunities),
+		"opportunity lines": lister(s.OpportunityLines),
+		"stage visits":      lister(s.StageVisits),
+		"orders":            lister(s.Orders),
+		"order lines":       lister(s.OrderLines),
+		"payments":          lister(s.Payments),
+		"customer sales":    lister(s.CustomerSales),
+		"product sales":     lister(s.ProductSales),
+	}
+}
+
+func lister[R any](
+	list func(context.Context, domain.Tenant, readmodels.Query) (readmodels.Page[R], error),
+) func(context.Context, readmodels.Query) ([]string, string, *int64, error) {
+	return func(ctx context.Context, q readmodels.Query) ([]string, string, *int64, error) {
+		page, err := list(ctx, main, q)
+		var rows []string
+		for _, r := range page.Items {
+			text, err := json.Marshal(r)
+			if err != nil {
+				return nil, "", nil, err
+			}
+			rows = append(rows, string(text))
+		}
+		return rows, page.Next, page.Total, err
+	}
+}
+
+// TestListsPageByEveryField walks each list by each field in both directions, two rows at a time, and must meet every row
+// once and in the order of one big page.
+func TestListsPageByEveryField(t *testing.T) {
+	log := story()
+	for n := range 7 { // opportunities with and without values, some equal
+		o := opportunity.Opened{
+			Name: fmt.Sprint("Deal ", n%3), Stage: "q", Visit: 1, Probability: 10,
+			Standing: opportunity.Standing{Owner: "bob", PipelineID: goldenPipeline, PipelineVersion: 1},
+		}
+		if n%2 == 0 {
+			o.Amount, o.ExpectedClose = new(domain.MustMoney(fmt.Sprint(100*(n%4)+1, ".005"), "EUR")), domain.Date("2026-03-0"+fmt.Sprint(1+n%3))
+		}
+		log.add("opportunity", number(10+n, 0xd), day("01-10").Add(time.Duration(n%2)*time.Microsecond), o)
+	}
+	s := store(t, log.events)
+	fields := map[string][]string{
+		"customers":     {"name", "birthDate", "parentId", "ownerSince", "employees", "revenue", "changedAt", "id", "region,name"},
+		"opportunities": {"amount", "expectedClose", "customerId", "name", "openedAt", "score", "amount,-expectedClose,name", "-closedAt,openedAt"},
+		"stage visits":  {"leftAt", "reopening", "amount", "enteredAt"},
+		"order lines":   {"quantity", "total", "productCode"},
+		"contact links": {"primary", "until"},
+	}
+	for name, list := range lists(s) {
+		sorts := append([]string{""}, fields[name]...)
+		for _, f := range fields[name] {
+			sorts = append(sorts, "-"+strings.TrimPrefix(f, "-"))
+		}
+		for _, sort := range sorts {
+			all, _, total, err := list(t.Context(), readmodels.Query{Sort: sort, Limit: readmodels.MaxLimit, Count: readmodels.CountExact})
+			if err != nil || *total != int64(len(all)) {
+				t.Fatalf("%s by %q: %v, %d rows", name, sort, err, len(all))
+			}
+			var paged []string
+			for q := (readmodels.Query{Sort: sort, Limit: 2}); ; {
+				rows, next, _, err := list(t.Context(), q)
+				if err != nil {
+					t.Fatalf("%s by %q: %v", name, sort, err)
+				}
+				paged = append(paged, rows...)
+				if q.Cursor = next; next == "" {
+					break
+				}
+			}
+			if diff := cmp.Diff(all, paged); diff != "" {
+				t.Errorf("%s by %q: %s", name, sort, diff)
+			}
+		}
+	}
+}
+
+func TestFiltersSelectRowsInTheDatabase(t *testing.T) {
+	s := store(t, story().events)
+	all := lists(s)
+	for _, c := range []struct {
+		list, filter string
+		want         int
+	}{
+		{"customers", `"vip" in tags`, 1},
+		{"customers", `!("vip" in tags)`, 4},
+		{"customers", `has(externalIds.erp) && externalIds.erp == "4711"`, 2},
+		{"customers", `externalIds.erp != "4711"`, 3},
+		{"customers", `"erp" in externalIds`, 2},
+		{"customers", `birthDate < "1990-01-01"`, 1},
+		{"customers", `!(birthDate < "1990-01-01")`, 4},
+		{"customers", `birthDate != "1984-05-17"`, 4},
+		{"customers", `mergedInto == null && name.lowerAscii().startsWith("acme")`, 2},
+		{"customers", `mergedInto == "` + string(acme) + `"`, 1},
+		{"customers", `parentId in ["` + string(twin) + `"]`, 1},
+		{"customers", `name.endsWith("Ltd") || kind == "group"`, 2},
+		{"customers", `name.contains("%")`, 0},
+		{"customers", `registeredAt >= timestamp("2026-01-03T00:00:00Z") && registeredAt < timestamp("2026-01-05T00:00:00Z")`, 2},
+		{"customers", `revision >= 0 && revision < 1.5`, 4},
+		{"customers", `changedAt > registeredAt`, 2},
+		{"customers", `revenue > employees`, 0},
+		{"opportunities", `amount == 1000`, 1},
+		{"opportunities", `amount > 1000.0001`, 0},
+		{"opportunities", `probability in [50]`, 1},
+		{"orders", `total < 0 || outstanding == 0.005`, 2},
+		{"order lines", `quantity == 2 && unitPrice == 10.0025`, 1},
+		{"order lines", `cancelled`, 1},
+		{"order lines", `!cancelled && true`, 3},
+		{"contact links", `primary == true`, 1},
+		{"commitments", `status == "open" && due < "2026-02-01"`, 1},
+		{"interactions", `relatesToId == null`, 2},
+		{"customer sales", `net > 20`, 1},
+		{"product sales", `revenue == 5`, 1},
+		{"stage visits", `leftAt == null`, 1},
+	} {
+		rows, _, _, err := all[c.list](t.Context(), readmodels.Query{Filter: c.filter})
+		if err != nil || len(rows) != c.want {
+			t.Errorf("%s where %s: %v, %d rows, want %d", c.list, c.filter, err, len(rows), c.want)
+		}
+	}
+	_, next, total, err := all["customers"](t.Context(), readmodels.Query{Limit: 2, Count: readmodels.CountEstimate, Filter: `kind == "company"`})
+	if err != nil || total == nil || *total < 0 {
+		t.Errorf("estimate: %v %v", err, total)
+	}
+	for name, q := range map[string]readmodels.Query{
+		"other filter": {Cursor: next, Filter: `kind == "person"`},
+		"other sort":   {Cursor: next, Filter: `kind == "company"`, Sort: "name"},
+		"too many":     {Limit: readmodels.MaxLimit + 1},
+		"below zero":   {Limit: -1},
+		"bad count":    {Count: "some"},
+	} {
+		var invalid *domain.InvalidError
+		if _, _, _, err := all["customers"](t.Context(), q); !errors.As(err, &invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestReadsWaitForAPositionAndSayWhenItDoesNotCome(t *testing.T) {
+	s, conn := storeAt(t, story().events)
+	at, err := s.Position(t.Context())
+	if err != nil || at.IsZero() {
+		t.Fatal(at, err)
+	}
+	if err := s.WaitFor(t.Context(), at); err != nil {
+		t.Error(err)
+	}
+	next := domain.Position{Commit: at.Commit + 100, Prepare: at.Prepare + 100}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	var unavailable *domain.UnavailableError
+	if err := s.WaitFor(ended, next); !errors.As(err, &unavailable) {
+		t.Errorf("a position that never comes: %v", err)
+	}
+	waited := make(chan error)
+	go func() { waited <- s.WaitFor(t.Context(), next) }()
+	exec(t, conn, "update projection.checkpoint set commit_position = $1, prepare_position = $1 where name <> 'customer'", int64(next.Commit))
+	exec(t, conn, "notify "+readmodels.CheckpointChannel)
+	exec(t, conn, "update projection.checkpoint set commit_position = $1, prepare_position = $1", int64(next.Commit))
+	exec(t, conn, "notify "+readmodels.CheckpointChannel)
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestALostDatabaseIsUnavailable(t *testing.T) {
+	var unavailable *domain.UnavailableError
+	if _, err := readmodels.Open(t.Context(), "postgres://127.0.0.1:1/none?connect_timeout=1"); !errors.As(err, &unavailable) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	s, conn := storeAt(t, nil)
+	exec(t, conn, "drop schema rapport cascade")
+	if _, err := s.Customers(t.Context(), main, readmodels.Query{}); !errors.As(err, &unavailable) {
+		t.Errorf("no views yet: %v", err)
+	}
+	exec(t, conn, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+	if _, err := s.Position(t.Context()); err != nil && !errors.As(err, &unavailable) {
+		t.Errorf("ended connections: %v", err)
+	}
+	if _, err := s.Position(t.Context()); err != nil {
+		t.Errorf("it does not recover: %v", err)
+	}
+}
