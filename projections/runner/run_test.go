@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -362,5 +366,75 @@ func TestViewsAreForAnalysts(t *testing.T) {
 	}
 	if _, err := tx.Exec(t.Context(), fmt.Sprintf("delete from %s.note", projection.ViewSchema)); err == nil {
 		t.Error("a reader may delete")
+	}
+}
+
+// stalledLog is a log whose first subscription falls silent.
+type stalledLog struct {
+	*memoryLog
+	subscriptions atomic.Int32
+}
+
+func (l *stalledLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+	if l.subscriptions.Add(1) > 1 {
+		return l.memoryLog.Subscribe(ctx, after)
+	}
+	return func(yield func(eventlog.Message, error) bool) {
+		<-ctx.Done()
+		yield(eventlog.Message{}, ctx.Err())
+	}
+}
+
+func TestSilentSubscriptionIsReplaced(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 10)
+	opts := quick(8)
+	opts.Stall = 20 * time.Millisecond
+	r := f.runner(opts, all()...)
+	r.source = &stalledLog{memoryLog: f.log}
+	f.catchUp(r)
+	f.same()
+}
+
+// brokenLog is a log whose subscription ends with an error.
+type brokenLog struct {
+	*memoryLog
+	err   error
+	times atomic.Int32 // that it does so; it works afterwards
+}
+
+func (l *brokenLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+	if l.times.Add(-1) < 0 {
+		return l.memoryLog.Subscribe(ctx, after)
+	}
+	return func(yield func(eventlog.Message, error) bool) { yield(eventlog.Message{}, l.err) }
+}
+
+func TestLogThatFailsIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 10)
+	r := f.runner(quick(8), all()...)
+	log := &brokenLog{memoryLog: f.log, err: &domain.UnavailableError{What: "event log"}}
+	log.times.Store(3)
+	r.source = log
+	f.catchUp(r)
+	f.same()
+	list, err := r.Status(t.Context())
+	if err != nil || list[0].Retries["log"] == 0 {
+		t.Errorf("retries %v, %v", list[0].Retries, err)
+	}
+}
+
+func TestLogThatIsAnotherNowEndsTheRun(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	r := f.runner(quick(8), all()...)
+	log := &brokenLog{memoryLog: f.log, err: eventlog.ErrOtherLog}
+	log.times.Store(1)
+	r.source = log
+	if err := r.Run(t.Context()); !errors.Is(err, eventlog.ErrOtherLog) {
+		t.Errorf("got %v", err)
 	}
 }
