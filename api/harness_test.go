@@ -16,6 +16,7 @@ import (
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -72,7 +73,7 @@ func start(t testing.TB, change ...func(*api.Options)) *stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.reads.Close)
-	registry, err := codec.New(commands.Definitions()...)
+	registry, err := codec.New(catalogue.Definitions()...)
 	if err != nil {
 		t.Fatal(err)
 	}

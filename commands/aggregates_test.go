@@ -17,6 +17,7 @@ import (
 	"github.com/rapport-crm/rapport/domain/order"
 	"github.com/rapport-crm/rapport/domain/pipeline"
 	"github.com/rapport-crm/rapport/domain/product"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 )
 
 const nobody domain.ID = "0197a3f0-5c1e-7d3a-9b7e-2f6a1c4d8e90"
@@ -108,7 +109,7 @@ func TestEveryExamplePassesValidation(t *testing.T) {
 			}
 		}
 	}
-	if n, want := len(commands.Definitions()), len(d.bus.Definitions())+1; n != want {
+	if n, want := len(catalogue.Definitions()), len(d.bus.Definitions())+1; n != want {
 		t.Errorf("%d definitions, want those of the bus and reservations: %d", n, want)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/customer"
 	"github.com/rapport-crm/rapport/domain/opportunity"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -40,7 +41,7 @@ func nodeStore(t testing.TB) *eventlog.Store {
 			t.Error(err)
 		}
 	})
-	registry, err := codec.New(commands.Definitions()...)
+	registry, err := codec.New(catalogue.Definitions()...)
 	if err != nil {
 		t.Fatal(err)
 	}

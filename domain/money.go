@@ -106,8 +106,8 @@ func MustMoney(amount, currency string) Money {
 	return m
 }
 
-// IsZero reports whether m is no money at all, or 0 of some currency.
-func (m Money) IsZero() bool { return m.Amount.IsZero() }
+// IsZero reports whether m is no money at all; 0 of some currency is money.
+func (m Money) IsZero() bool { return m.Currency == "" && m.Amount.IsZero() }
 
 // Equal reports whether both are the same amount of the same currency.
 func (m Money) Equal(n Money) bool {
@@ -117,9 +117,9 @@ func (m Money) Equal(n Money) bool {
 // Add returns m + n, or a *Rejection when the currencies differ. No money at all adds as nothing.
 func (m Money) Add(n Money) (Money, error) {
 	switch {
-	case m.Currency == "" && m.IsZero():
+	case m.IsZero():
 		return n, nil
-	case n.Currency == "" && n.IsZero():
+	case n.IsZero():
 		return m, nil
 	case m.Currency != n.Currency:
 		return Money{}, Reject("currency-mismatch", "%s and %s cannot be added", m.Currency, n.Currency)

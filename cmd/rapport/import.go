@@ -21,6 +21,7 @@ import (
 
 type importCommand struct {
 	stores
+	writer
 	Mapping string   `help:"Mapping file, or the name of one that ships: sales-pipeline, online-retail, bank-contacts." required:"" placeholder:"M.yaml"`
 	Rejects string   `help:"File for the rejected rows; by default in the data directory." type:"path" placeholder:"FILE"`
 	Writers int      `help:"Rows, or groups of rows, submitted at the same time." default:"64"`
@@ -39,18 +40,15 @@ func (importCommand) Help() string {
 func (i importCommand) Run(ctx context.Context, c *console) (err error) {
 	var closing closers
 	defer func() { err = errors.Join(err, closing.Close()) }()
+	mapping, err := i.openMapping()
+	if err != nil {
+		return err
+	}
 	l, err := i.openLog(ctx, c.log, &closing)
 	if err != nil {
 		return err
 	}
-	bus, err := i.newBus(l, c.log)
-	if err != nil {
-		return err
-	}
-	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
-		return err
-	}
-	mapping, err := i.openMapping()
+	bus, err := i.newBus(l, i.Secret, c.log)
 	if err != nil {
 		return err
 	}
@@ -76,6 +74,9 @@ func (i importCommand) execute(ctx context.Context, c *console, bus *commands.Bu
 		return bus.ID(domain.DefaultTenant, actor, key, aggregate)
 	})
 	if err != nil {
+		return importer.Result{}, err
+	}
+	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
 		return importer.Result{}, err
 	}
 	if err := os.MkdirAll(filepath.Dir(i.Rejects), 0o755); err != nil {

@@ -28,7 +28,7 @@ const (
 	exitUsage    = 2 // wrong flags, or a wrong mapping
 	exitPartly   = 3 // done, but something was rejected, parked or missing
 	exitSignal   = 130
-	exitCodeHelp = `Exit codes: 0 done; 1 failed; 2 wrong usage or mapping; 3 done, but rows were rejected, events are parked or something is missing; 130 interrupted.`
+	exitCodeHelp = `Exit codes: 0 done, also a server or a node that was asked to stop; 1 failed; 2 wrong usage or mapping; 3 done, but rows were rejected, events are parked or something is missing; 70 the event log could not be written to disk; 130 interrupted.`
 )
 
 // errPartly makes the process end with exitPartly; what was wrong has been printed.
@@ -51,11 +51,14 @@ type console struct {
 	log      *slog.Logger
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
-
-func run(args []string, stdout, stderr io.Writer) int {
+func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // the first signal asks to stop; a second one kills
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run executes a command line until it is done or ctx ends, and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c := &console{out: stdout, err: stderr, log: slog.New(slog.NewJSONHandler(stderr, nil))}
 
 	var commandLine cli

@@ -30,7 +30,7 @@ func (s stores) projector(ctx context.Context, c *console, closing *closers) (*r
 	if err != nil {
 		return nil, err
 	}
-	return newRunner(ctx, postgres, l, runner.Options{Logger: c.log}, closing)
+	return newRunner(ctx, postgres.URL, l, runner.Options{Logger: c.log}, closing)
 }
 
 // with runs f with the runner and closes everything afterwards.

@@ -24,6 +24,7 @@ import (
 
 type serveCommand struct {
 	stores
+	writer
 	Listen   string `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Insecure bool   `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
 	Sample   bool   `help:"Import a small invented sample when the log is empty, and print a first answer."`
@@ -32,11 +33,19 @@ type serveCommand struct {
 // Help shows an example.
 func (serveCommand) Help() string {
 	return "Example: rapport serve --data data --listen 127.0.0.1:8080\n\n" +
-		"Without --eventstore and --postgres both run here, below the data directory. Ctrl-C stops everything; what was acknowledged is kept."
+		"Without --eventstore and --postgres both run here, below the data directory. Ctrl-C stops everything; what was acknowledged is kept. A second Ctrl-C kills."
 }
 
-// Run serves until the context ends.
-func (s serveCommand) Run(ctx context.Context, c *console) (err error) {
+// Run serves until ctx ends, which is no error, or until something that it needs has failed.
+func (s serveCommand) Run(ctx context.Context, c *console) error {
+	err := s.serve(ctx, c)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err := api.CheckListen(s.Listen, s.Insecure); err != nil {
 		return err
 	}
@@ -56,7 +65,7 @@ func (s serveCommand) Run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	bus, err := s.newBus(l, c.log)
+	bus, err := s.newBus(l, s.Secret, c.log)
 	if err != nil {
 		return err
 	}
@@ -68,18 +77,19 @@ func (s serveCommand) Run(ctx context.Context, c *console) (err error) {
 	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
 		return err
 	}
-	parts, err := s.assemble(ctx, c, l, postgres, bus, &closing)
+	parts, err := s.assemble(ctx, c, l, postgres.URL, bus, &closing)
 	if err != nil {
 		return err
 	}
-	if s.Data != "" {
-		forget, err := s.announce(running{PID: os.Getpid(), EventStore: l.URL, Postgres: postgres, API: "http://" + listener.Addr().String()})
+	if !s.external() {
+		forget, err := s.announce(running{PID: os.Getpid(), EventStore: l.URL, Postgres: postgres.URL, API: "http://" + listener.Addr().String()})
 		if err != nil {
 			return err
 		}
 		closing.add(forget)
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return postgres.watch(ctx) })
 	group.Go(func() error { return parts.runner.Run(ctx) })
 	group.Go(func() error { return parts.server.Serve(ctx, listener) })
 	group.Go(func() error { return s.welcome(ctx, c, l, parts.reads, listener.Addr().String()) })

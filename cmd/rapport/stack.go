@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -37,6 +39,14 @@ type stores struct {
 	Data       string `help:"Directory of everything that this installation keeps." default:"data" type:"path" placeholder:"DIR"`
 	EventStore string `name:"eventstore" help:"Connection string of an EventStoreDB, esdb://…; the embedded node when left out." placeholder:"URL"`
 	Postgres   string `help:"Connection string of a PostgreSQL, postgres://…; a private one when left out." placeholder:"URL"`
+}
+
+// external reports whether nothing of the installation lives below the data directory.
+func (s stores) external() bool { return s.EventStore != "" && s.Postgres != "" }
+
+// writer are the flags of the verbs that write events.
+type writer struct {
+	Secret string `help:"Key of the hashes that name reserved tax ids, e-mails and phones: 64 hexadecimal digits, the same for the whole life of the log. Kept in the data directory when left out; required with --eventstore unless it is there." placeholder:"HEX"`
 }
 
 // running says where a server that uses a data directory can be reached.
@@ -82,7 +92,7 @@ func (s stores) openLog(ctx context.Context, logger *slog.Logger, closing *close
 			return nil, err
 		}
 	}
-	registry, err := codec.New(commands.Definitions()...)
+	registry, err := codec.New(catalogue.Definitions()...)
 	if err != nil {
 		return nil, err
 	}
@@ -113,27 +123,46 @@ func (s stores) startNode(ctx context.Context, logger *slog.Logger, closing *clo
 	return node.ConnectionString(), nil
 }
 
-// openPostgres returns the connection string of the database that the flags choose, by the same rule as openLog.
-func (s stores) openPostgres(ctx context.Context, logger *slog.Logger, closing *closers) (string, error) {
+// database is a PostgreSQL that is in use.
+type database struct {
+	URL   string
+	local *localpg.Server // nil when somebody else runs it
+}
+
+// watch returns when ctx ends, or with an error when the server that this process runs has exited.
+func (d database) watch(ctx context.Context) error {
+	if d.local == nil {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.local.Done():
+		return d.local.Err()
+	}
+}
+
+// openPostgres connects to the database that the flags choose, by the same rule as openLog.
+func (s stores) openPostgres(ctx context.Context, logger *slog.Logger, closing *closers) (database, error) {
 	if s.Postgres != "" {
-		return s.Postgres, nil
+		return database{URL: s.Postgres}, nil
 	}
 	if err := s.prepare(); err != nil {
-		return "", err
+		return database{}, err
 	}
 	server, err := localpg.Start(ctx, localpg.Options{Dir: filepath.Join(s.Data, postgresDir), Logger: logger})
 	if errors.Is(err, localpg.ErrInUse) {
 		r, readErr := s.running()
 		if readErr != nil {
-			return "", fmt.Errorf("%w, and no running server says where it listens: %w", err, readErr)
+			return database{}, fmt.Errorf("%w, and no running server says where it listens: %w", err, readErr)
 		}
-		return r.Postgres, nil
+		return database{URL: r.Postgres}, nil
 	}
 	if err != nil {
-		return "", err
+		return database{}, err
 	}
 	closing.add(server.Close)
-	return server.URL(), nil
+	return database{URL: server.URL(), local: server}, nil
 }
 
 // running reads where a server on the data directory listens.
@@ -156,36 +185,58 @@ func (s stores) announce(r running) (func() error, error) {
 	return func() error { return os.Remove(path) }, err
 }
 
-// secret returns the installation's key, made at first use. Installations with several data directories on one event
-// store must share the file.
-func (s stores) secret() ([]byte, error) {
+// secretBytes is the length of the key of reservations.
+const secretBytes = 32
+
+// secret returns the installation's key: the one given, else that of the data directory, made at first use. For a log
+// that lies elsewhere none is made, because everybody who writes to it must have the same.
+func (s stores) secret(given string) ([]byte, error) {
+	if given != "" {
+		key, err := hex.DecodeString(given)
+		if err != nil || len(key) != secretBytes {
+			return nil, fmt.Errorf("--secret (RAPPORT_SECRET) is not %d hexadecimal digits; openssl rand -hex %d makes some", 2*secretBytes, secretBytes)
+		}
+		return key, nil
+	}
 	path := filepath.Join(s.Data, secretFile)
 	key, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := s.prepare(); err != nil {
-			return nil, err
-		}
-		fresh := make([]byte, 32)
-		rand.Read(fresh)
-		file, createErr := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(createErr, fs.ErrExist) { // another process was faster
-			return os.ReadFile(path)
-		}
-		if createErr != nil {
-			return nil, createErr
-		}
-		_, writeErr := file.Write(fresh)
-		return fresh, errors.Join(writeErr, file.Sync(), file.Close())
-	}
-	if err == nil && len(key) < 32 {
-		return nil, fmt.Errorf("%s holds %d bytes, not a key of 32", path, len(key))
+	switch {
+	case err == nil && len(key) < secretBytes:
+		return nil, fmt.Errorf("%s holds %d bytes, not a key of %d", path, len(key), secretBytes)
+	case errors.Is(err, fs.ErrNotExist) && s.EventStore != "":
+		return nil, fmt.Errorf("an event log given by --eventstore needs --secret (RAPPORT_SECRET), the same for all who write to it: %d hexadecimal digits, made once with openssl rand -hex %d", 2*secretBytes, secretBytes)
+	case errors.Is(err, fs.ErrNotExist):
+		return s.makeSecret(path)
 	}
 	return key, err
 }
 
+// makeSecret writes a fresh key to path, unless another process does so first.
+func (s stores) makeSecret(path string) ([]byte, error) {
+	if err := s.prepare(); err != nil {
+		return nil, err
+	}
+	fresh := make([]byte, secretBytes)
+	rand.Read(fresh)
+	file, err := os.CreateTemp(s.Data, secretFile+"-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(fresh)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return nil, err
+	}
+	// A link either makes the whole file or finds that another process was faster.
+	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
 // newBus makes the command bus over the log.
-func (s stores) newBus(l *log, logger *slog.Logger) (*commands.Bus, error) {
-	key, err := s.secret()
+func (s stores) newBus(l *log, secret string, logger *slog.Logger) (*commands.Bus, error) {
+	key, err := s.secret(secret)
 	if err != nil {
 		return nil, err
 	}

@@ -170,7 +170,7 @@ func register(c Customer, cmd Register, f domain.Facts) ([]domain.Event, error) 
 		return nil, domain.Invalid("/kind", "%q is not company, person or group", cmd.Kind)
 	}
 	e := Registered{
-		Kind: cmd.Kind, Profile: cmd.Profile.normal(), Classification: cmd.Classification,
+		Kind: cmd.Kind, Profile: cmd.Profile, Classification: cmd.Classification,
 		ParentID: cmd.ParentID, Owner: cmd.Owner, Source: cmd.Source, ExternalID: cmd.ExternalID,
 	}
 	faults := e.Profile.faults(f.Now)

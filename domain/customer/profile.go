@@ -148,14 +148,6 @@ func (p Profile) equal(q Profile) bool {
 	return same && p == q
 }
 
-// normal takes a revenue of 0 for none.
-func (p Profile) normal() Profile {
-	if p.Revenue.IsZero() {
-		p.Revenue = domain.Money{}
-	}
-	return p
-}
-
 func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Event, error) {
 	to := c.Profile
 	for i, name := range cmd.Clear {
@@ -175,7 +167,6 @@ func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Even
 	set(&to.Employees, cmd.Employees)
 	set(&to.Revenue, cmd.Revenue)
 	set(&to.FoundedYear, cmd.FoundedYear)
-	to = to.normal()
 	if blank(to.Name) {
 		return nil, domain.Invalid("/name", "cannot be emptied")
 	}
