@@ -111,12 +111,16 @@ func (s *Server) batch(c echo.Context) error {
 
 // batchEnvelope reads what all items of a batch share: the headers of single commands without key and revision.
 func batchEnvelope(r *http.Request) (commands.Request, error) {
+	envelope, err := sharedEnvelope(r)
+	if err != nil {
+		return envelope, err
+	}
 	for _, name := range []string{headerKey, headerIfMatch} {
 		if r.Header.Get(name) != "" {
-			return commands.Request{}, domain.Invalid(name, "is a member of each item of a batch")
+			return envelope, domain.Invalid(name, "is a member of each item of a batch")
 		}
 	}
-	return sharedEnvelope(r)
+	return envelope, nil
 }
 
 // runInOrder executes the items one after the other until one fails.

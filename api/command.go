@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -117,12 +118,7 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 	if req.Command, err = decodeCommand(route.spec, body, ""); err != nil {
 		return err
 	}
-	release, err := s.takeSlot()
-	if err != nil {
-		return err
-	}
-	receipt, err := s.opts.Bus.Submit(r.Context(), req)
-	release()
+	receipt, err := s.submit(r.Context(), req)
 	if err != nil {
 		return err
 	}
@@ -139,6 +135,16 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 		}
 	}
 	return writeJSON(c, status, receiptOf(receipt))
+}
+
+// submit executes a command in a slot of its own.
+func (s *Server) submit(ctx context.Context, req commands.Request) (commands.Receipt, error) {
+	release, err := s.takeSlot()
+	if err != nil {
+		return commands.Receipt{}, err
+	}
+	defer release()
+	return s.opts.Bus.Submit(ctx, req)
 }
 
 // takeSlot admits one more command into execution, or answers at once that there are too many.

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -31,16 +33,18 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // stack is the whole product behind a real listener.
 type stack struct {
-	t      testing.TB
-	node   *esnode.Node
-	log    *eventlog.ESDB
-	store  *eventlog.Store
-	bus    *commands.Bus
-	reads  *readmodels.Store
-	server *api.Server
-	url    string
-	logged *buffer
-	stop   func() error // stops the HTTP server; called at the end of the test when the test has not
+	t        testing.TB
+	node     *esnode.Node
+	log      *eventlog.ESDB
+	store    *eventlog.Store
+	bus      *commands.Bus
+	reads    *readmodels.Store
+	server   *api.Server
+	url      string
+	logged   *buffer
+	dir      string       // of the installation
+	postgres *wire        // between the product and the database
+	stop     func() error // stops the HTTP server; called at the end of the test when the test has not
 }
 
 // buffer is a log that can be read while it is written.
@@ -64,12 +68,12 @@ func (b *buffer) String() string {
 // start runs the whole stack; change may alter the options of the server.
 func start(t testing.TB, change ...func(*api.Options)) *stack {
 	t.Helper()
-	s := &stack{t: t, logged: &buffer{}}
+	s := &stack{t: t, logged: &buffer{}, dir: t.TempDir()}
 	logger := slog.New(slog.NewJSONHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	url := pgtest.Database(t)
+	database := s.wirePostgres(pgtest.Database(t))
 	s.startLog()
 	var err error
-	if s.reads, err = readmodels.Open(t.Context(), url); err != nil {
+	if s.reads, err = readmodels.Open(t.Context(), database); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.reads.Close)
@@ -81,7 +85,7 @@ func start(t testing.TB, change ...func(*api.Options)) *stack {
 	s.bus = commands.NewBus(s.store, commands.Options{Secret: []byte("secret of the tests"), Logger: logger})
 	commands.All(s.bus)
 
-	pool, err := pgxpool.New(t.Context(), url)
+	pool, err := pgxpool.New(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +118,7 @@ func start(t testing.TB, change ...func(*api.Options)) *stack {
 func (s *stack) startLog() {
 	s.t.Helper()
 	var err error
-	if s.node, err = esnode.Open(s.t.Context(), esnode.Options{Dir: s.t.TempDir()}); err != nil {
+	if s.node, err = esnode.Open(s.t.Context(), esnode.Options{Dir: filepath.Join(s.dir, "events")}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {
@@ -130,6 +134,18 @@ func (s *stack) startLog() {
 			s.t.Errorf("close log: %v", err)
 		}
 	})
+}
+
+// wirePostgres returns a connection string of the same database through a wire.
+func (s *stack) wirePostgres(connection string) string {
+	s.t.Helper()
+	u, err := url.Parse(connection)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.postgres = newWire(s.t, u.Host)
+	u.Host = s.postgres.listener.Addr().String()
+	return u.String()
 }
 
 // background runs f until the test ends.

@@ -156,6 +156,9 @@ func checkParameters(c echo.Context) error {
 	values := c.ParamValues()
 	for i, name := range c.ParamNames() {
 		value := values[i]
+		if strings.Contains(value, "/") { // the router gives the last parameter all that is left
+			return echo.ErrNotFound
+		}
 		if c.Request().URL.RawPath != "" {
 			var err error
 			if value, err = url.PathUnescape(value); err != nil {

@@ -148,9 +148,11 @@ func exampleOf(v any) (any, error) {
 }
 
 func textParameter(in, name, doc, example string, required bool) *huma.Param {
-	return &huma.Param{
-		Name: name, In: in, Description: doc, Required: required, Example: example, Schema: &huma.Schema{Type: huma.TypeString},
+	p := &huma.Param{Name: name, In: in, Description: doc, Required: required, Schema: &huma.Schema{Type: huma.TypeString}}
+	if example != "" {
+		p.Example = example
 	}
+	return p
 }
 
 func enumParameter(in, name, doc string, values ...any) *huma.Param {

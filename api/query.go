@@ -69,7 +69,7 @@ type View[R any] struct {
 // route says where a query is served and how it is documented.
 type route struct {
 	id, path, tag, doc string
-	examples           map[string]string // of parameters; lists have them
+	examples           map[string]any // of parameters; lists have them
 }
 
 // query registers a typed query.
@@ -89,6 +89,8 @@ func query[I, O any](s *Server, r route, handler func(context.Context, *I) (*O, 
 	for _, p := range s.api.OpenAPI().Paths[r.path].Get.Parameters {
 		if e, ok := r.examples[p.Name]; ok {
 			p.Example = e
+		} else if len(p.Schema.Examples) > 0 { // of the field's tag
+			p.Example = p.Schema.Examples[0]
 		}
 	}
 	if body, ok := reflect.TypeFor[O]().FieldByName("Body"); ok && r.examples != nil {

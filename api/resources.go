@@ -19,8 +19,8 @@ func (s *Server) queryRoutes() error {
 }
 
 // examples are those of the parameters of a list.
-func examples(filter, sort string) map[string]string {
-	return map[string]string{"filter": filter, "sort": sort, "limit": "20", "count": "exact"}
+func examples(filter, sort string) map[string]any {
+	return map[string]any{"filter": filter, "sort": sort, "limit": 20, "count": "exact"}
 }
 
 // CustomerListParameters adds to a list what customers are often looked for by.

@@ -1,0 +1,156 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/rapport-crm/rapport/api"
+)
+
+// concrete fills the parameters of a route with something.
+func concrete(path string) string {
+	return strings.NewReplacer("{id}", "01900000-0000-7000-8000-000000000001", "{name}", "customer", "{system}", "webshop", "{externalId}", "1").Replace(path)
+}
+
+// TestEveryRouteAnswersProblems walks the route table: whatever goes wrong, the answer has the one form.
+func TestEveryRouteAnswersProblems(t *testing.T) {
+	s := start(t, func(o *api.Options) { o.MaxBodyBytes, o.MaxBatchBytes = 2000, 3000 })
+	before := s.events()
+	big := `{"x":"` + strings.Repeat("a", 4000) + `"}`
+	for path, item := range s.document().Paths {
+		at := concrete(path)
+		if a := s.do("DELETE", at, nil); a.problem(t).Code != "method-not-allowed" || a.StatusCode != 405 || a.Header.Get("Allow") == "" {
+			t.Errorf("DELETE %s: status %d, allow %q: %s", at, a.StatusCode, a.Header.Get("Allow"), a.body)
+		}
+		if p := s.do("GET", at+"/no/such/route", nil).problem(t); p.Status != 404 || p.Code != "route-not-found" {
+			t.Errorf("GET %s/no/such/route: %+v", at, p)
+		}
+		for method := range item {
+			method = strings.ToUpper(method)
+			if p := s.do(method, at+"?nobody=knows", map[bool]any{true: "{}", false: nil}[method == "POST"], "Idempotency-Key", "k").problem(t); p.Status != 400 || p.Errors[0].Pointer != "nobody" {
+				t.Errorf("%s %s with an unknown parameter: %+v", method, at, p)
+			}
+			if p := s.do(method, at, nil, "Accept", "image/png").problem(t); p.Status != 406 {
+				t.Errorf("%s %s for a picture: %+v", method, at, p)
+			}
+			if p := s.do(method, at, big, "Idempotency-Key", "k").problem(t); p.Status != 413 || p.Code != "too-large" {
+				t.Errorf("%s %s with a big body: %+v", method, at, p)
+			}
+			if strings.Contains(path, "{id}") {
+				bad := strings.ReplaceAll(path, "{id}", "x'%20or%201=1")
+				if p := s.do(method, bad, map[bool]any{true: "{}", false: nil}[method == "POST"], "Idempotency-Key", "k").problem(t); p.Status != 400 || p.Errors[0].Pointer != "id" {
+					t.Errorf("%s %s: %+v", method, bad, p)
+				}
+			}
+			if method != "POST" {
+				continue
+			}
+			chunked := strings.NewReader(big)
+			req, err := http.NewRequestWithContext(t.Context(), method, s.url+at, struct{ *strings.Reader }{chunked})
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength = -1
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set("Idempotency-Key", "k")
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if takesBody := item["post"].RequestBody != nil && !strings.HasSuffix(path, "/commands"); takesBody && res.StatusCode != 413 {
+				t.Errorf("%s %s with an endless body: status %d", method, at, res.StatusCode)
+			}
+		}
+	}
+	if n := s.events(); n != before {
+		t.Errorf("%d events were written", n-before)
+	}
+}
+
+func TestEveryAnswerHasSecurityHeaders(t *testing.T) {
+	s := start(t)
+	for _, path := range []string{"/v1/customers", "/nope", "/docs", "/openapi.json", "/healthz"} {
+		a := s.do("GET", path, nil, "Origin", "https://evil.example")
+		for _, name := range []string{"X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Content-Security-Policy", "X-Correlation-Id"} {
+			if a.Header.Get(name) == "" {
+				t.Errorf("%s lacks %s", path, name)
+			}
+		}
+		if a.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s is open to other origins", path)
+		}
+	}
+}
+
+func TestTheReferenceIsComplete(t *testing.T) {
+	s := start(t)
+	page := s.do("GET", "/docs", nil)
+	if !strings.Contains(string(page.body), `src="/docs/rapidoc-min.js"`) || strings.Contains(string(page.body), "https://") {
+		t.Errorf("page: %s", page.body)
+	}
+	if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "script-src 'self';") || strings.Contains(csp, "unsafe-eval") {
+		t.Errorf("policy: %s", csp)
+	}
+	for path, media := range map[string]string{
+		"/docs/rapidoc-min.js": "text/javascript; charset=utf-8", "/docs/rapidoc.LICENSE": "text/plain; charset=utf-8",
+		"/openapi.yaml": "application/openapi+yaml", "/openapi.json": "application/openapi+json",
+	} {
+		if a := s.do("GET", path, nil); a.StatusCode != 200 || a.Header.Get("Content-Type") != media || len(a.body) == 0 {
+			t.Errorf("%s: status %d, %s", path, a.StatusCode, a.Header.Get("Content-Type"))
+		}
+	}
+}
+
+func TestMetadataDescribesEverything(t *testing.T) {
+	s := start(t)
+	var m api.Metadata
+	s.do("GET", "/v1/metadata", nil).into(t, &m)
+	if len(m.Aggregates) != len(s.bus.Definitions()) || len(m.ReadModels) < 15 {
+		t.Fatalf("%d aggregates, %d read models", len(m.Aggregates), len(m.ReadModels))
+	}
+	for _, a := range m.Aggregates {
+		for _, c := range a.Commands {
+			if c.Doc == "" || c.Path == "" || c.Example == nil || len(c.Fields) == 0 {
+				t.Errorf("%s: %+v", c.Type, c)
+			}
+			for _, f := range c.Fields {
+				if f.Doc == "" || f.Type == "" {
+					t.Errorf("%s: member %s lacks words", c.Type, f.Name)
+				}
+			}
+		}
+	}
+	register := m.Aggregates[0].Commands[0]
+	for _, f := range register.Fields {
+		switch f.Name {
+		case "kind":
+			if !f.Required || len(f.Enum) != 3 {
+				t.Errorf("kind: %+v", f)
+			}
+		case "name":
+			if !f.Required || !f.Personal || f.Limits["maxLength"] != "200" {
+				t.Errorf("name: %+v", f)
+			}
+		case "address":
+			if f.Type != "object" || len(f.Fields) == 0 || f.Required {
+				t.Errorf("address: %+v", f)
+			}
+		}
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"127.0.0.1:8080": true, "localhost:0": true, "[::1]:80": true, "127.8.8.8:1": true,
+		":8080": false, "0.0.0.0:8080": false, "[::]:80": false, "192.168.0.7:80": false, "example.com:80": false, "nonsense": false,
+	} {
+		if err := api.CheckListen(address, false); (err == nil) != ok {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	if err := api.CheckListen("0.0.0.0:8080", true); err != nil {
+		t.Error(err)
+	}
+}
