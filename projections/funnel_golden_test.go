@@ -103,8 +103,8 @@ func goldenDeals(t *testing.T, events []domain.Recorded) []readmodels.FunnelDeal
 	for _, v := range rows[readmodels.StageVisit](t, projections.OpportunityStageVisit, events) {
 		visit := readmodels.FunnelVisit{
 			Stage: v.Stage, PipelineVersion: v.PipelineVersion, Probability: v.Probability, LeftBy: v.LeftBy,
-			Entered: readmodels.Moment{Occurred: v.EnteredAt, Recorded: v.EnteredRecordedAt},
-			Amount:  money(v.Amount, v.Currency), Closed: money(v.ClosedAmount, v.ClosedCurrency),
+			Revision: v.EnteredRevision, Entered: readmodels.Moment{Occurred: v.EnteredAt, Recorded: v.EnteredRecordedAt},
+			Amount: money(v.Amount, v.Currency), Closed: money(v.ClosedAmount, v.ClosedCurrency),
 		}
 		if v.LeftAt != nil {
 			visit.Left = &readmodels.Moment{Occurred: *v.LeftAt, Recorded: *v.LeftRecordedAt}
@@ -113,9 +113,12 @@ func goldenDeals(t *testing.T, events []domain.Recorded) []readmodels.FunnelDeal
 		d.Visits = append(d.Visits, visit)
 	}
 	for _, a := range rows[readmodels.OpportunityAmount](t, projections.OpportunityAmount, events) {
+		if a.EventType != "opportunity.re_estimated" {
+			continue
+		}
 		d := &deals[index[a.OpportunityID]]
 		since := readmodels.Moment{Occurred: a.OccurredAt, Recorded: a.RecordedAt}
-		d.Amounts = append(d.Amounts, readmodels.FunnelAmount{Since: since, Amount: *money(&a.Amount, a.Currency)})
+		d.Estimates = append(d.Estimates, readmodels.FunnelAmount{Revision: a.Revision, Since: since, Amount: *money(&a.Amount, a.Currency)})
 	}
 	return deals
 }

@@ -217,7 +217,7 @@ func evolveVisit(r readmodels.StageVisit, k visitKey, e domain.Recorded) readmod
 		r.CustomerID, r.Owner, r.Region = optionalID(s.CustomerID), s.Owner, s.Region
 		r.PipelineID, r.PipelineVersion = s.PipelineID, int64(s.PipelineVersion)
 		r.Amount, r.Currency = amountOf(amount)
-		r.EnteredAt, r.EnteredRecordedAt = e.OccurredAt, e.RecordedAt
+		r.EnteredAt, r.EnteredRecordedAt, r.EnteredRevision = e.OccurredAt, e.RecordedAt, int64(e.Revision)
 	}
 	leave := func(how, next string, amount *domain.Money) {
 		r.LeftAt, r.LeftRecordedAt, r.LeftBy, r.NextStage = &e.OccurredAt, &e.RecordedAt, how, next

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"github.com/shopspring/decimal"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -183,6 +184,9 @@ func (f field) format(row reflect.Value) *string {
 	return &s
 }
 
+// maxAmountText bounds the text of an amount: products of amounts have twice their digits, sums a few more.
+const maxAmountText = 80
+
 // parse reads what format wrote, or what a filter gives as text, into a parameter.
 func (f field) parse(s string) (any, error) {
 	switch f.kind {
@@ -195,7 +199,10 @@ func (f field) parse(s string) (any, error) {
 	case kindTime:
 		return parseTime(s)
 	case kindAmount:
-		d, err := domain.ParseDecimal(s)
+		if s == "" || len(s) > maxAmountText || strings.Trim(s, "-.0123456789") != "" {
+			return nil, fmt.Errorf("%q is not a decimal number", s)
+		}
+		d, err := decimal.NewFromString(s)
 		return d.String(), err
 	case kindInt:
 		return strconv.ParseInt(s, 10, 64)

@@ -283,7 +283,7 @@ func (c *calculation) stages() ([]FunnelStage, []FunnelUnmapped) {
 	}
 	unmapped := map[string]int64{}
 	for _, d := range c.cohort {
-		for i, at := range c.counted(d.entries()) {
+		for i, at := range c.counted(d.entered) {
 			if at == nil {
 				continue
 			}
@@ -292,9 +292,12 @@ func (c *calculation) stages() ([]FunnelStage, []FunnelUnmapped) {
 				list[i].Value = add(list[i].Value, amount)
 			}
 		}
-		for stage := range d.times(c.AsOf) {
-			if _, ranked := c.rank[stage]; !ranked && !slices.Contains(c.Stages, stage) {
-				unmapped[stage]++
+		for i, s := range d.stays {
+			if _, ranked := c.rank[s.stage]; ranked || slices.Contains(c.Stages, s.stage) {
+				continue
+			}
+			if !slices.ContainsFunc(d.stays[:i], func(before stay) bool { return before.stage == s.stage }) {
+				unmapped[s.stage]++
 			}
 		}
 	}
@@ -477,15 +480,13 @@ func (c *calculation) entryCounts() []StageEntries {
 		counts[stage] = &StageEntries{Stage: stage}
 	}
 	for _, d := range c.deals {
-		seen := map[string]bool{}
-		for _, e := range d.entries() {
+		for i, e := range d.entered {
 			if n := counts[e.stage]; n != nil && c.inWindow(e.at) {
 				n.Entries++
-				if !seen[e.stage] {
+				if !slices.ContainsFunc(d.entered[:i], func(before entry) bool { return before.stage == e.stage }) {
 					n.FirstEntries++
 				}
 			}
-			seen[e.stage] = true
 		}
 	}
 	for _, stage := range c.order() {
@@ -498,11 +499,11 @@ func (c *calculation) timeInStage() []StageTime {
 	type sets struct{ first, latest, cumulative, open []float64 }
 	all := map[string]*sets{}
 	for _, d := range c.cohort {
-		for stage, t := range d.times(c.AsOf) {
-			s := all[stage]
+		for _, t := range d.times(c.AsOf) {
+			s := all[t.stage]
 			if s == nil {
 				s = &sets{}
-				all[stage] = s
+				all[t.stage] = s
 			}
 			if t.first != nil {
 				s.first = append(s.first, float64(*t.first)/day)

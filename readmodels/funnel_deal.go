@@ -1,6 +1,7 @@
 package readmodels
 
 import (
+	"slices"
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -32,6 +33,7 @@ type dealView struct {
 	stays   []stay
 	outcome string    // OpportunityOpen, OpportunityWon or OpportunityLost
 	closed  time.Time // when outcome is not open
+	entered []entry   // all entries in order
 	value   *domain.Money
 	final   *domain.Money // value won, or estimate of what was lost; nil while open
 }
@@ -44,6 +46,7 @@ func (v view) look(d *FunnelDeal) (dealView, bool) {
 	if !v.sees(d.Opened) {
 		return out, false
 	}
+	last := int64(-1) // revision that set the value
 	for _, visit := range d.Visits {
 		if !v.sees(visit.Entered) {
 			continue
@@ -56,6 +59,7 @@ func (v view) look(d *FunnelDeal) (dealView, bool) {
 			from: visit.Entered.Occurred, amount: visit.Amount,
 		}
 		out.outcome, out.final = OpportunityOpen, nil
+		out.value, last = visit.Amount, visit.Revision
 		if visit.Left != nil && v.sees(*visit.Left) {
 			s.end(visit.Left.Occurred)
 			if visit.LeftBy == LeftWon || visit.LeftBy == LeftLost {
@@ -64,11 +68,12 @@ func (v view) look(d *FunnelDeal) (dealView, bool) {
 		}
 		out.stays = append(out.stays, s)
 	}
-	for i := range d.Amounts {
-		if v.sees(d.Amounts[i].Since) {
-			out.value = &d.Amounts[i].Amount
+	for i := range d.Estimates {
+		if a := &d.Estimates[i]; a.Revision > last && v.sees(a.Since) {
+			out.value, last = &a.Amount, a.Revision
 		}
 	}
+	out.entered = out.entries()
 	return out, len(out.stays) > 0
 }
 
@@ -94,9 +99,9 @@ type entry struct {
 	amount *domain.Money
 }
 
-// entries returns all entries in order. Won or lost stands at the end and only while it holds: a win that was taken back
-// is not a win.
-func (d dealView) entries() []entry {
+// entries lists all entries in order. Won or lost stands at the end and only while it holds: a win that was taken back is
+// not a win.
+func (d *dealView) entries() []entry {
 	list := make([]entry, 0, len(d.stays)+1)
 	for _, s := range d.stays {
 		list = append(list, entry{s.stage, s.from, s.amount})
@@ -109,7 +114,7 @@ func (d dealView) entries() []entry {
 
 // firstEntry returns when the deal first entered a stage or an outcome.
 func (d dealView) firstEntry(stage string) (time.Time, bool) {
-	for _, e := range d.entries() {
+	for _, e := range d.entered {
 		if e.stage == stage {
 			return e.at, true
 		}
@@ -119,29 +124,38 @@ func (d dealView) firstEntry(stage string) (time.Time, bool) {
 
 // stageTime is how long one deal stayed in one stage.
 type stageTime struct {
+	stage         string
 	first, latest *time.Duration // nil while that visit goes on
 	cumulative    time.Duration  // of all visits, an open one so far
 	open          *time.Duration // the visit that goes on, so far
 }
 
-// times returns how long the deal stayed in each stage that it was in.
-func (d dealView) times(asOf time.Time) map[string]stageTime {
-	times := map[string]stageTime{}
+// times returns how long the deal stayed in each stage that it was in, in the order of first entry.
+func (d dealView) times(asOf time.Time) []stageTime {
+	times := make([]stageTime, 0, len(d.stays))
 	for _, s := range d.stays {
-		t, again := times[s.stage]
-		var length *time.Duration
-		if s.to != nil {
-			x := s.to.Sub(s.from)
-			length, t.cumulative = &x, t.cumulative+x
-		} else {
-			x := asOf.Sub(s.from)
-			t.open, t.cumulative = &x, t.cumulative+x
-		}
+		i := slices.IndexFunc(times, func(t stageTime) bool { return t.stage == s.stage })
+		again := i >= 0
 		if !again {
-			t.first = length
+			i = len(times)
+			times = append(times, stageTime{stage: s.stage})
 		}
-		t.latest = length
-		times[s.stage] = t
+		t := &times[i]
+		end := asOf
+		if s.to != nil {
+			end = *s.to
+		}
+		length := end.Sub(s.from)
+		t.cumulative += length
+		t.latest = nil
+		if s.to == nil {
+			t.open = &length
+			continue
+		}
+		t.latest = &length
+		if !again {
+			t.first = &length
+		}
 	}
 	return times
 }

@@ -28,7 +28,13 @@ var goldenPipeline = PipelineDetail{Pipeline: Pipeline{
 
 // deal builds a deal from moves such as "q 01-05", with W and L for won and lost.
 func deal(id string, amounts []FunnelAmount, moves ...string) FunnelDeal {
-	d := FunnelDeal{ID: domain.ID(id), Amounts: amounts}
+	d := FunnelDeal{ID: domain.ID(id)}
+	for i, a := range amounts {
+		if i > 0 {
+			a.Revision = revision(a.Since.Occurred)
+			d.Estimates = append(d.Estimates, a)
+		}
+	}
 	value := func(at time.Time) *domain.Money {
 		var m *domain.Money
 		for i := range amounts {
@@ -53,17 +59,20 @@ func deal(id string, amounts []FunnelAmount, moves ...string) FunnelDeal {
 			}
 		}
 		if stage != "W" && stage != "L" {
-			d.Visits = append(d.Visits, FunnelVisit{Stage: stage, PipelineVersion: 1, Entered: now, Amount: value(at)})
+			d.Visits = append(d.Visits, FunnelVisit{Stage: stage, PipelineVersion: 1, Revision: revision(at), Entered: now, Amount: value(at)})
 		}
 	}
 	return d
 }
 
+// revision numbers events by their time: in the data set no two of a deal happen at once.
+func revision(at time.Time) int64 { return at.Unix() }
+
 func worth(pairs ...string) []FunnelAmount {
 	var list []FunnelAmount
 	for i := 0; i < len(pairs); i += 2 {
 		at := on(pairs[i])
-		list = append(list, FunnelAmount{Moment{at, at}, cny(pairs[i+1])})
+		list = append(list, FunnelAmount{Since: Moment{at, at}, Amount: cny(pairs[i+1])})
 	}
 	return list
 }
@@ -222,7 +231,12 @@ func TestGoldenTimeInStage(t *testing.T) {
 	v := view{asOf: on("03-01"), stage: stageMapper(goldenPipeline)}
 	days := func(i int, stage string) (first, latest, cumulative, open float64) {
 		d, _ := v.look(&deals[i])
-		s := d.times(v.asOf)[stage]
+		var s stageTime
+		for _, t := range d.times(v.asOf) {
+			if t.stage == stage {
+				s = t
+			}
+		}
 		of := func(x *time.Duration) float64 {
 			if x == nil {
 				return -1

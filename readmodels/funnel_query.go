@@ -2,9 +2,12 @@ package readmodels
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/shopspring/decimal"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -15,7 +18,7 @@ type FunnelDeal struct {
 	Owner, Region, Source string // as they stand now
 	Opened                Moment
 	Visits                []FunnelVisit  // in the order of the stream
-	Amounts               []FunnelAmount // in the order of the stream
+	Estimates             []FunnelAmount // that were changed between entries, in the order of the stream
 	Products              []FunnelProduct
 }
 
@@ -29,6 +32,7 @@ type FunnelVisit struct {
 	Stage           string
 	PipelineVersion int64
 	Probability     int64 // percent
+	Revision        int64 // of the entry
 	Entered         Moment
 	Left            *Moment // nil while it goes on
 	LeftBy          string  // LeftMoved, LeftWon, LeftLost
@@ -38,8 +42,9 @@ type FunnelVisit struct {
 
 // FunnelAmount is a value from a moment on.
 type FunnelAmount struct {
-	Since  Moment
-	Amount domain.Money
+	Revision int64
+	Since    Moment
+	Amount   domain.Money
 }
 
 // FunnelProduct is the value of what is offered of one product.
@@ -55,22 +60,22 @@ from rapport.opportunity
 where tenant = $1 and pipeline_id = $2 and `
 
 	funnelVisitsSQL = `
-select v.opportunity_id, v.stage, v.pipeline_version, v.probability, v.entered_at, v.entered_recorded_at, v.left_at,
-	v.left_recorded_at, v.left_by, v.amount, v.currency, v.closed_amount, v.closed_currency
+select v.opportunity_id, v.stage, v.pipeline_version, v.probability, v.entered_revision, v.entered_at, v.entered_recorded_at,
+	v.left_at, v.left_recorded_at, v.left_by, v.amount::text, v.currency, v.closed_amount::text, v.closed_currency
 from rapport.opportunity_stage_visit v
-where v.tenant = $1 and v.pipeline_id = $2
+where v.tenant = $1 and v.pipeline_id = $2 and %s
 order by v.opportunity_id, v.visit`
 
-	funnelAmountsSQL = `
-select a.opportunity_id, a.amount, a.currency, a.occurred_at, a.recorded_at
+	funnelEstimatesSQL = `
+select a.opportunity_id, a.revision, a.amount::text, a.currency, a.occurred_at, a.recorded_at
 from rapport.opportunity_amount a
-where a.tenant = $1
+where a.tenant = $1 and a.event_type = 'opportunity.re_estimated' and %s
 order by a.opportunity_id, a.revision`
 
 	funnelProductsSQL = `
-select l.opportunity_id, l.product_code, l.currency, sum(l.total)
+select l.opportunity_id, l.product_code, l.currency, sum(l.total)::text
 from rapport.opportunity_line l
-where l.tenant = $1
+where l.tenant = $1 and %s
 group by l.opportunity_id, l.product_code, l.currency
 order by l.opportunity_id, l.product_code, l.currency`
 )
@@ -107,10 +112,16 @@ func (s *Store) Funnel(ctx context.Context, tenant domain.Tenant, q FunnelQuery,
 		})
 		return err
 	})
-	queueVisits(&read, &deals, byID, string(tenant), string(q.PipelineID))
-	queueAmounts(&read, &deals, byID, string(tenant))
-	if wantsProducts(q.GroupBy) {
-		queueProducts(&read, &deals, byID, string(tenant))
+	// The rows that belong to deals are narrowed only where it saves something: a join costs more than reading all.
+	ofDeals := "$2::uuid is not null"
+	if q.Filter != "" {
+		ofDeals = "opportunity_id in (select id from rapport.opportunity where tenant = $1 and pipeline_id = $2 and " + where + ")"
+	}
+	into := &funnelDeals{list: &deals, byID: byID}
+	read.Queue(fmt.Sprintf(funnelVisitsSQL, ofDeals), args...).Query(into.visits)
+	read.Queue(fmt.Sprintf(funnelEstimatesSQL, ofDeals), args...).Query(into.estimates)
+	if slices.Contains(q.GroupBy, "product") {
+		read.Queue(fmt.Sprintf(funnelProductsSQL, ofDeals), args...).Query(into.products)
 	}
 	at, err := s.read(ctx, &read)
 	switch {
@@ -124,86 +135,97 @@ func (s *Store) Funnel(ctx context.Context, tenant domain.Tenant, q FunnelQuery,
 	return funnel, err
 }
 
-func wantsProducts(groups []string) bool {
-	for _, g := range groups {
-		if g == "product" {
-			return true
-		}
-	}
-	return false
+// funnelDeals collects what belongs to deals. Rows of deals that the filter leaves out are passed over.
+type funnelDeals struct {
+	list *[]FunnelDeal
+	byID map[[16]byte]int
 }
 
-func queueVisits(read *reading, deals *[]FunnelDeal, byID map[[16]byte]int, tenant, pipeline string) {
-	read.Queue(funnelVisitsSQL, tenant, pipeline).Query(func(rows pgx.Rows) error {
-		var (
-			id                     [16]byte
-			v                      FunnelVisit
-			leftAt, leftRecordedAt *time.Time
-			amount, closed         *domain.Amount
-			currency, closedIn     domain.Currency
-		)
-		_, err := pgx.ForEachRow(rows, []any{
-			&id, &v.Stage, &v.PipelineVersion, &v.Probability, &v.Entered.Occurred, &v.Entered.Recorded, &leftAt, &leftRecordedAt,
-			&v.LeftBy, &amount, (*string)(&currency), &closed, (*string)(&closedIn),
-		}, func() error {
-			i, ok := byID[id]
-			if !ok {
-				return nil // the filter leaves it out
-			}
-			v.Left = nil
-			if leftAt != nil && leftRecordedAt != nil {
-				v.Left = &Moment{*leftAt, *leftRecordedAt}
-			}
-			v.Amount, v.Closed = moneyOf(amount, currency), moneyOf(closed, closedIn)
-			(*deals)[i].Visits = append((*deals)[i].Visits, v)
-			return nil
-		})
-		return err
-	})
-}
-
-func queueAmounts(read *reading, deals *[]FunnelDeal, byID map[[16]byte]int, tenant string) {
-	read.Queue(funnelAmountsSQL, tenant).Query(func(rows pgx.Rows) error {
-		var (
-			id       [16]byte
-			amount   domain.Amount
-			currency domain.Currency
-			since    Moment
-		)
-		_, err := pgx.ForEachRow(rows, []any{&id, &amount, (*string)(&currency), &since.Occurred, &since.Recorded}, func() error {
-			if i, ok := byID[id]; ok {
-				(*deals)[i].Amounts = append((*deals)[i].Amounts, FunnelAmount{since, domain.Money{Amount: amount, Currency: currency}})
-			}
-			return nil
-		})
-		return err
-	})
-}
-
-func queueProducts(read *reading, deals *[]FunnelDeal, byID map[[16]byte]int, tenant string) {
-	read.Queue(funnelProductsSQL, tenant).Query(func(rows pgx.Rows) error {
-		var (
-			id       [16]byte
-			code     string
-			currency domain.Currency
-			total    domain.Amount
-		)
-		_, err := pgx.ForEachRow(rows, []any{&id, &code, (*string)(&currency), &total}, func() error {
-			if i, ok := byID[id]; ok {
-				product := FunnelProduct{code, domain.Money{Amount: total, Currency: currency}}
-				(*deals)[i].Products = append((*deals)[i].Products, product)
-			}
-			return nil
-		})
-		return err
-	})
-}
-
-func moneyOf(amount *domain.Amount, currency domain.Currency) *domain.Money {
-	if amount == nil {
+func (f *funnelDeals) of(id [16]byte) *FunnelDeal {
+	i, ok := f.byID[id]
+	if !ok {
 		return nil
 	}
-	return &domain.Money{Amount: *amount, Currency: currency}
+	return &(*f.list)[i]
+}
+
+func (f *funnelDeals) visits(rows pgx.Rows) error {
+	var (
+		id                     [16]byte
+		v                      FunnelVisit
+		leftAt, leftRecordedAt *time.Time
+		amount, closed         *string
+		currency, closedIn     string
+	)
+	_, err := pgx.ForEachRow(rows, []any{
+		&id, &v.Stage, &v.PipelineVersion, &v.Probability, &v.Revision, &v.Entered.Occurred, &v.Entered.Recorded, &leftAt,
+		&leftRecordedAt, &v.LeftBy, &amount, &currency, &closed, &closedIn,
+	}, func() (err error) {
+		d := f.of(id)
+		if d == nil {
+			return nil
+		}
+		v.Left = nil
+		if leftAt != nil && leftRecordedAt != nil {
+			v.Left = &Moment{*leftAt, *leftRecordedAt}
+		}
+		if v.Amount, err = moneyOf(amount, currency); err != nil {
+			return err
+		}
+		if v.Closed, err = moneyOf(closed, closedIn); err != nil {
+			return err
+		}
+		d.Visits = append(d.Visits, v)
+		return nil
+	})
+	return err
+}
+
+func (f *funnelDeals) estimates(rows pgx.Rows) error {
+	var (
+		id       [16]byte
+		a        FunnelAmount
+		amount   *string
+		currency string
+	)
+	_, err := pgx.ForEachRow(rows, []any{&id, &a.Revision, &amount, &currency, &a.Since.Occurred, &a.Since.Recorded}, func() error {
+		d := f.of(id)
+		money, err := moneyOf(amount, currency)
+		if err != nil || d == nil || money == nil {
+			return err
+		}
+		a.Amount = *money
+		d.Estimates = append(d.Estimates, a)
+		return nil
+	})
+	return err
+}
+
+func (f *funnelDeals) products(rows pgx.Rows) error {
+	var (
+		id             [16]byte
+		code, currency string
+		total          *string
+	)
+	_, err := pgx.ForEachRow(rows, []any{&id, &code, &currency, &total}, func() error {
+		d := f.of(id)
+		money, err := moneyOf(total, currency)
+		if err != nil || d == nil || money == nil {
+			return err
+		}
+		d.Products = append(d.Products, FunnelProduct{code, *money})
+		return nil
+	})
+	return err
+}
+
+// moneyOf reads an amount that travels as text, which costs a fraction of the way over the driver's numeric type.
+func moneyOf(amount *string, currency string) (*domain.Money, error) {
+	if amount == nil {
+		return nil, nil
+	}
+	d, err := decimal.NewFromString(*amount)
+	return &domain.Money{Amount: domain.NewAmount(d), Currency: domain.Currency(currency)}, err
 }
 
 func formatUUID(b [16]byte) domain.ID {

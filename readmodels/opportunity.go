@@ -100,6 +100,7 @@ type StageVisit struct {
 	Amount            *domain.Amount `db:"amount" json:"amount,omitempty" doc:"Estimated value at entry; null when nobody had estimated."`
 	Currency          string         `db:"currency" json:"currency,omitempty" doc:"ISO 4217 code of the amounts."`
 	EnteredAt         time.Time      `db:"entered_at" json:"enteredAt" doc:"When it entered, in the business."`
+	EnteredRevision   int64          `db:"entered_revision" json:"enteredRevision" doc:"Revision of the opportunity's stream at which it entered."`
 	EnteredRecordedAt time.Time      `db:"entered_recorded_at" json:"enteredRecordedAt" doc:"When we learned that it entered."`
 	LeftAt            *time.Time     `db:"left_at" json:"leftAt,omitempty" doc:"When it left, in the business; null while it is there."`
 	LeftRecordedAt    *time.Time     `db:"left_recorded_at" json:"leftRecordedAt,omitempty" doc:"When we learned that it left."`
