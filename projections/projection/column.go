@@ -118,7 +118,9 @@ func columns(t reflect.Type) (list []Column, keys int, err error) {
 }
 
 // textual reports whether values travel as text: what PostgreSQL parses better than we could.
-func (c Column) textual() bool { return c.form == formText || c.form == formAmount || c.form == formJSON }
+func (c Column) textual() bool {
+	return c.form == formText || c.form == formAmount || c.form == formJSON
+}
 
 // array returns the type of the parameter that holds many values of the column.
 func (c Column) array() string {

@@ -29,7 +29,7 @@ func (t *Table) Key() []Column { return t.Columns[:t.keys] }
 // Qualified returns the table's name with its schema.
 func (t *Table) Qualified() string { return TableSchema + "." + t.Name }
 
-// CreateSQL returns the statements that make the table, its indexes and its comments, if they are missing.
+// CreateSQL returns the statements that make the table with its key and its comments, if they are missing.
 func (t *Table) CreateSQL() []string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "create table if not exists %s (", t.Qualified())
@@ -43,6 +43,13 @@ func (t *Table) CreateSQL() []string {
 			statements = append(statements, comment("column", t.Qualified()+"."+c.Name, c.Doc))
 		}
 	}
+	return statements
+}
+
+// IndexSQL returns the statements that make the indexes, if they are missing. They stand apart because rows are loaded
+// faster without.
+func (t *Table) IndexSQL() []string {
+	var statements []string
 	for _, i := range t.Indexes {
 		statements = append(statements, t.indexSQL(i))
 	}

@@ -76,6 +76,9 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 	l.handled.Store(0)
 	defer func() { l.handled.Store(time.Now().UnixNano()) }()
 	err := l.settle(ctx)
+	if err == nil && batch.CaughtUp {
+		err = l.index(ctx)
+	}
 	if err == nil {
 		err = l.apply(ctx, batch)
 	}
@@ -94,6 +97,27 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 	}
 	l.stale = true
 	return err
+}
+
+// index makes the indexes of tables that are about to be complete: rows are loaded faster without. One that cannot be
+// made halts its projection.
+func (l *lane) index(ctx context.Context) error {
+	for _, m := range l.members {
+		if m.state != stateRebuilding {
+			continue
+		}
+		for _, sql := range m.Table.IndexSQL() {
+			_, err := l.term.runner.pool.Exec(ctx, sql)
+			switch kind, _ := classify(err); {
+			case err == nil:
+			case kind == transient:
+				return err
+			default:
+				return errors.Join(errRegroup, l.term.halt(ctx, l.term.runner.pool, m, driftProblem(m.Name, "an index cannot be made: "+err.Error())))
+			}
+		}
+	}
+	return nil
 }
 
 // settle loads the members' state when the last attempt may have left another.

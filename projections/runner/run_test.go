@@ -341,6 +341,27 @@ func TestStatusTellsLagParkAndHeartbeat(t *testing.T) {
 	}
 }
 
+func TestIndexesAreThereOnceTheTableServes(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 9)
+	wrong := totals
+	wrong.Indexes = []projection.Index{{Name: "wrong", Columns: "tenant, nothing"}}
+	stop := f.start(f.runner(quick(4), noteFold(&whole), wrong))
+	f.caughtUp("note")
+	if problem := f.awaitState("total", stateHalted); !strings.Contains(problem, "index") {
+		t.Errorf("problem %q", problem)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	var valid bool
+	const sql = "select indisvalid from pg_index where indexrelid = 'projection.note_v1_text'::regclass"
+	if err := f.conn.QueryRow(t.Context(), sql).Scan(&valid); err != nil || !valid {
+		t.Errorf("index: %t, %v", valid, err)
+	}
+}
+
 func TestViewsAreForAnalysts(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
