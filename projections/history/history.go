@@ -145,7 +145,16 @@ func entryOf(e domain.Recorded) readmodels.HistoryEntry {
 type record map[string]json.RawMessage
 
 // bookkeeping are fields that change with every event and tell an auditor nothing.
-var bookkeeping = map[string]bool{"position": true, "revision": true, "updatedAt": true}
+var bookkeeping = map[string]bool{"position": true, "revision": true, "changedAt": true}
+
+// nothing reports whether a value says no more than an absent one.
+func nothing(v json.RawMessage) bool {
+	switch string(v) {
+	case "", "null", "[]", "{}":
+		return true
+	}
+	return false
+}
 
 // apply folds the event and returns the rows by key.
 func apply(m projection.Memory, e domain.Recorded) (map[string]record, error) {
@@ -189,7 +198,7 @@ func compare(name string, before, after map[string]record) []readmodels.Change {
 		old, now := before[key], after[key]
 		for _, field := range slices.Sorted(maps.Keys(union(old, now))) {
 			from, to := old[field], now[field]
-			if bookkeeping[field] || string(from) == string(to) {
+			if bookkeeping[field] || string(from) == string(to) || nothing(from) && nothing(to) {
 				continue
 			}
 			c := readmodels.Change{Record: name, Field: field, From: from, To: to}
