@@ -67,7 +67,16 @@ func (t *Table) indexSQL(i Index) string {
 	return fmt.Sprintf("create index if not exists %s_%s on %s %s(%s)%s", t.Name, i.Name, t.Qualified(), using, i.Columns, where)
 }
 
-// DropSQL returns the statement that removes the table and the view on it.
+// EmptySQL returns the statements that remove all rows and the indexes. Views on the table stay.
+func (t *Table) EmptySQL() []string {
+	statements := []string{"truncate " + t.Qualified()}
+	for _, i := range t.Indexes {
+		statements = append(statements, fmt.Sprintf("drop index if exists %s.%s_%s", TableSchema, t.Name, i.Name))
+	}
+	return statements
+}
+
+// DropSQL returns the statement that removes the table and all views on it.
 func (t *Table) DropSQL() string { return "drop table if exists " + t.Qualified() + " cascade" }
 
 // ViewSQL returns the statements that point the stable view at this table. The view is dropped first, because the

@@ -158,6 +158,9 @@ func TestNewAndRebuiltProjectionsCatchUpAndJoin(t *testing.T) {
 	stop := f.start(r)
 	f.caughtUp("note", "total", "line")
 	f.same()
+	if _, err := f.pool.Exec(t.Context(), "create view mine as select sum(count) from rapport.total where length < 0"); err != nil {
+		t.Fatal(err)
+	}
 	cli := f.runner(quick(8), all()...)
 	if err := cli.Rebuild(t.Context(), "total", "tester"); err != nil {
 		t.Fatal(err)
@@ -168,6 +171,10 @@ func TestNewAndRebuiltProjectionsCatchUpAndJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.same()
+	var sum int
+	if err := f.conn.QueryRow(t.Context(), "select * from mine").Scan(&sum); err != nil || sum != 150 {
+		t.Errorf("the analyst's view says %d, %v", sum, err)
+	}
 }
 
 func TestSecondProcessWaitsAndTakesOver(t *testing.T) {
