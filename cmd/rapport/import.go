@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -124,12 +123,13 @@ func progressOn(c *console) func(importer.Progress) {
 	return func(p importer.Progress) {
 		if p.Pass != pass {
 			pass = p.Pass
-			bar = progressbar.NewOptions64(p.Size,
-				progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionThrottle(500*time.Millisecond),
-				progressbar.OptionSetPredictTime(true), progressbar.OptionOnCompletion(func() { fmt.Fprintln(c.err) }))
+			bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionSetPredictTime(true))
 		}
 		bar.Describe(fmt.Sprintf("%s (%d of %d): %d rows, %d commands", p.File, p.Pass, p.Passes, p.Rows, p.Commands))
 		bar.Set64(p.Read)
+		if p.Ended {
+			fmt.Fprintln(c.err)
+		}
 	}
 }
 

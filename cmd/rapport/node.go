@@ -9,8 +9,8 @@ import (
 )
 
 type nodeCommand struct {
-	Data   string `help:"Directory of the installation; the log lies in its folder events." default:"data" type:"path" placeholder:"DIR"`
-	Listen string `help:"Loopback address to listen on." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
+	Data   string `help:"Directory of the installation; the log lies in its folder events; ${default} when left out." default:"data" type:"path" placeholder:"DIR"`
+	Listen string `help:"Loopback address to listen on; ${default} when left out." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
 }
 
 // Help shows an example.

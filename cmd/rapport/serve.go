@@ -25,7 +25,7 @@ import (
 type serveCommand struct {
 	stores
 	writer
-	Listen   string `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Listen   string `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Insecure bool   `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
 	Sample   bool   `help:"Import a small invented sample when the log is empty, and print a first answer."`
 }

@@ -36,7 +36,7 @@ const (
 
 // stores are the flags that choose where the truth and the read models live.
 type stores struct {
-	Data       string `help:"Directory of everything that this installation keeps." default:"data" type:"path" placeholder:"DIR"`
+	Data       string `help:"Directory of everything that this installation keeps; ${default} when left out." default:"data" type:"path" placeholder:"DIR"`
 	EventStore string `name:"eventstore" help:"Connection string of an EventStoreDB, esdb://…; the embedded node when left out." placeholder:"URL"`
 	Postgres   string `help:"Connection string of a PostgreSQL, postgres://…; a private one when left out." placeholder:"URL"`
 }

@@ -66,6 +66,7 @@ type Progress struct {
 	Rows      int64
 	Commands  int64
 	Remaining time.Duration // of this pass, from its rate so far; 0 when not known yet
+	Ended     bool          // the pass is over, and this is the last word on it
 }
 
 // Options says how to run a plan.
@@ -478,8 +479,8 @@ func (r *run) showProgress() (stop func()) {
 		return func() {}
 	}
 	start := time.Now()
-	show := func() {
-		p := Progress{
+	show := func(ended bool) {
+		p := Progress{Ended: ended,
 			File: r.counts.File, Pass: r.pass, Passes: len(r.plan.inputs),
 			Read: r.source.read.Load(), Size: r.source.size, Rows: r.rows.Load(), Commands: r.commands.Load(),
 		}
@@ -496,9 +497,9 @@ func (r *run) showProgress() (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				show()
+				show(false)
 			case <-done:
-				show()
+				show(true)
 				return
 			}
 		}
