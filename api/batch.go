@@ -128,7 +128,7 @@ func (s *Server) runInOrder(ctx context.Context, envelope commands.Request, item
 	failed := -1
 	for i := range items {
 		if failed >= 0 {
-			p := newProblem(statusFailedDependency, codeNotTried, "Item "+strconv.Itoa(failed)+" failed before it.")
+			p := newProblem(http.StatusFailedDependency, codeNotTried, "Item "+strconv.Itoa(failed)+" failed before it.")
 			results[i] = BatchItemResult{Status: p.Status, Problem: p}
 			continue
 		}

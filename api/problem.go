@@ -16,36 +16,37 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 )
 
-// The codes of problems that are not rules of the business; docs/problems.md says more about each.
+// The codes of problems that the API itself makes; docs/problems.md lists every code.
 const (
-	codeInvalid             = "invalid"
-	codeMalformed           = "malformed-json"
-	codeKeyMissing          = "idempotency-key-missing"
-	codeKeyReused           = "idempotency-key-reused"
-	codeNotFound            = "not-found"
-	codeRouteNotFound       = "route-not-found"
-	codeMethod              = "method-not-allowed"
-	codeNotAcceptable       = "not-acceptable"
-	codeConflict            = "conflict"
-	codeDuplicate           = "duplicate"
-	codePrecondition        = "precondition-failed"
-	codeTooLarge            = "too-large"
-	codeMediaType           = "unsupported-media-type"
-	codeUnavailable         = "unavailable"
-	codeOverloaded          = "overloaded"
-	codeNotTried            = "not-tried"
-	codeInternal            = "internal"
-	problemMediaType        = "application/problem+json"
-	maxPointerLength        = 200 // bytes of a pointer echoed to the client
-	maxMessageLength        = 500 // bytes of a message echoed to the client
-	problemTypePrefix       = "/problems/"
-	headerCorrelation       = "X-Correlation-Id"
-	headerRetryAfter        = "Retry-After"
-	overloadedRetry         = time.Second
-	internalDetail          = "An unexpected error occurred. Report the correlation id."
-	statusClientClosed      = 499 // the de-facto status for a client that went away; nobody reads it
-	statusFailedDependency  = http.StatusFailedDependency
-	statusPreconditionFails = http.StatusPreconditionFailed
+	codeInvalid       = "invalid"
+	codeMalformed     = "malformed-json"
+	codeKeyMissing    = "idempotency-key-missing"
+	codeKeyReused     = "idempotency-key-reused"
+	codeNotFound      = "not-found"
+	codeRouteNotFound = "route-not-found"
+	codeMethod        = "method-not-allowed"
+	codeNotAcceptable = "not-acceptable"
+	codeConflict      = "conflict"
+	codeDuplicate     = "duplicate"
+	codePrecondition  = "precondition-failed"
+	codeTooLarge      = "too-large"
+	codeMediaType     = "unsupported-media-type"
+	codeUnavailable   = "unavailable"
+	codeOverloaded    = "overloaded"
+	codeNotTried      = "not-tried"
+	codeInternal      = "internal"
+)
+
+const (
+	problemMediaType   = "application/problem+json"
+	problemTypePrefix  = "/problems/"
+	internalDetail     = "An unexpected error occurred. Report the correlation id."
+	maxPointerLength   = 200 // bytes of a pointer echoed to the client
+	maxMessageLength   = 500 // bytes of a message echoed to the client
+	overloadedRetry    = time.Second
+	headerCorrelation  = "X-Correlation-Id"
+	headerRetryAfter   = "Retry-After"
+	statusClientClosed = 499 // the de-facto status for a client that went away; nobody reads it
 )
 
 // Problem is an RFC 9457 problem document: the one form of every error answer.
@@ -170,7 +171,7 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &conflict):
 		p := newProblem(http.StatusConflict, codeConflict, "The record kept changing while the command was decided; try again.")
 		if conflict.Precondition {
-			p = newProblem(statusPreconditionFails, codePrecondition, "The record is not at the revision that If-Match names.")
+			p = newProblem(http.StatusPreconditionFailed, codePrecondition, "The record is not at the revision that If-Match names.")
 		}
 		if r, ok := conflict.Actual.Revision(); ok {
 			p.ActualRevision = &r

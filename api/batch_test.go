@@ -1,0 +1,117 @@
+package api_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/rapport-crm/rapport/api"
+)
+
+func TestABatchAnswersEachItem(t *testing.T) {
+	s := start(t)
+	id := s.command("/v1/customers", "c", person("Ann")).ID
+	tag := func(key, tag string) object {
+		return object{"command": "customer.tag", "id": id, "idempotencyKey": key, "data": object{"tag": tag}}
+	}
+	items := []object{
+		{"command": "customer.register", "idempotencyKey": "r1", "data": person("Ben")},
+		tag("t1", "one"),
+		{"command": "customer.register", "idempotencyKey": "r2", "data": object{"kind": "person", "name": "C", "nmae": "x"}},
+		{"command": "customer.register", "idempotencyKey": "r3", "data": object{"kind": "robot", "name": "C"}},
+		tag("t2", "two"),
+		{"command": "customer.fly", "id": id, "idempotencyKey": "f", "data": object{}},
+		{"command": "customer.register", "id": id, "idempotencyKey": "r4", "data": person("D")},
+		{"command": "customer.tag", "idempotencyKey": "t3", "data": object{"tag": "x"}},
+		{"command": "customer.tag", "id": id, "data": object{"tag": "x"}},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "t4", "ifMatch": 0, "data": object{"tag": "x"}},
+		tag("t5", "one"),
+		tag("t1", "one"),
+		{"command": "customer.keep_commitment", "id": id, "idempotencyKey": "k", "data": object{"commitmentId": "9"}},
+	}
+	a := s.do("POST", "/v1/commands", object{"items": items})
+	var r api.BatchResult
+	a.into(t, &r)
+	if a.StatusCode != 200 || r.Accepted != 5 || r.Unchanged != 1 || r.Failed != 8 || r.Position.IsZero() {
+		t.Errorf("status %d: %s", a.StatusCode, a.body)
+	}
+	for i, want := range []struct {
+		status  int
+		pointer string
+	}{
+		{201, ""}, {200, ""}, {400, "/items/2/data/nmae"}, {400, "/items/3/data/kind"}, {200, ""}, {400, "/items/5/command"}, {400, "/items/6/id"},
+		{400, "/items/7/id"}, {400, "/items/8/idempotencyKey"}, {412, ""}, {200, ""}, {200, ""}, {422, ""},
+	} {
+		got := r.Items[i]
+		if got.Status != want.status || (got.Receipt == nil) == (got.Problem == nil) {
+			t.Errorf("item %d: %+v", i, got)
+			continue
+		}
+		if want.pointer != "" && (len(got.Problem.Errors) == 0 || got.Problem.Errors[0].Pointer != want.pointer) {
+			t.Errorf("item %d: %+v", i, got.Problem)
+		}
+	}
+	if !r.Items[11].Replayed || r.Items[4].Receipt.Revision != r.Items[1].Receipt.Revision+1 {
+		t.Errorf("order or replay: %s", a.body)
+	}
+}
+
+func TestABatchStopsWhenAsked(t *testing.T) {
+	s := start(t)
+	items := []object{
+		{"command": "customer.register", "idempotencyKey": "a", "data": person("A")},
+		{"command": "customer.register", "idempotencyKey": "b", "data": object{}},
+		{"command": "customer.register", "idempotencyKey": "c", "data": person("C")},
+	}
+	var r api.BatchResult
+	s.do("POST", "/v1/commands", object{"stopOnError": true, "items": items}).into(t, &r)
+	if r.Items[0].Status != 201 || r.Items[1].Status != 400 || r.Items[2].Status != 424 || r.Items[2].Problem.Code != "not-tried" || s.events() != 1 {
+		t.Errorf("%+v", r)
+	}
+	before := s.events()
+	s.do("POST", "/v1/commands?dryRun=true", object{"items": items}).into(t, &r)
+	if r.Accepted != 2 || !r.Items[2].Receipt.DryRun || s.events() != before {
+		t.Errorf("dry run: %+v", r)
+	}
+}
+
+func TestABadBatchIsRefusedWhole(t *testing.T) {
+	s := start(t)
+	many := strings.TrimSuffix(strings.Repeat(`{"command":"x","data":{}},`, api.MaxBatchItems+1), ",")
+	for body, pointer := range map[string]string{
+		`{}`:                         "/items",
+		`{"items":[]}`:               "/items",
+		`{"items":[` + many + `]}`:   "/items",
+		`{"items":[{"comand":"x"}]}`: "/items/0/comand",
+		`{"items":[{"command":7}]}`:  "/items/0/command",
+		`{"items":[{"command":"x","ifMatch":-1}]}`: "/items/0/ifMatch",
+		`{"items":[{"command":"x","id":"y"}]}`:     "/items/0/id",
+		`[]`:                                       "",
+	} {
+		p := s.do("POST", "/v1/commands", body).problem(t)
+		if p.Status != 400 || p.Errors[0].Pointer != pointer {
+			t.Errorf("%.60s: %+v", body, p)
+		}
+	}
+	if n := s.events(); n != 0 {
+		t.Errorf("%d events were written", n)
+	}
+}
+
+func TestABatchOfAThousand(t *testing.T) {
+	s := start(t)
+	items := make([]object, api.MaxBatchItems)
+	for i := range items {
+		items[i] = object{"command": "customer.register", "idempotencyKey": fmt.Sprint("k", i), "data": person(fmt.Sprint("Person ", i))}
+	}
+	var r api.BatchResult
+	s.do("POST", "/v1/commands", object{"items": items}).into(t, &r)
+	if r.Accepted != api.MaxBatchItems || s.events() != api.MaxBatchItems {
+		t.Errorf("%d accepted, %d events", r.Accepted, s.events())
+	}
+	for i := range r.Items {
+		if i > 0 && r.Items[i].Receipt.ID == r.Items[i-1].Receipt.ID {
+			t.Fatalf("items %d and %d made the same customer", i-1, i)
+		}
+	}
+}
