@@ -48,7 +48,7 @@ func story() *eventLog {
 		ExternalID: &customer.ExternalID{System: "erp", ID: "4711"},
 	})
 	of(twin, "01-02", customer.Registered{
-		Kind: customer.Company, Profile: customer.Profile{Name: "ACME Limited"}, Owner: "bob",
+		Kind: customer.Company, Profile: customer.Profile{Name: "ACME Limited", Phone: "+4930333"}, Owner: "bob",
 		ExternalID: &customer.ExternalID{System: "erp", ID: "4711"},
 	})
 	of(branch, "01-03", customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "Acme Branch"}, ParentID: twin})
@@ -220,6 +220,10 @@ func TestACallerIsFoundByNumberTheLastContactFirst(t *testing.T) {
 	if err != nil || len(contacts) != 1 || contacts[0].CustomerID != acme || *contacts[0].ContactID != keller || contacts[0].ContactName != "Max Keller" {
 		t.Errorf("%v: %+v", err, contacts)
 	}
+	absorbed, _, err := s.FindByPhone(t.Context(), main, "+4930333") // of the absorbed twin itself: the survivor answers
+	if err != nil || len(absorbed) != 1 || absorbed[0].CustomerID != acme || absorbed[0].LastContact == nil {
+		t.Errorf("%v: %+v", err, absorbed)
+	}
 	if none, _, err := s.FindByPhone(t.Context(), main, "+49"); err != nil || len(none) != 0 || none == nil {
 		t.Errorf("%v: %+v", err, none)
 	}
@@ -302,6 +306,10 @@ func lists(s *readmodels.Store) map[string]func(context.Context, readmodels.Quer
 	return map[string]func(context.Context, readmodels.Query) ([]string, string, *int64, error){
 		"customers":         lister(s.Customers),
 		"commitments":       lister(s.Commitments),
+		"owners":            lister(s.CustomerOwners),
+		"stakeholders":      lister(s.OpportunityStakeholders),
+		"amounts":           lister(s.OpportunityAmounts),
+		"pipeline versions": lister(s.PipelineVersions),
 		"feedback":          lister(s.Feedback),
 		"contacts":          lister(s.Contacts),
 		"contact links":     lister(s.ContactLinks),

@@ -152,12 +152,18 @@ func (c Customer) Age(at time.Time) *int {
 
 var (
 	customers   = newResource[Customer]("customer", "-changedAt")
+	owners      = newResource[CustomerOwner]("customer_owner_history", "since")
 	commitments = newResource[Commitment]("commitment", "due")
 )
 
 // Customers lists customers, merged ones included.
 func (s *Store) Customers(ctx context.Context, tenant domain.Tenant, q Query) (Page[Customer], error) {
 	return list(ctx, s, customers, tenant, q)
+}
+
+// CustomerOwners lists who looked after customers from when on.
+func (s *Store) CustomerOwners(ctx context.Context, tenant domain.Tenant, q Query) (Page[CustomerOwner], error) {
+	return list(ctx, s, owners, tenant, q)
 }
 
 // Commitments lists what was promised to customers.
@@ -206,26 +212,36 @@ type PhoneMatch struct {
 	LastContact *time.Time `db:"last_contact" json:"lastContact,omitempty" doc:"When we last dealt with the customer."`
 }
 
+// findByPhoneSQL looks the number up among customers and contacts, and follows merged customers to their survivors.
 const findByPhoneSQL = `
-with hit as (
+with recursive hit as (
 	select id as customer_id, null::uuid as contact_id, '' as contact_name
-	from rapport.customer where tenant = $1 and phone = $2 and merged_into is null
+	from rapport.customer where tenant = $1 and phone = $2
 	union all
-	select coalesce(survivor.id, l.customer_id), c.id, trim(c.given_name || ' ' || c.family_name)
+	select l.customer_id, c.id, trim(c.given_name || ' ' || c.family_name)
 	from rapport.contact c
 	join rapport.contact_link l on l.tenant = c.tenant and l.contact_id = c.id and l.until is null
-	join rapport.customer linked on linked.tenant = c.tenant and linked.id = l.customer_id
-	left join rapport.customer survivor on survivor.tenant = c.tenant and survivor.id = linked.merged_into
 	where c.tenant = $1 and c.phone = $2 and c.status = 'active'
+), up as (
+	select h.customer_id as hit_id, c.id, c.merged_into
+	from hit h join rapport.customer c on c.tenant = $1 and c.id = h.customer_id
+	union
+	select up.hit_id, c.id, c.merged_into
+	from up join rapport.customer c on c.tenant = $1 and c.id = up.merged_into
+), match as (
+	select up.id as customer_id, h.contact_id, h.contact_name, max(last.at) as last_contact
+	from hit h
+	join up on up.hit_id = h.customer_id and up.merged_into is null
+	left join lateral (
+		select max(i.started_at) as at from rapport.interaction i
+		where i.tenant = $1 and i.status = 'logged' and i.customer_id in (select id from up where hit_id = h.customer_id)
+	) last on true
+	group by up.id, h.contact_id, h.contact_name
 )
-select h.customer_id, c.name, c.kind, c.owner, h.contact_id, h.contact_name, last.at as last_contact
-from hit h
-join rapport.customer c on c.tenant = $1 and c.id = h.customer_id
-left join lateral (
-	select max(i.started_at) as at from rapport.interaction i
-	where i.tenant = $1 and i.customer_id = h.customer_id and i.status = 'logged'
-) last on true
-order by last.at desc nulls last, c.name, h.customer_id
+select m.customer_id, c.name, c.kind, c.owner, m.contact_id, m.contact_name, m.last_contact
+from match m
+join rapport.customer c on c.tenant = $1 and c.id = m.customer_id
+order by m.last_contact desc nulls last, c.name, m.customer_id, m.contact_id
 limit $3`
 
 // FindByPhone returns the customers whose number, or whose contact's number, is phone (E.164), the one we dealt with last

@@ -128,6 +128,7 @@ var (
 	opportunities           = newResource[Opportunity]("opportunity", "-changedAt")
 	opportunityLines        = newResource[OpportunityLine]("opportunity_line", "opportunityId,line")
 	opportunityStakeholders = newResource[OpportunityStakeholder]("opportunity_stakeholder", "since")
+	opportunityAmounts      = newResource[OpportunityAmount]("opportunity_amount", "-occurredAt")
 	stageVisits             = newResource[StageVisit]("opportunity_stage_visit", "-enteredAt")
 )
 
@@ -139,6 +140,16 @@ func (s *Store) Opportunities(ctx context.Context, tenant domain.Tenant, q Query
 // OpportunityLines lists what is offered.
 func (s *Store) OpportunityLines(ctx context.Context, tenant domain.Tenant, q Query) (Page[OpportunityLine], error) {
 	return list(ctx, s, opportunityLines, tenant, q)
+}
+
+// OpportunityStakeholders lists contacts that have, or had, a say in opportunities.
+func (s *Store) OpportunityStakeholders(ctx context.Context, tenant domain.Tenant, q Query) (Page[OpportunityStakeholder], error) {
+	return list(ctx, s, opportunityStakeholders, tenant, q)
+}
+
+// OpportunityAmounts lists the values that opportunities were estimated or won at.
+func (s *Store) OpportunityAmounts(ctx context.Context, tenant domain.Tenant, q Query) (Page[OpportunityAmount], error) {
+	return list(ctx, s, opportunityAmounts, tenant, q)
 }
 
 // StageVisits lists the stays of opportunities in stages.

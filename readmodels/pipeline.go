@@ -55,6 +55,11 @@ func (s *Store) Pipelines(ctx context.Context, tenant domain.Tenant, q Query) (P
 	return list(ctx, s, pipelines, tenant, q)
 }
 
+// PipelineVersions lists every version of pipelines.
+func (s *Store) PipelineVersions(ctx context.Context, tenant domain.Tenant, q Query) (Page[PipelineVersion], error) {
+	return list(ctx, s, pipelineVersions, tenant, q)
+}
+
 // PipelineDetail is a pipeline with all its versions.
 type PipelineDetail struct {
 	Pipeline
