@@ -37,14 +37,6 @@ func (e *BeyondHeadError) Error() string {
 		e.Projection, e.Position, e.Head)
 }
 
-// HaltedError says that a projection cannot go on with this binary or this table, while others can.
-type HaltedError struct {
-	Projection string
-	Problem    string
-}
-
-func (e *HaltedError) Error() string { return e.Projection + " is halted: " + e.Problem }
-
 var (
 	errFenced  = errors.New("another process has taken over the projections")
 	errRegroup = errors.New("the projections are to be read anew")
