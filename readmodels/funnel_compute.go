@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -375,77 +374,6 @@ func (c *calculation) winRate() WinRate {
 	return w
 }
 
-// breakdowns sums what was won in the window by each dimension that was asked for.
-func (c *calculation) breakdowns() []WonBreakdown {
-	list := make([]WonBreakdown, len(c.GroupBy))
-	for i, by := range c.GroupBy {
-		groups := map[string]*WonGroup{}
-		count := func(key string, amount domain.Amount) {
-			if groups[key] == nil {
-				groups[key] = &WonGroup{Key: key}
-			}
-			groups[key].Deals++
-			groups[key].Value = add(groups[key].Value, amount)
-		}
-		for _, d := range c.deals {
-			if d.outcome == OpportunityWon && c.inWindow(d.closed) {
-				c.group(d, by, count)
-			}
-		}
-		list[i] = WonBreakdown{By: by, Groups: []WonGroup{}}
-		for _, key := range slices.Sorted(maps.Keys(groups)) {
-			list[i].Groups = append(list[i].Groups, *groups[key])
-		}
-	}
-	return list
-}
-
-// group tells to which groups of a dimension a won deal belongs, and with which value.
-func (c *calculation) group(d dealView, by string, count func(string, domain.Amount)) {
-	amount, _ := c.value(d.final)
-	switch by {
-	case "month":
-		count(d.closed.In(c.zone).Format("2006-01"), amount)
-	case "owner":
-		count(d.Owner, amount)
-	case "region":
-		count(d.Region, amount)
-	case "source":
-		count(d.Source, amount)
-	case "product":
-		c.groupProducts(d, amount, count)
-	}
-}
-
-// groupProducts divides the won value among products in proportion to their lines, so that the groups add up to what was
-// won to the last digit: the last product takes what rounding leaves.
-func (c *calculation) groupProducts(d dealView, amount domain.Amount, count func(string, domain.Amount)) {
-	sum := domain.Amount{}
-	values := map[string]domain.Amount{}
-	for _, p := range d.Products {
-		if value, ok := c.value(&p.Value); ok {
-			values[p.Code] = value
-			sum = add(sum, value)
-		}
-	}
-	codes := slices.Sorted(maps.Keys(values))
-	switch {
-	case len(codes) == 0 && len(d.Products) == 1:
-		count(d.Products[0].Code, amount)
-		return
-	case len(codes) == 0 || sum.IsZero() && len(codes) > 1:
-		count("", amount)
-		return
-	}
-	rest := amount
-	for _, code := range codes[:len(codes)-1] {
-		part := domain.NewAmount(amount.Mul(values[code].Decimal).DivRound(sum.Decimal, domain.MaxFractionDigits))
-		count(code, part)
-		rest = domain.NewAmount(rest.Sub(part.Decimal))
-	}
-	count(codes[len(codes)-1], rest)
-}
-
 func (c *calculation) cycle() Cycle {
 	var won, lost []float64
 	for _, d := range c.deals {
@@ -588,50 +516,3 @@ func percent(p int64) domain.Decimal {
 }
 
 func add(a, b domain.Amount) domain.Amount { return domain.NewAmount(a.Add(b.Decimal)) }
-
-// z95 is the 97.5th percentile of the normal distribution.
-const z95 = 1.959963984540054
-
-// newRate divides, with the Wilson score interval.
-func newRate(count, of int64) Rate {
-	r := Rate{Count: count, Of: of}
-	if of == 0 {
-		return r
-	}
-	n, p := float64(of), float64(count)/float64(of)
-	r.Rate = &p
-	if count > of {
-		return r
-	}
-	centre := (p + z95*z95/(2*n)) / (1 + z95*z95/n)
-	half := z95 / (1 + z95*z95/n) * math.Sqrt(p*(1-p)/n+z95*z95/(4*n*n))
-	low, high := max(0, centre-half), min(1, centre+half)
-	r.Low, r.High = &low, &high
-	return r
-}
-
-// newDays describes a set of durations in days.
-func newDays(days []float64) Days {
-	d := Days{Count: int64(len(days))}
-	if len(days) == 0 {
-		return d
-	}
-	slices.Sort(days)
-	sum := 0.0
-	for _, x := range days {
-		sum += x
-	}
-	median, p90, mean := percentile(days, 0.5), percentile(days, 0.9), sum/float64(len(days))
-	d.Median, d.P90, d.Mean = &median, &p90, &mean
-	return d
-}
-
-// percentile interpolates linearly between the closest ranks of sorted values, as percentile_cont of SQL does.
-func percentile(sorted []float64, p float64) float64 {
-	place := p * float64(len(sorted)-1)
-	low := int(place)
-	if low+1 == len(sorted) {
-		return sorted[low]
-	}
-	return sorted[low] + (place-float64(low))*(sorted[low+1]-sorted[low])
-}
