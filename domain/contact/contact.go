@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -123,7 +122,7 @@ func update(c Contact, cmd Update) ([]domain.Event, error) {
 	var events []domain.Event
 	var changed Details
 	for _, name := range fieldNames {
-		if from, to := c.Details.only(name), to.only(name); from != to {
+		if from, to := domain.OnlyField(c.Details, name), domain.OnlyField(to, name); from != to {
 			events = append(events, DetailChanged{Field: name, From: from, To: to})
 			changed.Take(name, to)
 		}
@@ -171,8 +170,8 @@ func changeRole(c Contact, cmd ChangeRole, f domain.Facts) ([]domain.Event, erro
 		CustomerID: cmd.CustomerID, From: link.Role, To: link.Role, FromPrimary: link.Primary, ToPrimary: link.Primary,
 		Since: cmd.Since,
 	}
-	set(&e.To, cmd.Role)
-	set(&e.ToPrimary, cmd.Primary)
+	domain.SetGiven(&e.To, cmd.Role)
+	domain.SetGiven(&e.ToPrimary, cmd.Primary)
 	if e.To == e.From && e.ToPrimary == e.FromPrimary {
 		return nil, nil
 	}
@@ -265,21 +264,21 @@ func evolve(c Contact, e domain.Event) Contact {
 	case DetailChanged:
 		c.Details.Take(e.Field, e.To)
 	case CustomerLinked:
-		c.Links = with(c.Links, e.CustomerID, Link{
+		c.Links = domain.With(c.Links, e.CustomerID, Link{
 			Period: Period{Since: e.Since}, Role: e.Role, RoleSince: e.Since, Primary: e.Primary,
 		})
 	case RoleChanged:
 		link := c.Links[e.CustomerID]
 		link.Role, link.Primary, link.RoleSince = e.To, e.ToPrimary, e.Since
-		c.Links = with(c.Links, e.CustomerID, link)
+		c.Links = domain.With(c.Links, e.CustomerID, link)
 	case CustomerUnlinked:
 		link := c.Links[e.CustomerID]
 		link.Until = e.Until
-		c.Links = with(c.Links, e.CustomerID, link)
+		c.Links = domain.With(c.Links, e.CustomerID, link)
 	case Related:
-		c.Relations = with(c.Relations, Edge{e.ContactID, e.Kind}, Period{Since: e.Since})
+		c.Relations = domain.With(c.Relations, Edge{e.ContactID, e.Kind}, Period{Since: e.Since})
 	case Unrelated:
-		c.Relations = with(c.Relations, Edge{e.ContactID, e.Kind}, Period{Since: e.Since, Until: e.Until})
+		c.Relations = domain.With(c.Relations, Edge{e.ContactID, e.Kind}, Period{Since: e.Since, Until: e.Until})
 	case Deactivated:
 		c.Inactive = true
 	case Reactivated:
@@ -288,25 +287,7 @@ func evolve(c Contact, e domain.Event) Contact {
 	return c
 }
 
-// with returns a copy of m in which k is v.
-func with[K comparable, V any](m map[K]V, k K, v V) map[K]V {
-	m = maps.Clone(m)
-	if m == nil {
-		m = make(map[K]V, 1)
-	}
-	m[k] = v
-	return m
-}
-
 func one(e domain.Event) ([]domain.Event, error) { return []domain.Event{e}, nil }
-
-func set[T any](to, from *T) {
-	if from != nil {
-		*to = *from
-	}
-}
-
-func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 func notLinked(id domain.ID) error {
 	return domain.Reject("not-linked", "the contact is not linked to %s", id).At("/customerId")

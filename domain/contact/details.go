@@ -56,44 +56,10 @@ type CustomerFacts struct {
 	MergedInto domain.ID // the survivor when the customer was a duplicate
 }
 
-var fieldNames = []string{
-	"title", "givenName", "middleName", "familyName", "email", "phone", "jobTitle", "department", "preferredChannel", "language",
-}
+var fieldNames = domain.FieldNames[Details]()
 
 // Take copies one field, given by its JSON name, from other details. It reports whether there is such a field.
-func (d *Details) Take(field string, from Details) bool {
-	switch field {
-	case "title":
-		d.Title = from.Title
-	case "givenName":
-		d.GivenName = from.GivenName
-	case "middleName":
-		d.MiddleName = from.MiddleName
-	case "familyName":
-		d.FamilyName = from.FamilyName
-	case "email":
-		d.Email = from.Email
-	case "phone":
-		d.Phone = from.Phone
-	case "jobTitle":
-		d.JobTitle = from.JobTitle
-	case "department":
-		d.Department = from.Department
-	case "preferredChannel":
-		d.PreferredChannel = from.PreferredChannel
-	case "language":
-		d.Language = from.Language
-	default:
-		return false
-	}
-	return true
-}
-
-// only returns the details with the one field alone.
-func (d Details) only(field string) (one Details) {
-	one.Take(field, d)
-	return one
-}
+func (d *Details) Take(field string, from Details) bool { return domain.CopyField(d, field, from) }
 
 // apply returns the details as the command wishes them.
 func (cmd Update) apply(d Details) (Details, error) {
@@ -102,16 +68,16 @@ func (cmd Update) apply(d Details) (Details, error) {
 			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of a contact", name)
 		}
 	}
-	set(&d.Title, cmd.Title)
-	set(&d.GivenName, cmd.GivenName)
-	set(&d.MiddleName, cmd.MiddleName)
-	set(&d.FamilyName, cmd.FamilyName)
-	set(&d.Email, cmd.Email)
-	set(&d.Phone, cmd.Phone)
-	set(&d.JobTitle, cmd.JobTitle)
-	set(&d.Department, cmd.Department)
-	set(&d.PreferredChannel, cmd.PreferredChannel)
-	set(&d.Language, cmd.Language)
+	domain.SetGiven(&d.Title, cmd.Title)
+	domain.SetGiven(&d.GivenName, cmd.GivenName)
+	domain.SetGiven(&d.MiddleName, cmd.MiddleName)
+	domain.SetGiven(&d.FamilyName, cmd.FamilyName)
+	domain.SetGiven(&d.Email, cmd.Email)
+	domain.SetGiven(&d.Phone, cmd.Phone)
+	domain.SetGiven(&d.JobTitle, cmd.JobTitle)
+	domain.SetGiven(&d.Department, cmd.Department)
+	domain.SetGiven(&d.PreferredChannel, cmd.PreferredChannel)
+	domain.SetGiven(&d.Language, cmd.Language)
 	return d, nil
 }
 
@@ -126,7 +92,7 @@ func check(changed, whole Details) error {
 			faults = append(faults, domain.FieldError{Pointer: pointer, Message: message})
 		}
 	}
-	fault(blank(whole.GivenName) && blank(whole.FamilyName), "/familyName", "is blank, and so is the given name")
+	fault(domain.IsBlank(whole.GivenName) && domain.IsBlank(whole.FamilyName), "/familyName", "is blank, and so is the given name")
 	fault(changed.Email != "" && !domain.IsEmail(changed.Email), "/email", "is not an e-mail address")
 	fault(changed.Phone != "" && !domain.IsE164(changed.Phone), "/phone", "is not a telephone number")
 	fault(changed.Language != "" && !languagePattern.MatchString(changed.Language), "/language", "is not a BCP 47 language tag")

@@ -26,9 +26,9 @@ const (
 
 func recordCommitment(c Customer, cmd RecordCommitment, f domain.Facts) ([]domain.Event, error) {
 	switch {
-	case blank(cmd.Text):
+	case domain.IsBlank(cmd.Text):
 		return nil, domain.Invalid("/text", "is blank")
-	case blank(cmd.By):
+	case domain.IsBlank(cmd.By):
 		return nil, domain.Invalid("/by", "is blank")
 	case cmd.Due < domain.DateOf(f.OccurredAt):
 		return nil, domain.Invalid("/due", "lies before the day of the promise")
@@ -77,5 +77,5 @@ func openCommitment(c Customer, id string, as CommitmentStatus) (*Commitment, er
 func closed(m map[string]Commitment, id string, as CommitmentStatus) map[string]Commitment {
 	p := m[id]
 	p.Status = as
-	return with(m, id, p)
+	return domain.With(m, id, p)
 }

@@ -136,7 +136,7 @@ func decide(c Customer, cmd domain.Command, f domain.Facts) ([]domain.Event, err
 		}
 		return one(CommitmentBroken{CommitmentID: cmd.CommitmentID, Due: p.Due, By: p.By, Reason: cmd.Reason})
 	case RecordFeedback:
-		if blank(cmd.Topic) {
+		if domain.IsBlank(cmd.Topic) {
 			return nil, domain.Invalid("/topic", "is blank")
 		}
 		return one(FeedbackRecorded{Polarity: cmd.Polarity, Topic: cmd.Topic, Text: cmd.Text})
@@ -174,7 +174,7 @@ func register(c Customer, cmd Register, f domain.Facts) ([]domain.Event, error) 
 		ParentID: cmd.ParentID, Owner: cmd.Owner, Source: cmd.Source, ExternalID: cmd.ExternalID,
 	}
 	faults := e.Profile.faults(f.Now)
-	if blank(e.Name) {
+	if domain.IsBlank(e.Name) {
 		faults = append(faults, domain.FieldError{Pointer: "/name", Message: "is blank"})
 	}
 	faults = append(faults, e.Classification.faults()...)
@@ -224,7 +224,7 @@ func setPreference(c Customer, cmd SetPreference) ([]domain.Event, error) {
 	if name == "" {
 		return nil, domain.Invalid("/name", "is blank")
 	}
-	if blank(cmd.Value) {
+	if domain.IsBlank(cmd.Value) {
 		return nil, domain.Invalid("/value", "is blank; drop the preference instead")
 	}
 	before, known := c.Preferences[name]
@@ -239,7 +239,7 @@ func setPreference(c Customer, cmd SetPreference) ([]domain.Event, error) {
 
 func assignOwner(c Customer, cmd AssignOwner) ([]domain.Event, error) {
 	switch {
-	case blank(cmd.Owner):
+	case domain.IsBlank(cmd.Owner):
 		return nil, domain.Invalid("/owner", "is blank")
 	case cmd.Owner == c.Owner:
 		return nil, nil
@@ -251,7 +251,7 @@ func assignOwner(c Customer, cmd AssignOwner) ([]domain.Event, error) {
 
 func transferOwnership(c Customer, cmd TransferOwnership) ([]domain.Event, error) {
 	switch {
-	case blank(cmd.To):
+	case domain.IsBlank(cmd.To):
 		return nil, domain.Invalid("/to", "is blank")
 	case cmd.To == c.Owner:
 		return nil, nil
@@ -279,7 +279,7 @@ func evolve(c Customer, e domain.Event) Customer {
 	case Untagged:
 		c.Tags = slices.DeleteFunc(slices.Clone(c.Tags), func(t string) bool { return t == e.Tag })
 	case PreferenceSet:
-		c.Preferences = with(c.Preferences, e.Name, Preference{Value: e.To, Evidence: e.Evidence})
+		c.Preferences = domain.With(c.Preferences, e.Name, Preference{Value: e.To, Evidence: e.Evidence})
 	case PreferenceDropped:
 		c.Preferences = maps.Clone(c.Preferences)
 		delete(c.Preferences, e.Name)
@@ -292,15 +292,15 @@ func evolve(c Customer, e domain.Event) Customer {
 	case ParentCleared:
 		c.ParentID = ""
 	case CommitmentRecorded:
-		c.Commitments = with(c.Commitments, e.CommitmentID, Commitment{Text: e.Text, Due: e.Due, By: e.By})
+		c.Commitments = domain.With(c.Commitments, e.CommitmentID, Commitment{Text: e.Text, Due: e.Due, By: e.By})
 	case CommitmentKept:
 		c.Commitments = closed(c.Commitments, e.CommitmentID, Kept)
 	case CommitmentBroken:
 		c.Commitments = closed(c.Commitments, e.CommitmentID, Broken)
 	case MemberAdded:
-		c.Members = with(c.Members, e.MemberID, Membership{Since: e.Since})
+		c.Members = domain.With(c.Members, e.MemberID, Membership{Since: e.Since})
 	case MemberRemoved:
-		c.Members = with(c.Members, e.MemberID, Membership{Since: e.Since, Until: e.Until})
+		c.Members = domain.With(c.Members, e.MemberID, Membership{Since: e.Since, Until: e.Until})
 	case Merged:
 		c.Absorbed = append(slices.Clone(c.Absorbed), e.DuplicateID)
 	case MergedInto:
@@ -313,19 +313,7 @@ func evolve(c Customer, e domain.Event) Customer {
 	return c
 }
 
-// with returns a copy of m in which k is v.
-func with[K comparable, V any](m map[K]V, k K, v V) map[K]V {
-	m = maps.Clone(m)
-	if m == nil {
-		m = make(map[K]V, 1)
-	}
-	m[k] = v
-	return m
-}
-
 func one(e domain.Event) ([]domain.Event, error) { return []domain.Event{e}, nil }
-
-func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // label brings names of tags and preferences to one form: lower case, single blanks.
 func label(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }

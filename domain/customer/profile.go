@@ -81,64 +81,11 @@ var profileFields = []field{
 var classificationFields = []field{{"industry", Company}, {"occupation", Person}, {"ageBand", Person}, {"region", ""}}
 
 // Take copies one field, given by its JSON name, from another profile. It reports whether there is such a field.
-func (p *Profile) Take(field string, from Profile) bool {
-	switch field {
-	case "name":
-		p.Name = from.Name
-	case "legalName":
-		p.LegalName = from.LegalName
-	case "taxId":
-		p.TaxID = from.TaxID
-	case "email":
-		p.Email = from.Email
-	case "phone":
-		p.Phone = from.Phone
-	case "website":
-		p.Website = from.Website
-	case "address":
-		p.Address = from.Address
-	case "birthDate":
-		p.BirthDate = from.BirthDate
-	case "gender":
-		p.Gender = from.Gender
-	case "employees":
-		p.Employees = from.Employees
-	case "revenue":
-		p.Revenue = from.Revenue
-	case "foundedYear":
-		p.FoundedYear = from.FoundedYear
-	default:
-		return false
-	}
-	return true
-}
+func (p *Profile) Take(field string, from Profile) bool { return domain.CopyField(p, field, from) }
 
 // Take copies one field, given by its JSON name, from another classification. It reports whether there is such a field.
 func (c *Classification) Take(field string, from Classification) bool {
-	switch field {
-	case "industry":
-		c.Industry = from.Industry
-	case "occupation":
-		c.Occupation = from.Occupation
-	case "ageBand":
-		c.AgeBand = from.AgeBand
-	case "region":
-		c.Region = from.Region
-	default:
-		return false
-	}
-	return true
-}
-
-// only returns the profile with the one field alone.
-func (p Profile) only(field string) (q Profile) {
-	q.Take(field, p)
-	return q
-}
-
-func (c Classification) only(field string) (d Classification) {
-	d.Take(field, c)
-	return d
+	return domain.CopyField(c, field, from)
 }
 
 // equal compares field by field; 1.50 EUR is 1.5 EUR.
@@ -155,19 +102,19 @@ func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Even
 			return nil, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of the profile", name)
 		}
 	}
-	set(&to.Name, cmd.Name)
-	set(&to.LegalName, cmd.LegalName)
-	set(&to.TaxID, cmd.TaxID)
-	set(&to.Email, cmd.Email)
-	set(&to.Phone, cmd.Phone)
-	set(&to.Website, cmd.Website)
-	set(&to.Address, cmd.Address)
-	set(&to.BirthDate, cmd.BirthDate)
-	set(&to.Gender, cmd.Gender)
-	set(&to.Employees, cmd.Employees)
-	set(&to.Revenue, cmd.Revenue)
-	set(&to.FoundedYear, cmd.FoundedYear)
-	if blank(to.Name) {
+	domain.SetGiven(&to.Name, cmd.Name)
+	domain.SetGiven(&to.LegalName, cmd.LegalName)
+	domain.SetGiven(&to.TaxID, cmd.TaxID)
+	domain.SetGiven(&to.Email, cmd.Email)
+	domain.SetGiven(&to.Phone, cmd.Phone)
+	domain.SetGiven(&to.Website, cmd.Website)
+	domain.SetGiven(&to.Address, cmd.Address)
+	domain.SetGiven(&to.BirthDate, cmd.BirthDate)
+	domain.SetGiven(&to.Gender, cmd.Gender)
+	domain.SetGiven(&to.Employees, cmd.Employees)
+	domain.SetGiven(&to.Revenue, cmd.Revenue)
+	domain.SetGiven(&to.FoundedYear, cmd.FoundedYear)
+	if domain.IsBlank(to.Name) {
 		return nil, domain.Invalid("/name", "cannot be emptied")
 	}
 
@@ -175,7 +122,7 @@ func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Even
 	var events []domain.Event
 	var changed Profile
 	for _, field := range profileFields {
-		if from, to := c.Profile.only(field.name), to.only(field.name); !from.equal(to) {
+		if from, to := domain.OnlyField(c.Profile, field.name), domain.OnlyField(to, field.name); !from.equal(to) {
 			events = append(events, ProfileChanged{Field: field.name, From: from, To: to})
 			changed.Take(field.name, to)
 		}
@@ -191,15 +138,15 @@ func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Even
 
 func classify(c Customer, cmd Classify) ([]domain.Event, error) {
 	to := c.Classification
-	set(&to.Industry, cmd.Industry)
-	set(&to.Occupation, cmd.Occupation)
-	set(&to.AgeBand, cmd.AgeBand)
-	set(&to.Region, cmd.Region)
+	domain.SetGiven(&to.Industry, cmd.Industry)
+	domain.SetGiven(&to.Occupation, cmd.Occupation)
+	domain.SetGiven(&to.AgeBand, cmd.AgeBand)
+	domain.SetGiven(&to.Region, cmd.Region)
 
 	var events []domain.Event
 	var changed Classification
 	for _, field := range classificationFields {
-		if from, to := c.Classification.only(field.name), to.only(field.name); from != to {
+		if from, to := domain.OnlyField(c.Classification, field.name), domain.OnlyField(to, field.name); from != to {
 			events = append(events, Classified{Field: field.name, From: from, To: to})
 			changed.Take(field.name, to)
 		}
@@ -213,24 +160,18 @@ func classify(c Customer, cmd Classify) ([]domain.Event, error) {
 	return events, nil
 }
 
-func set[T any](to, from *T) {
-	if from != nil {
-		*to = *from
-	}
-}
-
 // fitsKind rejects fields that customers of the kind do not have.
 func fitsKind(k Kind, p Profile, c Classification) error {
 	reject := func(f field) error {
 		return domain.Reject("field-not-of-kind", "%s is for a %s, not for a %s", f.name, f.only, k).At("/" + f.name)
 	}
 	for _, f := range profileFields {
-		if f.only != "" && f.only != k && !p.only(f.name).equal(Profile{}) {
+		if f.only != "" && f.only != k && !domain.OnlyField(p, f.name).equal(Profile{}) {
 			return reject(f)
 		}
 	}
 	for _, f := range classificationFields {
-		if f.only != "" && f.only != k && c.only(f.name) != (Classification{}) {
+		if f.only != "" && f.only != k && domain.OnlyField(c, f.name) != (Classification{}) {
 			return reject(f)
 		}
 	}

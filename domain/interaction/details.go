@@ -64,47 +64,10 @@ type CustomerFacts struct {
 	MergedInto domain.ID // the survivor when the customer was a duplicate
 }
 
-var fieldNames = []string{
-	"customerId", "channel", "direction", "participants", "subject", "body", "outcome", "durationSeconds", "startedAt",
-	"campaign", "relatesTo",
-}
+var fieldNames = domain.FieldNames[Details]()
 
 // Take copies one field, given by its JSON name, from other details. It reports whether there is such a field.
-func (d *Details) Take(field string, from Details) bool {
-	switch field {
-	case "customerId":
-		d.CustomerID = from.CustomerID
-	case "channel":
-		d.Channel = from.Channel
-	case "direction":
-		d.Direction = from.Direction
-	case "participants":
-		d.Participants = from.Participants
-	case "subject":
-		d.Subject = from.Subject
-	case "body":
-		d.Body = from.Body
-	case "outcome":
-		d.Outcome = from.Outcome
-	case "durationSeconds":
-		d.DurationSeconds = from.DurationSeconds
-	case "startedAt":
-		d.StartedAt = from.StartedAt
-	case "campaign":
-		d.Campaign = from.Campaign
-	case "relatesTo":
-		d.RelatesTo = from.RelatesTo
-	default:
-		return false
-	}
-	return true
-}
-
-// only returns the details with the one field alone.
-func (d Details) only(field string) (one Details) {
-	one.Take(field, d)
-	return one
-}
+func (d *Details) Take(field string, from Details) bool { return domain.CopyField(d, field, from) }
 
 // normal gives equal details equal values: times in UTC without a monotonic reading, and no participants as nil.
 func (d Details) normal() Details {
@@ -124,26 +87,20 @@ func (cmd Correct) apply(d Details) (Details, error) {
 			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of an interaction", name)
 		}
 	}
-	set(&d.CustomerID, cmd.CustomerID)
-	set(&d.Channel, cmd.Channel)
-	set(&d.Direction, cmd.Direction)
-	set(&d.Participants, cmd.Participants)
-	set(&d.Subject, cmd.Subject)
-	set(&d.Body, cmd.Body)
-	set(&d.Outcome, cmd.Outcome)
-	set(&d.DurationSeconds, cmd.DurationSeconds)
-	set(&d.StartedAt, cmd.StartedAt)
-	set(&d.Campaign, cmd.Campaign)
+	domain.SetGiven(&d.CustomerID, cmd.CustomerID)
+	domain.SetGiven(&d.Channel, cmd.Channel)
+	domain.SetGiven(&d.Direction, cmd.Direction)
+	domain.SetGiven(&d.Participants, cmd.Participants)
+	domain.SetGiven(&d.Subject, cmd.Subject)
+	domain.SetGiven(&d.Body, cmd.Body)
+	domain.SetGiven(&d.Outcome, cmd.Outcome)
+	domain.SetGiven(&d.DurationSeconds, cmd.DurationSeconds)
+	domain.SetGiven(&d.StartedAt, cmd.StartedAt)
+	domain.SetGiven(&d.Campaign, cmd.Campaign)
 	if cmd.RelatesTo != nil {
 		d.RelatesTo = cmd.RelatesTo
 	}
 	return d.normal(), nil
-}
-
-func set[T any](to, from *T) {
-	if from != nil {
-		*to = *from
-	}
 }
 
 // check refuses details that can never be right.
@@ -160,7 +117,7 @@ func check(d Details, f domain.Facts) error {
 	for i, p := range d.Participants {
 		at := fmt.Sprintf("/participants/%d/id", i)
 		if p.Kind == ByUser {
-			fault(blank(p.ID), at, "is blank")
+			fault(domain.IsBlank(p.ID), at, "is blank")
 			continue
 		}
 		id, err := domain.ParseID(p.ID)

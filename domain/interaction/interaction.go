@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -61,12 +60,12 @@ func decide(i Interaction, cmd domain.Command, f domain.Facts) ([]domain.Event, 
 	case Correct:
 		return correct(i, cmd, f)
 	case AddNote:
-		if blank(cmd.Text) {
+		if domain.IsBlank(cmd.Text) {
 			return nil, domain.Invalid("/text", "is blank")
 		}
 		return []domain.Event{NoteAdded{Text: cmd.Text}}, nil
 	case Retract:
-		if blank(cmd.Reason) {
+		if domain.IsBlank(cmd.Reason) {
 			return nil, domain.Invalid("/reason", "is blank")
 		}
 		return []domain.Event{Retracted{Details: i.Details, Reason: cmd.Reason}}, nil
@@ -93,7 +92,7 @@ func log(i Interaction, cmd Log, f domain.Facts) ([]domain.Event, error) {
 }
 
 func correct(i Interaction, cmd Correct, f domain.Facts) ([]domain.Event, error) {
-	if blank(cmd.Reason) {
+	if domain.IsBlank(cmd.Reason) {
 		return nil, domain.Invalid("/reason", "is blank")
 	}
 	to, err := cmd.apply(i.Details)
@@ -102,7 +101,7 @@ func correct(i Interaction, cmd Correct, f domain.Facts) ([]domain.Event, error)
 	}
 	var events []domain.Event
 	for _, name := range fieldNames {
-		if from, to := i.Details.only(name), to.only(name); !reflect.DeepEqual(from, to) {
+		if from, to := domain.OnlyField(i.Details, name), domain.OnlyField(to, name); !reflect.DeepEqual(from, to) {
 			events = append(events, Corrected{Field: name, From: from, To: to, Reason: cmd.Reason})
 		}
 	}
@@ -142,5 +141,3 @@ func evolve(i Interaction, e domain.Event) Interaction {
 	}
 	return i
 }
-
-func blank(s string) bool { return strings.TrimSpace(s) == "" }
