@@ -2,3 +2,5 @@
 // that describe them. Routes of commands follow from the declarations of the aggregates; every error, of whatever origin,
 // leaves through one function as an RFC 9457 problem.
 package api
+
+//go:generate go test . -run ProblemsPage -update

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -347,4 +349,69 @@ func (w *wire) mend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.down = false
+}
+
+func TestAClientThatGoesAwayFindsItsCommandByItsKey(t *testing.T) {
+	s := start(t)
+	const clients = 30
+	for i := range clients {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const body = `{"kind":"person","name":"Ann"}`
+		fmt.Fprintf(conn, "POST /v1/customers HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k%d\r\nContent-Length: %d\r\n\r\n", i, len(body))
+		io.WriteString(conn, body[:len(body)-i%3]) // some go away before all is said
+		conn.Close()
+	}
+	for i := range clients {
+		s.command("/v1/customers", fmt.Sprint("k", i), person("Ann"))
+	}
+	if n := s.events(); n != clients {
+		t.Errorf("%d events of %d commands", n, clients)
+	}
+}
+
+// FuzzQueriesNeverFail asks the whole stack whatever comes to mind: the answer may be no, but never a fault of the server.
+func FuzzQueriesNeverFail(f *testing.F) {
+	s := start(f)
+	r := s.command("/v1/customers", "c", person("Ann"))
+	if a := s.do("GET", "/v1/customers?minPosition="+r.Position.String(), nil); a.StatusCode != 200 {
+		f.Fatalf("status %d: %s", a.StatusCode, a.body)
+	}
+	paths := []string{
+		"/v1/customers?filter=", "/v1/customers?sort=", "/v1/customers?cursor=", "/v1/customers?limit=", "/v1/customers?count=", "/v1/customers?phone=",
+		"/v1/customers/search?name=", "/v1/customers/by-phone?phone=", "/v1/customers/", "/v1/customers/by/shop/", "/v1/opportunities?filter=",
+		"/v1/orders?filter=", "/v1/orders/totals?filter=", "/v1/handover?owner=", "/v1/events?types=", "/v1/events?stream=", "/v1/events?after=",
+		"/v1/funnel?pipelineId=01900000-0000-7000-8000-000000000001&filter=", "/v1/admin/projections/", "/",
+	}
+	for _, text := range []string{
+		"'; drop table projection.customer_v1; --", `name == "a'b"`, `name == "\u0000"`, "1/0 == 1", "name", `"x" in tags`, `has(externalIds.shop)`, "name,-name", "tenant", "-position",
+		"%", "\x00", "\xff\xfe", strings.Repeat("(", 2000), strings.Repeat("a", 5000), "a\nb", "../..", "=cmd|' /C calc'!A0", `revenue > 1e400`, `employees > 99999999999999999999`,
+		`registeredAt > timestamp("9999-12-31T23:59:59Z")`, `registeredAt > timestamp("bad")`, `birthDate > "x"`, `id == "x"`, "\u202e", "nan", "-9223372036854775808",
+	} {
+		for p := range paths {
+			f.Add(uint(p), text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint, text string) {
+		path := paths[which%uint(len(paths))]
+		if strings.Contains(path, "?") {
+			path += url.QueryEscape(text)
+		} else {
+			path += url.PathEscape(text)
+		}
+		req := httptest.NewRequest("GET", path, nil)
+		rec := httptest.NewRecorder()
+		s.server.ServeHTTP(rec, req)
+		if rec.Code >= 500 {
+			t.Errorf("GET %s: status %d: %s", path, rec.Code, rec.Body)
+		}
+		if rec.Code >= 400 && (rec.Header().Get("Content-Type") != "application/problem+json" || strings.Contains(rec.Body.String(), "SQLSTATE")) {
+			t.Errorf("GET %s: %s", path, rec.Body)
+		}
+	})
+	if a := s.do("GET", "/v1/customers", nil); a.StatusCode != 200 {
+		f.Errorf("afterwards: %d %s", a.StatusCode, a.body)
+	}
 }

@@ -359,7 +359,7 @@ func newStream(c echo.Context, media string) *stream {
 
 // write sends a piece and reports whether the client took it.
 func (s *stream) write(piece []byte) bool {
-	if s.control.SetWriteDeadline(time.Now().Add(StreamWriteTimeout)) != nil {
+	if err := s.control.SetWriteDeadline(time.Now().Add(StreamWriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return false
 	}
 	if !s.begun {

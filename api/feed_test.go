@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/domain"
@@ -178,4 +180,29 @@ func TestLiveFeedEndsWhenTheServerStops(t *testing.T) {
 	if err := <-stopped; err != nil || seen != 1 {
 		t.Errorf("stop: %v after %d events", err, seen)
 	}
+}
+
+// TestLiveFeedOutlivesTheDeadlinesOfTheServer serves with very little time for whole requests and answers: a feed must not
+// end by them.
+func TestLiveFeedOutlivesTheDeadlinesOfTheServer(t *testing.T) {
+	s := start(t)
+	const deadline = 50 * time.Millisecond
+	front := httptest.NewUnstartedServer(s.server)
+	front.Config.ReadTimeout, front.Config.WriteTimeout = deadline, deadline
+	front.Start()
+	defer front.Close()
+	begun := time.Now()
+	s.command("/v1/customers", "first", person("Ann"))
+	back := s.url
+	n := 0
+	s.url = front.URL
+	s.live("", "types=customer.", func(id string, _ object) bool {
+		if id == "" {
+			t.Fatal("the feed ended")
+		}
+		s.url = back // commands take the other way
+		n++
+		s.command("/v1/customers", fmt.Sprint("c", n), person("Ben"))
+		return time.Since(begun) > 5*deadline
+	})
 }
