@@ -2,6 +2,8 @@
 // what it makes of them. Declarations are pure; projections/runner does the I/O.
 package projections
 
+//go:generate go test . -run TestReadModelsAreDocumented -update
+
 import "github.com/rapport-crm/rapport/projections/projection"
 
 // All returns every projection of the product.

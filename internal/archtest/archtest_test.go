@@ -70,6 +70,8 @@ func TestEachRule(t *testing.T) {
 		{"api has no database", "api/deal.go", pgx + "/v5/pgxpool", "api reads through readmodels"},
 		{"api has no log", "api/deal.go", client, "only internal/eventlog"},
 		{"api has no adapter", "api/deal.go", "./internal/codec", "api may import"},
+		{"api has no projections", "api/deal.go", "./projections", "api may import"},
+		{"api is tested on the whole stack", "api/deal_test.go", "./projections ./projections/runner", ""},
 
 		{"internal", "internal/bus/bus.go", "./domain ./internal/eventlog " + watermill + "/message", ""},
 		{"internal is below", "internal/bus/bus.go", "./commands", "internal may import domain/..."},
