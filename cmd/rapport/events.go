@@ -89,21 +89,32 @@ func (e eventsCommand) wanted(eventType string) bool {
 	})
 }
 
-// printedEvent is the JSON form of an event on the command line.
+// printedEvent is the JSON form of an event on the command line; its members are named as in the API's feed.
 type printedEvent struct {
-	Position domain.Position `json:"position"`
-	Stream   string          `json:"stream"`
-	Revision uint64          `json:"revision"`
-	ID       string          `json:"id"`
-	Type     string          `json:"type"`
-	domain.Metadata
-	Data domain.Event `json:"data"`
+	Position      domain.Position `json:"position"`
+	Stream        string          `json:"stream"`
+	Revision      uint64          `json:"revision"`
+	ID            string          `json:"id"`
+	Type          string          `json:"type"`
+	Schema        int             `json:"schema"`
+	Tenant        domain.Tenant   `json:"tenant"`
+	Actor         domain.Actor    `json:"actor"`
+	OccurredAt    time.Time       `json:"occurredAt"`
+	RecordedAt    time.Time       `json:"recordedAt"`
+	CommandID     string          `json:"commandId"`
+	CorrelationID string          `json:"correlationId"`
+	CausationID   string          `json:"causationId"`
+	Subjects      []domain.ID     `json:"subjects,omitempty"`
+	TraceParent   string          `json:"traceParent,omitempty"`
+	Data          domain.Event    `json:"data"`
 }
 
 func (e eventsCommand) print(c *console, r domain.Recorded) error {
 	if e.JSON {
 		return json.NewEncoder(c.out).Encode(printedEvent{
-			Position: r.Position, Stream: r.Stream.String(), Revision: r.Revision, ID: r.ID, Type: r.Type(), Metadata: r.Metadata, Data: r.Event,
+			Position: r.Position, Stream: r.Stream.String(), Revision: r.Revision, ID: r.ID, Type: r.Type(), Schema: r.Schema, Tenant: r.Tenant,
+			Actor: r.Actor, OccurredAt: r.OccurredAt, RecordedAt: r.RecordedAt, CommandID: r.CommandID, CorrelationID: r.CorrelationID,
+			CausationID: r.CausationID, Subjects: r.Subjects, TraceParent: r.TraceParent, Data: r.Event,
 		})
 	}
 	_, err := fmt.Fprintf(c.out, "%s  %s  %-32s %s@%d  %s\n",

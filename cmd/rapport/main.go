@@ -106,6 +106,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 type versionCommand struct{}
 
+// Help shows an example.
+func (versionCommand) Help() string { return "Example: rapport version" }
+
 // Run prints the version of the build and of Go.
 func (versionCommand) Run(c *console) error {
 	info, _ := debug.ReadBuildInfo()

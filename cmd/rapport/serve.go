@@ -49,6 +49,11 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err := api.CheckListen(s.Listen, s.Insecure); err != nil {
 		return err
 	}
+	if !s.external() {
+		if r, err := s.running(); err == nil {
+			return fmt.Errorf("a server runs on %s already: process %d at %s", s.Data, r.PID, r.API)
+		}
+	}
 	var closing closers
 	defer func() { err = errors.Join(err, closing.Close()) }()
 	listener, err := net.Listen("tcp", s.Listen)
@@ -92,7 +97,7 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	group.Go(func() error { return postgres.watch(ctx) })
 	group.Go(func() error { return parts.runner.Run(ctx) })
 	group.Go(func() error { return parts.server.Serve(ctx, listener) })
-	group.Go(func() error { return s.welcome(ctx, c, l, parts.reads, listener.Addr().String()) })
+	group.Go(func() error { s.welcome(ctx, c, l, parts.reads, listener.Addr().String()); return nil })
 	return group.Wait()
 }
 
@@ -178,20 +183,22 @@ func (a admin) Parked(ctx context.Context, name string) ([]api.ParkedStream, err
 	return out, err
 }
 
-// welcome prints where everything is and, with the sample, a first answer.
-func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *readmodels.Store, address string) error {
+// welcome prints where everything is and, with the sample, a first answer; it fails nothing.
+func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *readmodels.Store, address string) {
 	fmt.Fprintf(c.out, "API        http://%s/v1\nreference  http://%s/docs\nhealth     http://%s/readyz\n", address, address, address)
 	if !s.Sample {
-		return nil
+		return
 	}
 	head, err := l.Head(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = waitFor(ctx, reads, head)
 	}
-	if err := waitFor(ctx, reads, head); err != nil {
-		return err
+	if err == nil {
+		err = firstAnswer(ctx, c.out, reads, domain.DefaultTenant, time.Now(), address)
 	}
-	return firstAnswer(ctx, c.out, reads, domain.DefaultTenant, time.Now(), address)
+	if err != nil && ctx.Err() == nil { // such as while a read model is rebuilt; the server goes on
+		c.log.WarnContext(ctx, "no first answer", "err", err)
+	}
 }
 
 // waitFor waits until the read models have reached p, however long a first catch-up takes.

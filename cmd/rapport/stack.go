@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -105,16 +106,15 @@ func (s stores) openLog(ctx context.Context, logger *slog.Logger, closing *close
 }
 
 func (s stores) startNode(ctx context.Context, logger *slog.Logger, closing *closers) (string, error) {
+	if r, err := s.running(); err == nil {
+		return r.EventStore, nil
+	}
 	if err := s.prepare(); err != nil {
 		return "", err
 	}
 	node, err := esnode.Open(ctx, esnode.Options{Dir: filepath.Join(s.Data, nodeDir), Logger: logger})
 	if errors.Is(err, esnode.ErrLocked) {
-		r, readErr := s.running()
-		if readErr != nil {
-			return "", fmt.Errorf("%w, and no running server says where it listens: %w", err, readErr)
-		}
-		return r.EventStore, nil
+		return "", fmt.Errorf("%w, and it is not a server that is ready: wait for it, or name its node by --eventstore", err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("open the embedded event node: %w", err)
@@ -147,17 +147,13 @@ func (s stores) openPostgres(ctx context.Context, logger *slog.Logger, closing *
 	if s.Postgres != "" {
 		return database{URL: s.Postgres}, nil
 	}
+	if r, err := s.running(); err == nil {
+		return database{URL: r.Postgres}, nil
+	}
 	if err := s.prepare(); err != nil {
 		return database{}, err
 	}
 	server, err := localpg.Start(ctx, localpg.Options{Dir: filepath.Join(s.Data, postgresDir), Logger: logger})
-	if errors.Is(err, localpg.ErrInUse) {
-		r, readErr := s.running()
-		if readErr != nil {
-			return database{}, fmt.Errorf("%w, and no running server says where it listens: %w", err, readErr)
-		}
-		return database{URL: r.Postgres}, nil
-	}
 	if err != nil {
 		return database{}, err
 	}
@@ -165,24 +161,42 @@ func (s stores) openPostgres(ctx context.Context, logger *slog.Logger, closing *
 	return database{URL: server.URL(), local: server}, nil
 }
 
-// running reads where a server on the data directory listens.
+// errNotRunning says that no server runs on the data directory.
+var errNotRunning = errors.New("no server runs on the data directory")
+
+// running reads where the server that uses the data directory listens. It returns errNotRunning when there is none, also
+// when one has been killed: the lock on its file ended with it.
 func (s stores) running() (running, error) {
 	var r running
-	text, err := os.ReadFile(filepath.Join(s.Data, runFile))
-	if err == nil {
-		err = json.Unmarshal(text, &r)
+	file, err := os.Open(filepath.Join(s.Data, runFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, errNotRunning
 	}
-	return r, err
+	if err != nil {
+		return r, err
+	}
+	defer file.Close()
+	if syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+		return r, errNotRunning
+	}
+	return r, json.NewDecoder(file).Decode(&r)
 }
 
-// announce writes where this server listens; the returned function takes it back.
+// announce says where this server listens, for as long as it holds the file's lock; the returned function takes it back.
 func (s stores) announce(r running) (func() error, error) {
-	path := filepath.Join(s.Data, runFile)
-	text, err := json.Marshal(r)
-	if err == nil {
-		err = os.WriteFile(path, text, 0o600)
+	file, err := os.CreateTemp(s.Data, runFile+"-")
+	if err != nil {
+		return nil, err
 	}
-	return func() error { return os.Remove(path) }, err
+	path := filepath.Join(s.Data, runFile)
+	err = errors.Join(syscall.Flock(int(file.Fd()), syscall.LOCK_EX), json.NewEncoder(file).Encode(r))
+	if err == nil {
+		err = os.Rename(file.Name(), path) // whoever sees the file sees it whole and locked
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(file.Name()), file.Close())
+	}
+	return func() error { return errors.Join(os.Remove(path), file.Close()) }, nil
 }
 
 // secretBytes is the length of the key of reservations.
