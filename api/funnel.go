@@ -12,7 +12,7 @@ import (
 // FunnelParameters ask for a funnel.
 type FunnelParameters struct {
 	Consistency
-	PipelineID string `query:"pipelineId" required:"true" doc:"The pipeline." example:"01900000-0000-7000-8000-000000000001"`
+	PipelineID string `query:"pipelineId" default:"00000000-0000-7000-8000-000000000001" doc:"The pipeline; the default one when left out."`
 	Filter     string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an opportunity, as it stands now." example:"region == \"West\""`
 	Basis      string `query:"basis" maxLength:"100" default:"created" doc:"What the window is about: created, closed, or entered: and the key of a stage."`
 	From       string `query:"from" doc:"Begin of the window, included: a time, or a day of the zone; open when left out." example:"2026-01-01"`

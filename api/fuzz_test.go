@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/rapport-crm/rapport/domain/customer"
 	"github.com/rapport-crm/rapport/domain/opportunity"
 	"github.com/rapport-crm/rapport/domain/order"
+	"github.com/rapport-crm/rapport/domain/pipeline"
 )
 
 // checkRefusal fails unless an error is a bad request that can be written as a problem.
@@ -125,6 +127,15 @@ func TestProblemsNeverTellWhatWentWrongInside(t *testing.T) {
 		body, marshalErr := marshal(p)
 		if marshalErr != nil || p.Status < 500 || strings.Contains(string(body), "secret") {
 			t.Errorf("%v becomes %s", err, body)
+		}
+	}
+}
+
+func TestTheDefaultPipelineIsTheProducts(t *testing.T) {
+	for _, parameters := range []reflect.Type{reflect.TypeFor[FunnelParameters](), reflect.TypeFor[BoardParameters]()} {
+		field, _ := parameters.FieldByName("PipelineID")
+		if got := field.Tag.Get("default"); got != string(pipeline.DefaultID) {
+			t.Errorf("%s: %s, want %s", parameters, got, pipeline.DefaultID)
 		}
 	}
 }

@@ -205,7 +205,7 @@ func (s *Server) catalogueQueries() {
 // BoardParameters choose the open opportunities of a board.
 type BoardParameters struct {
 	Consistency
-	PipelineID string `query:"pipelineId" required:"true" doc:"The pipeline." example:"01900000-0000-7000-8000-000000000001"`
+	PipelineID string `query:"pipelineId" default:"00000000-0000-7000-8000-000000000001" doc:"The pipeline; the default one when left out."`
 	Filter     string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an opportunity." example:"owner == \"ann\""`
 }
 
