@@ -1,0 +1,193 @@
+package history_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/history"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func stream(n int) domain.StreamID {
+	return domain.StreamID{Tenant: domain.DefaultTenant, Aggregate: "customer", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", n))}
+}
+
+// world is a log with its timeline.
+type world struct {
+	events  []domain.Recorded
+	entries []readmodels.TimelineEntry
+}
+
+// add appends an event to the log, and its entry to the timeline of each customer that it concerns.
+func (w *world) add(s domain.StreamID, e domain.Event, concerns ...domain.StreamID) {
+	n := len(w.events) + 1
+	r := domain.Recorded{
+		ID: fmt.Sprintf("00000000-0000-5000-8000-%012d", n), Stream: s, Position: domain.Position{Commit: uint64(n), Prepare: uint64(n)},
+		Metadata: domain.Metadata{
+			Schema: 1, Tenant: s.Tenant, Actor: domain.Actor{ID: "ann", Kind: domain.ActorHuman, OnBehalfOf: "bob"},
+			OccurredAt: noon.Add(-time.Hour), RecordedAt: noon.Add(time.Duration(n) * time.Minute),
+			CommandID: fmt.Sprint("command ", n), CorrelationID: "conversation", CausationID: "cause",
+		},
+		Event: e,
+	}
+	for _, before := range w.events {
+		if before.Stream == s {
+			r.Revision++
+		}
+	}
+	w.events = append(w.events, r)
+	for _, c := range append([]domain.StreamID{s}, concerns...) {
+		w.entries = append(w.entries, readmodels.TimelineEntry{
+			CustomerID: c.ID, Position: int64(n), EventID: domain.ID(r.ID), Aggregate: s.Aggregate, AggregateID: s.ID, Revision: int64(r.Revision),
+			Summary: fmt.Sprint("summary ", n),
+		})
+	}
+}
+
+// Read implements history.Log.
+func (w *world) Read(_ context.Context, s domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for _, e := range w.events {
+			if e.Stream == s && e.Revision >= from && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// CustomerTimeline implements history.Timeline; it takes every customer of the world for one family.
+func (w *world) CustomerTimeline(_ context.Context, _ domain.Tenant, _ domain.ID, q readmodels.Query) (readmodels.Page[readmodels.TimelineEntry], error) {
+	var after int64
+	if _, err := fmt.Sscanf(q.Filter, "position > %d", &after); err != nil || q.Sort != "position" {
+		return readmodels.Page[readmodels.TimelineEntry]{}, fmt.Errorf("unexpected query %+v", q)
+	}
+	page := readmodels.Page[readmodels.TimelineEntry]{Position: domain.Position{Commit: uint64(len(w.events)), Prepare: uint64(len(w.events))}}
+	for _, e := range w.entries {
+		if e.Position > after && len(page.Items) < q.Limit {
+			page.Items = append(page.Items, e)
+		}
+	}
+	return page, nil
+}
+
+func (w *world) reader(t *testing.T) *history.Reader {
+	t.Helper()
+	r, err := history.New(w, w, projections.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// changes renders the changes of a record's field as from → to.
+func changes(e readmodels.HistoryEntry, field string) string {
+	for _, c := range e.Changes {
+		if c.Record == "customer" && c.Field == field {
+			return string(c.From) + " → " + string(c.To)
+		}
+	}
+	return ""
+}
+
+func registered(name, owner string) customer.Registered {
+	return customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: name}, Owner: owner}
+}
+
+func TestEntriesSayWhoWhenAndFromWhatToWhat(t *testing.T) {
+	var w world
+	w.add(stream(1), registered("Anvil Works", "ann"))
+	w.add(stream(1), customer.OwnershipTransferred{From: "ann", To: "bob", Reason: "holiday"})
+	w.add(stream(1), customer.Tagged{Tag: "key account"})
+	entries, at, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	if err != nil || len(entries) != 3 || at.Commit != 3 {
+		t.Fatalf("%d entries at %s: %v", len(entries), at, err)
+	}
+	second := entries[1]
+	changed := changes(second, "owner")
+	second.Changes = nil
+	want := readmodels.HistoryEntry{
+		Position: domain.Position{Commit: 2, Prepare: 2}, EventID: "00000000-0000-5000-8000-000000000002", EventType: "customer.ownership_transferred",
+		Stream: stream(1).String(), Revision: 1, OccurredAt: noon.Add(-time.Hour), RecordedAt: noon.Add(2 * time.Minute),
+		Actor:     domain.Actor{ID: "ann", Kind: domain.ActorHuman, OnBehalfOf: "bob"},
+		CommandID: "command 2", CorrelationID: "conversation", CausationID: "cause", Summary: "summary 2",
+		Data: customer.OwnershipTransferred{From: "ann", To: "bob", Reason: "holiday"},
+	}
+	if diff := cmp.Diff(want, second); diff != "" {
+		t.Error(diff)
+	}
+	for what, got := range map[string][2]string{
+		"a change":             {changed, `"ann" → "bob"`},
+		"a first value":        {changes(entries[0], "name"), ` → "Anvil Works"`},
+		"an untouched field":   {changes(entries[2], "owner"), ""},
+		"a changed list":       {changes(entries[2], "tags"), `null → ["key account"]`},
+		"bookkeeping of a row": {changes(entries[2], "position") + changes(entries[2], "revision"), ""},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("%s: got %q, want %q", what, got[0], got[1])
+		}
+	}
+	if _, err := json.Marshal(entries); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHistoryGoesOnAfterAPosition(t *testing.T) {
+	var w world
+	w.add(stream(1), registered("Anvil Works", "ann"))
+	w.add(stream(1), customer.OwnershipTransferred{From: "ann", To: "bob"})
+	w.add(stream(1), customer.OwnershipTransferred{From: "bob", To: "cem"})
+	r := w.reader(t)
+	entries, _, err := r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 1, Prepare: 1}, 1)
+	if err != nil || len(entries) != 1 || changes(entries[0], "owner") != `"ann" → "bob"` {
+		t.Errorf("what lies before the part still counts: %+v, %v", entries, err)
+	}
+	if entries, _, err = r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 3, Prepare: 3}, 1); err != nil || len(entries) != 0 {
+		t.Errorf("after the end: %+v, %v", entries, err)
+	}
+}
+
+func TestEventOfTwoMergedCustomersStandsOnce(t *testing.T) {
+	var w world
+	w.add(stream(1), registered("Anvil Works", "ann"))
+	w.add(stream(2), registered("Anvil Wroks", ""))
+	w.add(stream(1), customer.Merged{DuplicateID: stream(2).ID}, stream(2))
+	w.add(stream(2), customer.MergedInto{SurvivorID: stream(1).ID}, stream(1))
+	entries, _, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	if err != nil || len(entries) != 4 {
+		t.Fatalf("%d entries, want 4: %v", len(entries), err)
+	}
+	if got := changes(entries[3], "status"); got != `"active" → "merged"` {
+		t.Errorf("the duplicate's status: %s", got)
+	}
+}
+
+func TestUnknownCustomerIsNotFound(t *testing.T) {
+	var w world
+	_, _, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	var missing *domain.NotFoundError
+	if !errors.As(err, &missing) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTimelineOfAnotherLogIsCorrupt(t *testing.T) {
+	var w world
+	w.add(stream(1), registered("Anvil Works", "ann"))
+	w.entries[0].EventID = "00000000-0000-5000-8000-00000000ffff"
+	_, _, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	if !errors.Is(err, domain.ErrCorrupt) {
+		t.Errorf("got %v", err)
+	}
+}
