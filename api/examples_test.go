@@ -29,9 +29,16 @@ type operation struct {
 	} `json:"parameters"`
 	RequestBody *struct {
 		Content map[string]struct {
-			Example object `json:"example"`
+			Examples map[string]struct {
+				Value object `json:"value"`
+			} `json:"examples"`
 		} `json:"content"`
 	} `json:"requestBody"`
+}
+
+// example returns the body of the operation's example.
+func (o operation) example() object {
+	return o.RequestBody.Content["application/json"].Examples["complete"].Value
 }
 
 func (s *stack) document() document {
@@ -120,7 +127,7 @@ func TestEveryExampleIsAnswered(t *testing.T) {
 					path := strings.ReplaceAll(path, "{name}", "payment")
 					var body any
 					if op.RequestBody != nil {
-						body = op.RequestBody.Content["application/json"].Example
+						body = op.example()
 						delete(body.(object), "stream")
 					}
 					if a := s.do("POST", path, body); a.StatusCode != 200 {
@@ -155,7 +162,7 @@ func (sc *scene) key() string {
 
 // example returns the body of an operation's example with real ids in it.
 func (sc *scene) example(id string) object {
-	return sc.replace(sc.byID[id].RequestBody.Content["application/json"].Example).(object)
+	return sc.replace(sc.byID[id].example()).(object)
 }
 
 func (sc *scene) replace(v any) any {
@@ -242,7 +249,7 @@ func (sc *scene) command(t *testing.T, aggregate, id string) {
 }
 
 func (sc *scene) batch(t *testing.T) {
-	text, err := json.Marshal(sc.byID["command.batch"].RequestBody.Content["application/json"].Example)
+	text, err := json.Marshal(sc.byID["command.batch"].example())
 	if err != nil {
 		t.Fatal(err)
 	}

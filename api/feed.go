@@ -66,7 +66,7 @@ func feedEvent(e domain.Recorded) FeedEvent {
 
 // FeedPage is a part of the feed.
 type FeedPage struct {
-	Items []FeedEvent     `json:"items" nullable:"false" doc:"Events in the order of the log."`
+	Items []FeedEvent     `json:"items" doc:"Events in the order of the log."`
 	Next  domain.Position `json:"next" doc:"Give it as after to go on. It moves on even when no event passed the filter."`
 	End   bool            `json:"end" doc:"Whether the log ended here."`
 }

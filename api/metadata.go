@@ -16,8 +16,8 @@ import (
 // Metadata describes what the server knows.
 type Metadata struct {
 	Version    string              `json:"version" doc:"Version of the product."`
-	Aggregates []AggregateMetadata `json:"aggregates" nullable:"false" doc:"Kinds of record that take commands."`
-	ReadModels []ReadModelMetadata `json:"readModels" nullable:"false" doc:"What can be listed, filtered and sorted."`
+	Aggregates []AggregateMetadata `json:"aggregates" doc:"Kinds of record that take commands."`
+	ReadModels []ReadModelMetadata `json:"readModels" doc:"What can be listed, filtered and sorted."`
 }
 
 // AggregateMetadata describes one kind of record.
@@ -25,8 +25,8 @@ type AggregateMetadata struct {
 	Name     string            `json:"name" doc:"Permanent name."`
 	Plural   string            `json:"plural" doc:"As it stands in routes."`
 	Doc      string            `json:"doc" doc:"What it is."`
-	Commands []CommandMetadata `json:"commands" nullable:"false" doc:"What can be asked of it."`
-	Events   []EventMetadata   `json:"events" nullable:"false" doc:"What can have happened to it."`
+	Commands []CommandMetadata `json:"commands" doc:"What can be asked of it."`
+	Events   []EventMetadata   `json:"events" doc:"What can have happened to it."`
 }
 
 // CommandMetadata describes one command.
@@ -35,7 +35,7 @@ type CommandMetadata struct {
 	Doc     string          `json:"doc" doc:"What it does."`
 	Path    string          `json:"path" doc:"Route to POST to."`
 	Creates bool            `json:"creates" doc:"Whether it makes a new record."`
-	Fields  []FieldMetadata `json:"fields" nullable:"false" doc:"Members of the body."`
+	Fields  []FieldMetadata `json:"fields" doc:"Members of the body."`
 	Example any             `json:"example" doc:"A complete body."`
 }
 
@@ -44,7 +44,7 @@ type EventMetadata struct {
 	Type   string          `json:"type" doc:"Permanent name."`
 	Doc    string          `json:"doc" doc:"What has happened."`
 	Schema int             `json:"schema" doc:"Newest schema."`
-	Fields []FieldMetadata `json:"fields" nullable:"false" doc:"Members of data."`
+	Fields []FieldMetadata `json:"fields" doc:"Members of data."`
 }
 
 // ReadModelMetadata describes one list.
@@ -52,7 +52,7 @@ type ReadModelMetadata struct {
 	Name   string          `json:"name" doc:"Name of the operation."`
 	Path   string          `json:"path" doc:"Route to GET."`
 	Doc    string          `json:"doc" doc:"What it holds."`
-	Fields []FieldMetadata `json:"fields" nullable:"false" doc:"Members of an item."`
+	Fields []FieldMetadata `json:"fields" doc:"Members of an item."`
 }
 
 // FieldMetadata describes one member.

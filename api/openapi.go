@@ -18,6 +18,9 @@ import (
 // exampleID stands for any record in the examples of the OpenAPI document.
 const exampleID = "01900000-0000-7000-8000-000000000001"
 
+// exampleName is the name of the one example that every request body has.
+const exampleName = "complete"
+
 const apiDescription = `Commands are requests to one record; each is answered by a receipt with the record's revision and the position in the event log. ` +
 	`Queries answer from read models, which follow the log; give a receipt's position as minPosition to read your own write. ` +
 	`Every error is an RFC 9457 problem with a stable code.`
@@ -87,7 +90,7 @@ func (s *Server) batchOperation() (*huma.Operation, error) {
 	op.Description = "A batch is no transaction: only what one command does to one record is atomic. Every item gets the answer that its own route would have given."
 	op.Parameters = append(op.Parameters, envelopeParameters...)
 	op.RequestBody = s.jsonBody(reflect.TypeFor[BatchRequest](), example)
-	op.Responses["200"].Content["application/json"].Schema = s.schema(reflect.TypeFor[BatchResult]())
+	op.Responses["200"].Content[mediaJSON].Schema = s.schema(reflect.TypeFor[BatchResult]())
 	op.Responses["200"].Headers = nil
 	return op, nil
 }
@@ -101,7 +104,7 @@ func (s *Server) postOperation(id, path, tag, summary string, status int) *huma.
 		Responses: map[string]*huma.Response{
 			strconv.Itoa(status): {
 				Description: "Accepted.",
-				Content:     map[string]*huma.MediaType{"application/json": {Schema: receipt}},
+				Content:     map[string]*huma.MediaType{mediaJSON: {Schema: receipt}},
 				Headers: map[string]*huma.Header{
 					"ETag":            {Schema: text, Description: "Revision of the record after the command, in quotes."},
 					headerReplayed:    {Schema: text, Description: "true when the command had been executed before and this is its receipt."},
@@ -114,7 +117,7 @@ func (s *Server) postOperation(id, path, tag, summary string, status int) *huma.
 	if status == http.StatusCreated {
 		op.Responses["201"].Headers["Location"] = &huma.Header{Schema: text, Description: "The new record."}
 		op.Responses["200"] = &huma.Response{
-			Description: "What a dry run would write.", Content: map[string]*huma.MediaType{"application/json": {Schema: receipt}},
+			Description: "What a dry run would write.", Content: map[string]*huma.MediaType{mediaJSON: {Schema: receipt}},
 		}
 	}
 	return op
@@ -134,7 +137,9 @@ func (s *Server) problemResponse() *huma.Response {
 func (s *Server) jsonBody(t reflect.Type, example any) *huma.RequestBody {
 	return &huma.RequestBody{
 		Required: true,
-		Content:  map[string]*huma.MediaType{"application/json": {Schema: s.schema(t), Example: example}},
+		Content: map[string]*huma.MediaType{mediaJSON: {
+			Schema: s.schema(t), Examples: map[string]*huma.Example{exampleName: {Value: example}},
+		}},
 	}
 }
 

@@ -228,9 +228,10 @@ func overloaded(detail string) *Problem {
 	return p
 }
 
-// installProblems makes Huma's own errors problems too: the library knows no other place for it than its package
-// variables.
-var installProblems = sync.OnceFunc(func() {
+// configureHuma makes Huma's own errors problems too, and lists what they are here: never null. The library knows no other
+// place for either than its package variables.
+var configureHuma = sync.OnceFunc(func() {
+	huma.DefaultArrayNullable = false
 	huma.NewError = func(status int, message string, causes ...error) huma.StatusError {
 		return validationProblem(status, message, causes)
 	}

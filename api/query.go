@@ -39,7 +39,7 @@ type IDParameter struct {
 
 // List is a page of a list.
 type List[R any] struct {
-	Items    []R             `json:"items" nullable:"false" doc:"The items of the page."`
+	Items    []R             `json:"items" doc:"The items of the page."`
 	Next     string          `json:"next,omitempty" doc:"Cursor of the next page; absent on the last."`
 	Count    *int64          `json:"count,omitempty" doc:"Items that match over all pages, when asked for."`
 	Position domain.Position `json:"position" doc:"Place in the log that the items reflect at least."`

@@ -44,7 +44,7 @@ func New(o Options) (*Server, error) {
 		return nil, errors.New("api: Bus, Reads and Log are required")
 	}
 	o = o.withDefaults()
-	installProblems()
+	configureHuma()
 	s := &Server{
 		opts:         o,
 		echo:         echo.New(),
