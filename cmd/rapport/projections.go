@@ -89,7 +89,8 @@ func (p projectionsStatus) Run(ctx context.Context, c *console) error {
 
 type projectionsRebuild struct {
 	stores
-	Name string `arg:"" help:"The projection."`
+	Name string `arg:"" optional:"" help:"The projection."`
+	All  bool   `help:"Every projection, such as after the log was restored from a backup."`
 }
 
 // Help shows an example.
@@ -98,9 +99,31 @@ func (projectionsRebuild) Help() string {
 		"A running server does the work at once; without one it is done by the next that starts. Readers see the table grow."
 }
 
+// Validate refuses a name together with --all, and neither.
+func (p projectionsRebuild) Validate() error {
+	if p.All == (p.Name != "") {
+		return errors.New("say either which projection or --all")
+	}
+	return nil
+}
+
 // Run asks for the rebuild.
 func (p projectionsRebuild) Run(ctx context.Context, c *console) error {
-	return p.with(ctx, c, func(r *runner.Runner) error { return r.Rebuild(ctx, p.Name, operator()) })
+	return p.with(ctx, c, func(r *runner.Runner) error {
+		if !p.All {
+			return r.Rebuild(ctx, p.Name, operator())
+		}
+		statuses, err := r.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range statuses {
+			if err := r.Rebuild(ctx, s.Name, operator()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 type projectionsParked struct {

@@ -127,29 +127,10 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	}
 	server, err := api.New(api.Options{
 		Bus: bus, Reads: reads, Log: l.Store, History: historian, Projections: admin{projector},
-		Probes:  []api.Probe{{Name: "projections", Check: projectionsHealthy(projector)}},
+		Probes:  []api.Probe{{Name: "projections", Check: func(context.Context) error { return projector.Err() }}},
 		Metrics: metrics, Logger: c.log, Version: versionText(),
 	})
 	return &parts{reads: reads, runner: projector, server: server}, err
-}
-
-// projectionsHealthy fails while the runner waits for something to heal, or a projection needs attention.
-func projectionsHealthy(r *runner.Runner) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if err := r.Err(); err != nil {
-			return err
-		}
-		statuses, err := r.Status(ctx)
-		if err != nil {
-			return err
-		}
-		for _, s := range statuses {
-			if !s.Healthy() {
-				return fmt.Errorf("projection %s is %s: rapport projections status", s.Name, s.State)
-			}
-		}
-		return nil
-	}
 }
 
 // admin offers the runner to the API, in the API's words.
