@@ -26,9 +26,9 @@ const (
 	exitDone     = 0
 	exitFailed   = 1
 	exitUsage    = 2 // wrong flags, or a wrong mapping
-	exitPartly   = 3 // done, but something was rejected, parked or missing
+	exitPartly   = 3 // done, but something was rejected, parked, halted or missing
 	exitSignal   = 130
-	exitCodeHelp = `Exit codes: 0 done, also a server or a node that was asked to stop; 1 failed; 2 wrong usage or mapping; 3 done, but rows were rejected, events are parked or something is missing; 70 the event log could not be written to disk; 130 interrupted.`
+	exitCodeHelp = `Exit codes: 0 done, also a server or a node that was asked to stop; 1 failed; 2 wrong usage or mapping; 3 done, but rows were rejected, events are parked, a projection is halted or something is missing; 70 the event log could not be written to disk; 130 interrupted.`
 )
 
 // errPartly makes the process end with exitPartly; what was wrong has been printed.

@@ -60,7 +60,7 @@ type projectionsStatus struct {
 // Help shows an example.
 func (projectionsStatus) Help() string { return "Example: rapport projections status --data data" }
 
-// Run prints one line for each projection.
+// Run prints one line for each projection. The exit code says whether one needs somebody's attention.
 func (p projectionsStatus) Run(ctx context.Context, c *console) error {
 	return p.with(ctx, c, func(r *runner.Runner) error {
 		statuses, err := r.Status(ctx)
@@ -72,15 +72,15 @@ func (p projectionsStatus) Run(ctx context.Context, c *console) error {
 		}
 		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "projection\tversion\tstate\tposition\tbehind\tparked\tproblem")
-		parked := 0
+		attention := false
 		for _, s := range statuses {
 			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d events, %s\t%d\t%s\n", s.Name, s.Version, s.State, s.Position, s.LagEvents, s.Lag.Round(time.Second), s.ParkedEvents, s.Problem)
-			parked += s.ParkedEvents
+			attention = attention || s.ParkedEvents > 0 || s.State == runner.Halted
 		}
 		if err := w.Flush(); err != nil {
 			return err
 		}
-		if parked > 0 {
+		if attention {
 			return errPartly
 		}
 		return nil
