@@ -42,8 +42,8 @@ type timing struct {
 // Invariants:
 //  1. No request waits for the client alone: the client's connection machinery ignores contexts and can block for ever, so
 //     each call runs in its own goroutine and the caller waits for the result or its context.
-//  2. A client that lost its connection is dropped as a whole. It would stay closed for ever after a failed discovery, and
-//     leak its old connection after a successful one.
+//  2. A client that lost its connection is dropped as a whole (see connection). It would stay closed for ever after a
+//     failed discovery, and leak its old connection after a successful one.
 //  3. Every goroutine is counted in work and ends when the client is closed; Close waits for them.
 type ESDB struct {
 	config esdb.Configuration
@@ -53,9 +53,10 @@ type ESDB struct {
 	closing chan struct{} // closed by Close
 	work    sync.WaitGroup
 
-	mu     sync.Mutex
-	client *esdb.Client // nil until needed
-	closed bool
+	mu      sync.Mutex
+	current *connection              // nil until needed, and after a loss
+	open    map[*connection]struct{} // those whose client is not closed
+	closed  bool
 }
 
 var _ Log = (*ESDB)(nil)
@@ -87,6 +88,7 @@ func Dial(ctx context.Context, connectionString string, options ...Option) (*ESD
 		logger:  slog.Default(),
 		timing:  timing{appendDeadline, readDeadline, watchdogInterval, firstBackoff, lastBackoff},
 		closing: make(chan struct{}),
+		open:    map[*connection]struct{}{},
 	}
 	for _, o := range options {
 		o(l)
@@ -133,58 +135,19 @@ func (l *ESDB) Close() error {
 	}
 	l.closed = true
 	close(l.closing)
-	client := l.client
-	l.client = nil
-	l.mu.Unlock()
-	var err error
-	if client != nil {
-		err = client.Close()
+	for c := range l.open {
+		l.lose(c)
 	}
+	l.mu.Unlock()
 	l.work.Wait()
-	return err
-}
-
-// enter counts one more goroutine and returns the client for it.
-func (l *ESDB) enter() (*esdb.Client, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return nil, ErrClosed
-	}
-	if l.client == nil {
-		client, err := esdb.NewClient(&l.config)
-		if err != nil {
-			return nil, err
-		}
-		l.client = client
-	}
-	l.work.Add(1)
-	return l.client, nil
-}
-
-// inspect drops the client when err says that its connection is lost.
-func (l *ESDB) inspect(client *esdb.Client, err error) {
-	if !lostConnection(err) {
-		return
-	}
-	l.mu.Lock()
-	if l.client != client {
-		l.mu.Unlock()
-		return
-	}
-	l.client = nil
-	l.mu.Unlock()
-	if err := client.Close(); err != nil {
-		l.logger.Debug("closing an event log client", "err", err)
-	}
+	return nil
 }
 
 // begin runs fn in a goroutine under a deadline and returns the function that waits for its result. Whoever never waits
 // must cancel ctx.
 func begin[T any](ctx context.Context, l *ESDB, limit time.Duration, fn func(context.Context, *esdb.Client) (T, error)) func() (T, error) {
 	var zero T
-	client, err := l.enter()
-	if err != nil {
+	if err := l.start(); err != nil {
 		return func() (T, error) { return zero, err }
 	}
 	type result struct {
@@ -196,11 +159,14 @@ func begin[T any](ctx context.Context, l *ESDB, limit time.Duration, fn func(con
 	go func() {
 		defer l.work.Done()
 		var r result
-		r.err = guard(func() (err error) {
-			r.value, err = fn(ctx, client)
-			return err
-		})
-		l.inspect(client, r.err)
+		var c *connection
+		if c, r.err = l.borrow(ctx); r.err == nil {
+			r.err = guard(func() (err error) {
+				r.value, err = fn(ctx, c.client)
+				return err
+			})
+			l.giveBack(c, r.err)
+		}
 		done <- r
 	}()
 	return func() (T, error) {

@@ -79,8 +79,7 @@ func (f *follower) attempt(ctx context.Context) error {
 	if err := f.checkIdentity(ctx); err != nil {
 		return err
 	}
-	client, err := f.log.enter()
-	if err != nil {
+	if err := f.log.start(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -89,8 +88,11 @@ func (f *follower) attempt(ctx context.Context) error {
 	from := f.last
 	go func() {
 		defer f.log.work.Done()
-		err := guard(func() error { return receive(ctx, client, from, messages) })
-		f.log.inspect(client, err)
+		c, err := f.log.borrow(ctx)
+		if err == nil {
+			err = guard(func() error { return f.receive(ctx, c, from, messages) })
+			f.log.giveBack(c, err)
+		}
 		select {
 		case messages <- received{err: err}:
 		case <-ctx.Done():
@@ -114,8 +116,8 @@ func (f *follower) checkIdentity(ctx context.Context) error {
 }
 
 // receive opens a subscription and hands over what it brings, until it breaks or ctx ends.
-func receive(ctx context.Context, client *esdb.Client, after domain.Position, messages chan<- received) error {
-	subscription, err := client.SubscribeToAll(ctx, esdb.SubscribeToAllOptions{
+func (f *follower) receive(ctx context.Context, c *connection, after domain.Position, messages chan<- received) error {
+	subscription, err := c.client.SubscribeToAll(ctx, esdb.SubscribeToAllOptions{
 		From:               allPosition(after),
 		Filter:             esdb.ExcludeSystemEventsFilter(),
 		MaxSearchWindow:    searchWindow,
@@ -125,6 +127,7 @@ func receive(ctx context.Context, client *esdb.Client, after domain.Position, me
 	if err != nil {
 		return err
 	}
+	f.log.prove(c)
 	defer subscription.Close()
 	for {
 		event := subscription.Recv()
