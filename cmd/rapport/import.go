@@ -18,6 +18,10 @@ import (
 	"github.com/rapport-crm/rapport/internal/importer"
 )
 
+// importCacheBytes is what the bus may keep of states during an import: less than a server's, because few rows come back to
+// what rows far before them made.
+const importCacheBytes = 16 << 20
+
 type importCommand struct {
 	stores
 	writer
@@ -47,7 +51,7 @@ func (i importCommand) Run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	bus, err := i.newBus(l, i.Secret, c.log)
+	bus, err := i.newBus(l, i.Secret, commands.Options{Logger: c.log, StreamCacheBytes: importCacheBytes})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	_ "time/tzdata" // zones by name, also where the machine has none
 
 	"github.com/alecthomas/kong"
 

@@ -70,7 +70,7 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	bus, err := s.newBus(l, s.Secret, c.log)
+	bus, err := s.newBus(l, s.Secret, commands.Options{Logger: c.log})
 	if err != nil {
 		return err
 	}

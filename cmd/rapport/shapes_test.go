@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/pipeline"
 	"github.com/rapport-crm/rapport/internal/importer"
@@ -210,7 +211,7 @@ func (s *server) interrupted(files []string, after int) (accepted int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bus, err := st.newBus(l, "", logger)
+	bus, err := st.newBus(l, "", commands.Options{Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

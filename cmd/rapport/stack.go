@@ -248,13 +248,14 @@ func (s stores) makeSecret(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// newBus makes the command bus over the log.
-func (s stores) newBus(l *log, secret string, logger *slog.Logger) (*commands.Bus, error) {
+// newBus makes the command bus over the log, with the secret given or kept.
+func (s stores) newBus(l *log, secret string, o commands.Options) (*commands.Bus, error) {
 	key, err := s.secret(secret)
 	if err != nil {
 		return nil, err
 	}
-	bus := commands.NewBus(l.Store, commands.Options{Secret: key, Logger: logger})
+	o.Secret = key
+	bus := commands.NewBus(l.Store, o)
 	commands.All(bus)
 	return bus, nil
 }
