@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 
@@ -83,9 +84,14 @@ func apply(t *testing.T, conn *pgx.Conn, table *projection.Table, engine project
 			t.Fatal(err)
 		}
 	}
-	writes, err := step.Evaluate()
+	writes, err := step.Evaluate(2) // small, so that both ways of storing rows are taken
 	if err != nil {
 		t.Fatal(err)
+	}
+	if writes.Copied > 0 {
+		if _, err := conn.PgConn().CopyFrom(t.Context(), bytes.NewReader(writes.Copy), table.CopySQL()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if writes.Upserts > 0 {
 		exec(t, conn, table.UpsertSQL(), writes.Upsert...)

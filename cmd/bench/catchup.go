@@ -32,6 +32,7 @@ const (
 	catchUpGoal  = 15  // times the baseline
 	fillWriters  = 128 // that write the invented world into the log
 	catchUpLimit = 5 * time.Minute
+	bulkRows     = 100 // as the runner has it
 )
 
 // replica is what serve runs, in this process: an embedded node and a private PostgreSQL.
@@ -244,7 +245,7 @@ func foldAll(c *projection.Compiled, events []domain.Recorded) error {
 		if err != nil {
 			return err
 		}
-		if _, err := step.Evaluate(); err != nil {
+		if _, err := step.Evaluate(bulkRows); err != nil {
 			return err
 		}
 		step.Committed()

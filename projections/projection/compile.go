@@ -100,7 +100,7 @@ func (a Append[R]) Compile() (*Compiled, error) {
 	}
 	c.Table.appends = true
 	rules := appending[R]{Append: a, compiled: c, round: rounder(c.Table.Columns)}
-	c.engine = func(int) Engine { return appendEngine[R]{rules} }
+	c.engine = func(int) Engine { return &appendEngine[R]{rules: rules} }
 	c.memory = func() Memory { return &AppendMemory[R]{rules: rules, seen: map[string]bool{}} }
 	return c, nil
 }

@@ -28,17 +28,20 @@ type Step interface {
 	// Target returns what the next row loaded is scanned into; Loaded takes the row when that is done.
 	Target() []any
 	Loaded()
-	// Evaluate folds the events, or returns an *EventError when the projection's code fails.
-	Evaluate() (Writes, error)
+	// Evaluate folds the events, or returns an *EventError when the projection's code fails. Rows that the table does not
+	// have yet go into Copy when there are at least bulk of them; never when bulk is 0.
+	Evaluate(bulk int) (Writes, error)
 	// Committed keeps the rows for later steps.
 	Committed()
 }
 
 // Writes is what a step changes in the table.
 type Writes struct {
-	Upsert  []any // parameters of Table.UpsertSQL
-	Upserts int   // rows in them
-	Delete  []any // parameters of Table.DeleteSQL
+	Copy    []byte // what Table.CopySQL reads, valid until the engine's next step; a row that is there already fails it
+	Copied  int    // rows in it
+	Upsert  []any  // parameters of Table.UpsertSQL
+	Upserts int    // rows in them
+	Delete  []any  // parameters of Table.DeleteSQL
 	Deletes int
 }
 
@@ -108,6 +111,7 @@ type foldEngine[K comparable, R any] struct {
 	rules    folding[K, R]
 	cache    *simplelru.LRU[K, *R] // nil: the key is known to have no row
 	complete bool
+	buffer   []byte // room for Writes.Copy
 }
 
 func newFoldEngine[K comparable, R any](rules folding[K, R], cacheRows int) *foldEngine[K, R] {
@@ -211,7 +215,7 @@ func (s *foldStep[K, R]) Loaded() {
 	}
 }
 
-func (s *foldStep[K, R]) Evaluate() (Writes, error) {
+func (s *foldStep[K, R]) Evaluate(bulk int) (Writes, error) {
 	rules := s.engine.rules
 	for _, t := range s.touches {
 		row, err := rules.evolve(t.at.row, t.at.key, t.index, *t.event)
@@ -220,23 +224,23 @@ func (s *foldStep[K, R]) Evaluate() (Writes, error) {
 		}
 		t.at.row = row
 	}
-	var kept []reflect.Value
+	var fresh, kept []reflect.Value
 	var gone []*slot[K, R]
 	for _, at := range s.order {
 		switch {
-		case at.row != nil:
+		case at.row != nil && at.stored:
 			kept = append(kept, reflect.ValueOf(at.row).Elem())
+		case at.row != nil:
+			fresh = append(fresh, reflect.ValueOf(at.row).Elem())
 		case at.stored:
 			gone = append(gone, at)
 		}
 	}
-	w := Writes{Upserts: len(kept), Deletes: len(gone)}
+	w := Writes{Deletes: len(gone)}
 	if gone != nil {
 		w.Delete = s.keys(gone)
 	}
-	var err error
-	w.Upsert, err = upserts(rules.compiled.Table, kept)
-	return w, err
+	return w, w.store(rules.compiled.Table, fresh, kept, bulk, &s.engine.buffer)
 }
 
 func (s *foldStep[K, R]) Committed() {
@@ -263,12 +267,15 @@ func (a appending[R]) rows(i int, e domain.Recorded) (rows []R, err error) {
 	return rows, nil
 }
 
-type appendEngine[R any] struct{ rules appending[R] }
+type appendEngine[R any] struct {
+	rules  appending[R]
+	buffer []byte // room for Writes.Copy
+}
 
-func (e appendEngine[R]) Reset(bool) {}
+func (e *appendEngine[R]) Reset(bool) {}
 
-func (e appendEngine[R]) Begin(events []domain.Recorded) (Step, error) {
-	s := appendStep[R]{rules: e.rules}
+func (e *appendEngine[R]) Begin(events []domain.Recorded) (Step, error) {
+	s := appendStep[R]{engine: e}
 	for i, event := range events {
 		if !e.rules.compiled.Matches(event.Type()) {
 			continue
@@ -285,8 +292,8 @@ func (e appendEngine[R]) Begin(events []domain.Recorded) (Step, error) {
 }
 
 type appendStep[R any] struct {
-	rules appending[R]
-	rows  []reflect.Value
+	engine *appendEngine[R]
+	rows   []reflect.Value
 }
 
 func (s appendStep[R]) Missing() []any { return nil }
@@ -294,10 +301,21 @@ func (s appendStep[R]) Target() []any  { return nil }
 func (s appendStep[R]) Loaded()        {}
 func (s appendStep[R]) Committed()     {}
 
-func (s appendStep[R]) Evaluate() (w Writes, err error) {
-	w.Upserts = len(s.rows)
-	w.Upsert, err = upserts(s.rules.compiled.Table, s.rows)
-	return w, err
+func (s appendStep[R]) Evaluate(bulk int) (w Writes, err error) {
+	return w, w.store(s.engine.rules.compiled.Table, s.rows, nil, bulk, &s.engine.buffer)
+}
+
+// store renders rows, those that the table lacks apart from those that it has.
+func (w *Writes) store(t *Table, fresh, kept []reflect.Value, bulk int, buffer *[]byte) (err error) {
+	if bulk > 0 && len(fresh) >= bulk {
+		if *buffer, err = copyRows((*buffer)[:0], t, fresh); err == nil {
+			w.Copy, w.Copied, fresh = *buffer, len(fresh), nil
+		}
+	}
+	rows := append(kept, fresh...)
+	w.Upserts = len(rows)
+	w.Upsert, err = upserts(t, rows)
+	return err
 }
 
 func upserts(t *Table, rows []reflect.Value) ([]any, error) {

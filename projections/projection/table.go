@@ -121,6 +121,12 @@ func (t *Table) SelectSQL() string {
 		strings.Join(selected, ", "), casts(t.Key()), arrays(t.Key()), names(t.Key(), ""), t.Qualified(), names(t.Key(), ""))
 }
 
+// CopySQL returns the statement that stores new rows given in the binary format of COPY: twice as fast as UpsertSQL when
+// there are many, but it fails for a row whose key is there already.
+func (t *Table) CopySQL() string {
+	return fmt.Sprintf("copy %s (%s) from stdin (format binary)", t.Qualified(), names(t.Columns, ""))
+}
+
 // UpsertSQL returns the statement that stores rows given as arrays, one parameter for each column. Rows of an Append that
 // are there already stay as they are.
 func (t *Table) UpsertSQL() string {

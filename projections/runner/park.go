@@ -190,7 +190,7 @@ func (r *Runner) reapply(ctx context.Context, tx pgx.Tx, c *projection.Compiled,
 	if err := tx.SendBatch(ctx, &reads).Close(); err != nil {
 		return err
 	}
-	if err := queueStep(&writes, c.Table, step); err != nil {
+	if _, err := queueStep(&writes, c.Table, step, 0); err != nil {
 		return err
 	}
 	return tx.SendBatch(ctx, &writes).Close()
