@@ -19,7 +19,7 @@ import (
 const sharedData = "../../../shared/data"
 
 // TestSharedData imports the three public data sets through the whole product and checks the totals that their
-// descriptions state.
+// descriptions state. It needs about three minutes of processor time, PostgreSQL's included; -short leaves it out.
 func TestSharedData(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED, NOT TESTED: the shared data takes minutes")
