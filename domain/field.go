@@ -3,20 +3,20 @@ package domain
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // CopyField copies the field with this JSON name from one struct to another of the same type. It reports whether there is
 // such a field; fields of embedded structs are fields of the whole. Only its own name finds a field, as events carry it.
 func CopyField[T any](to *T, name string, from T) bool {
-	source, target := reflect.ValueOf(&from).Elem(), reflect.ValueOf(to).Elem()
-	for _, f := range reflect.VisibleFields(source.Type()) {
-		if jsonName(f) == name && name != "" {
-			target.FieldByIndex(f.Index).Set(source.FieldByIndex(f.Index))
-			return true
-		}
+	index := fieldsOf(reflect.TypeFor[T]()).index[name]
+	if index == nil {
+		return false
 	}
-	return false
+	reflect.ValueOf(to).Elem().FieldByIndex(index).Set(reflect.ValueOf(&from).Elem().FieldByIndex(index))
+	return true
 }
 
 // OnlyField returns a struct that is zero but for the field with this JSON name.
@@ -26,14 +26,34 @@ func OnlyField[T any](from T, name string) (only T) {
 }
 
 // FieldNames lists the JSON names of a struct's fields, in the order of declaration.
-func FieldNames[T any]() []string {
-	var names []string
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
-		if name := jsonName(f); name != "" {
-			names = append(names, name)
+func FieldNames[T any]() []string { return slices.Clone(fieldsOf(reflect.TypeFor[T]()).names) }
+
+// fields are those of a struct type that have a JSON name.
+type fields struct {
+	names []string         // in the order of declaration
+	index map[string][]int // for reflect.Value.FieldByIndex; of two fields with one name, the first
+}
+
+// fieldsKnown keeps what fieldsOf found, by reflect.Type: looking costs more than what is done with it.
+var fieldsKnown sync.Map
+
+func fieldsOf(t reflect.Type) *fields {
+	if known, ok := fieldsKnown.Load(t); ok {
+		return known.(*fields)
+	}
+	found := &fields{index: map[string][]int{}}
+	for _, f := range reflect.VisibleFields(t) {
+		name := jsonName(f)
+		if name == "" {
+			continue
+		}
+		found.names = append(found.names, name)
+		if found.index[name] == nil {
+			found.index[name] = f.Index
 		}
 	}
-	return names
+	known, _ := fieldsKnown.LoadOrStore(t, found)
+	return known.(*fields)
 }
 
 func jsonName(f reflect.StructField) string {
