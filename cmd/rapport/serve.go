@@ -46,6 +46,7 @@ func (s serveCommand) Run(ctx context.Context, c *console) error {
 }
 
 func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
+	tuneGC()
 	if err := api.CheckListen(s.Listen, s.Insecure); err != nil {
 		return err
 	}
