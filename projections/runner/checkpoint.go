@@ -54,7 +54,7 @@ where (name, version) in (select * from unnest($1::text[], $2::integer[])) order
 
 // takeSQL makes the caller the owner: whoever was it finds another epoch and writes nothing more. What was halted gets
 // another chance with this binary.
-const takeSQL = `update projection.checkpoint set epoch = epoch + 1, heartbeat_at = now(), problem = '',
+const takeSQL = `update projection.checkpoint set epoch = epoch + 1, heartbeat_at = clock_timestamp(), problem = '',
 	state = case when state in ('halted', 'retired') then 'rebuilding' else state end
 where (name, version) in (select * from unnest($1::text[], $2::integer[]))
 returning ` + checkpointColumns
@@ -66,7 +66,7 @@ where state <> 'retired' and (name, version) not in (select * from unnest($1::te
 const moveSQL = `update projection.checkpoint c set commit_position = n.commit_position, prepare_position = n.prepare_position,
 	event_commit = n.event_commit, event_prepare = n.event_prepare,
 	event_recorded_at = coalesce(n.event_recorded_at, c.event_recorded_at),
-	state = n.state, problem = n.problem, log_id = $10, updated_at = now(), heartbeat_at = now()
+	state = n.state, problem = n.problem, log_id = $10, updated_at = now(), heartbeat_at = clock_timestamp()
 from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[])
 	as n(name, version, commit_position, prepare_position, event_commit, event_prepare, state, problem, event_recorded_at)
 where c.name = n.name and c.version = n.version`
@@ -78,7 +78,7 @@ const heartbeatSQL = `with free as (
 	select name, version from projection.checkpoint
 	where (name, version) in (select * from unnest($1::text[], $2::integer[]))
 	order by name, version for update skip locked)
-update projection.checkpoint c set heartbeat_at = now() from free where c.name = free.name and c.version = free.version
+update projection.checkpoint c set heartbeat_at = clock_timestamp() from free where c.name = free.name and c.version = free.version
 returning c.name, c.version, c.epoch, c.generation`
 
 // identity collects the names and versions of projections as parameters.

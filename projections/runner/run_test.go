@@ -302,6 +302,7 @@ func TestStatusTellsLagParkAndHeartbeat(t *testing.T) {
 	story(t, f.log, 10)
 	f.log.write(t, 3, written{Text: "panic"})
 	opts := quick(8)
+	opts.Heartbeat = time.Minute // so that whoever worked a moment ago counts as working, on a slow machine too
 	metrics := prometheus.NewRegistry()
 	opts.Registerer = metrics
 	r := f.runner(opts, noteFold(&broken), totals)
