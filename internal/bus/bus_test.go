@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -260,5 +261,50 @@ func TestSubscriberServesOneSubscription(t *testing.T) {
 	}
 	if _, err := s.Subscribe(ctx, "test"); err == nil {
 		t.Error("subscribed after Close")
+	}
+}
+
+func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
+	for queued, want := range map[int][]int{
+		1: {0, 1, 1, 1}, // caught up, the first event, what queued while it was handled, what came a little later
+		8: {0, 1, 9},    // both in one batch
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			live, handling, later := make(chan bool), make(chan bool), make(chan bool)
+			source := func(ctx context.Context, _ domain.Position) iter.Seq2[eventlog.Message, error] {
+				return func(yield func(eventlog.Message, error) bool) {
+					yield(eventlog.Message{CaughtUp: true}, nil)
+					<-live
+					yield(event(1), nil)
+					<-handling
+					for n := range queued {
+						yield(event(2+n), nil)
+					}
+					<-later
+					time.Sleep(bus.DefaultLinger / 4)
+					yield(event(2+queued), nil)
+					<-ctx.Done()
+					yield(eventlog.Message{}, ctx.Err())
+				}
+			}
+			var sizes []int
+			seen := 0
+			err := run(t, bus.NewSubscriber(source, domain.Position{}, plain, options(100)), func(b *bus.Batch) (bool, error) {
+				sizes = append(sizes, len(b.Items))
+				seen += len(b.Items)
+				switch len(sizes) {
+				case 1:
+					close(live)
+				case 2:
+					close(handling)
+					synctest.Wait() // until everything has queued
+					close(later)
+				}
+				return seen < queued+2, nil
+			})
+			if diff := cmp.Diff(want, sizes); err != nil || diff != "" {
+				t.Errorf("%d queued: %v, %s", queued, err, diff)
+			}
+		})
 	}
 }

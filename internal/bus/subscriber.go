@@ -26,6 +26,7 @@ const (
 
 const (
 	checkpointLinger = time.Second     // how long a position without events may wait to be handled
+	busyEvents       = 8               // that arrive while a batch is handled are much: batches of them cost more than to wait
 	stopGrace        = 5 * time.Second // for the handler to finish the batch in flight when the subscription ends
 )
 
@@ -38,7 +39,7 @@ var (
 type Options struct {
 	MaxEvents  int           // of a batch
 	MaxBytes   int           // of the payloads and metadata of a batch; one event may exceed it
-	Linger     time.Duration // how long, far from the end of the log, a batch that is not full waits for more
+	Linger     time.Duration // how long, far from the end of the log or when much arrives, a batch that is not full waits for more
 	MinBackoff time.Duration // before a refused batch is sent again; it doubles up to MaxBackoff, with jitter
 	MaxBackoff time.Duration
 	Logger     *slog.Logger // nil means slog.Default
