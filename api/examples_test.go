@@ -18,15 +18,9 @@ type document struct {
 }
 
 type operation struct {
-	OperationID string `json:"operationId"`
-	Summary     string `json:"summary"`
-	Parameters  []struct {
-		Name     string `json:"name"`
-		In       string `json:"in"`
-		Required bool   `json:"required"`
-		Example  any    `json:"example"`
-		Schema   object `json:"schema"`
-	} `json:"parameters"`
+	OperationID string      `json:"operationId"`
+	Summary     string      `json:"summary"`
+	Parameters  []parameter `json:"parameters"`
 	RequestBody *struct {
 		Content map[string]struct {
 			Examples map[string]struct {
@@ -34,6 +28,14 @@ type operation struct {
 			} `json:"examples"`
 		} `json:"content"`
 	} `json:"requestBody"`
+}
+
+type parameter struct {
+	Name     string `json:"name"`
+	In       string `json:"in"`
+	Required bool   `json:"required"`
+	Example  any    `json:"example"`
+	Schema   object `json:"schema"`
 }
 
 // example returns the body of the operation's example.

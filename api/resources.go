@@ -149,6 +149,8 @@ func (s *Server) customerQueries() {
 		query(s, route{"customerHistory", "/v1/customers/{id}/history", "customer", "Returns the events of a customer and of everything linked to it from the log, the first one first: who, when, and what changed from what to what.", nil}, s.history)
 	}
 	list(s, route{"commitments", "/v1/commitments", "customer", "Lists what was promised to customers.", examples(`status == "open" && due < "2026-04-01"`, "due")}, reads.Commitments)
+	list(s, route{"customerOwners", "/v1/customer-owners", "customer", "Lists who looked after each customer from when on.", examples(`owner == "ann"`, "-since")}, reads.CustomerOwners)
+	list(s, route{"externalIds", "/v1/external-ids", "customer", "Lists the identifiers of customers in other systems.", examples(`system == "webshop"`, "externalId")}, reads.CustomerExternals)
 	list(s, route{"feedback", "/v1/feedback", "customer", "Lists what customers said of us.", examples(`polarity == "complaint"`, "-occurredAt")}, reads.Feedback)
 	query(s, route{"handover", "/v1/handover", "customer", "Returns what a colleague must know who takes over from an owner.", nil},
 		func(ctx context.Context, in *HandoverParameters) (*View[readmodels.Handover], error) {
@@ -200,6 +202,7 @@ func (s *Server) catalogueQueries() {
 	list(s, route{"pipelines", "/v1/pipelines", "pipeline", "Lists pipelines in their newest version.", examples(`status == "active"`, "name")}, reads.Pipelines)
 	record(s, route{"pipeline", "/v1/pipelines/{id}", "pipeline", "Returns one pipeline with all its versions.", nil}, true,
 		reads.Pipeline, func(p readmodels.PipelineDetail) int64 { return p.Revision })
+	list(s, route{"pipelineVersions", "/v1/pipeline-versions", "pipeline", "Lists every version of pipelines, with where the stages of the version before went.", examples(`version == 1`, "-since")}, reads.PipelineVersions)
 }
 
 // BoardParameters choose the open opportunities of a board.
@@ -233,6 +236,8 @@ func (s *Server) salesQueries() {
 			return viewAnswer(board, at, err)
 		})
 	list(s, route{"opportunityLines", "/v1/opportunity-lines", "opportunity", "Lists what is offered.", examples(`currency == "EUR"`, "opportunityId,line")}, reads.OpportunityLines)
+	list(s, route{"opportunityStakeholders", "/v1/opportunity-stakeholders", "opportunity", "Lists contacts that have, or had, a say in opportunities.", examples(`role == "decider" && until == null`, "since")}, reads.OpportunityStakeholders)
+	list(s, route{"opportunityAmounts", "/v1/opportunity-amounts", "opportunity", "Lists every value that opportunities were estimated or won at, from when on.", examples(`amount >= 1000`, "-occurredAt")}, reads.OpportunityAmounts)
 	list(s, route{"stageVisits", "/v1/stage-visits", "opportunity", "Lists the stays of opportunities in stages.", examples(`leftBy == "won"`, "-enteredAt")}, reads.StageVisits)
 	list(s, route{"orders", "/v1/orders", "order", "Lists orders, credits and adjustments.", examples(`kind == "sale" && total > 100`, "-placedAt")}, reads.Orders)
 	record(s, route{"order", "/v1/orders/{id}", "order", "Returns one order with its lines and payments.", nil}, true,

@@ -2,15 +2,41 @@ package api_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/projections"
 )
 
 // concrete fills the parameters of a route with something.
 func concrete(path string) string {
 	return strings.NewReplacer("{id}", "01900000-0000-7000-8000-000000000001", "{name}", "customer", "{system}", "webshop", "{externalId}", "1").Replace(path)
+}
+
+// TestEveryReadModelHasAList compares the projections with the route table: what is kept can be asked for, page by page.
+func TestEveryReadModelHasAList(t *testing.T) {
+	named := map[string]string{ // where the path is not the plural of the view's name
+		"customer_owner_history": "customer-owners", "customer_external_id": "external-ids", "customer_feedback": "feedback",
+		"customer_timeline": "customers/{id}/timeline", "opportunity": "opportunities", "opportunity_stage_visit": "stage-visits",
+		"sales_order": "orders", "sales_order_line": "order-lines", "customer_sales": "customer-sales", "product_sales": "product-sales",
+	}
+	paths := start(t).document().Paths
+	for _, declared := range projections.All() {
+		p, err := declared.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := named[p.Name]
+		if path == "" {
+			path = strings.ReplaceAll(p.Name, "_", "-") + "s"
+		}
+		paged := slices.ContainsFunc(paths["/v1/"+path]["get"].Parameters, func(p parameter) bool { return p.Name == "cursor" })
+		if !paged {
+			t.Errorf("%s: GET /v1/%s is no list", p.Name, path)
+		}
+	}
 }
 
 // TestEveryRouteAnswersProblems walks the route table: whatever goes wrong, the answer has the one form.

@@ -153,6 +153,7 @@ func (c Customer) Age(at time.Time) *int {
 var (
 	customers   = newResource[Customer]("customer", "-changedAt")
 	owners      = newResource[CustomerOwner]("customer_owner_history", "since")
+	externals   = newResource[CustomerExternal]("customer_external_id", "system,externalId")
 	commitments = newResource[Commitment]("commitment", "due")
 )
 
@@ -164,6 +165,11 @@ func (s *Store) Customers(ctx context.Context, tenant domain.Tenant, q Query) (P
 // CustomerOwners lists who looked after customers from when on.
 func (s *Store) CustomerOwners(ctx context.Context, tenant domain.Tenant, q Query) (Page[CustomerOwner], error) {
 	return list(ctx, s, owners, tenant, q)
+}
+
+// CustomerExternals lists the identifiers of customers in other systems.
+func (s *Store) CustomerExternals(ctx context.Context, tenant domain.Tenant, q Query) (Page[CustomerExternal], error) {
+	return list(ctx, s, externals, tenant, q)
 }
 
 // Commitments lists what was promised to customers.

@@ -217,7 +217,6 @@ func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Te
 		if err != nil {
 			return Page[R]{}, err
 		}
-		where += " and " + beyond
 		conditions = append(conditions, beyond)
 	}
 	page := fmt.Sprintf("select %s from rapport.%s where %s order by %s limit %d",
