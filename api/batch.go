@@ -196,7 +196,7 @@ func (s *Server) runItem(ctx context.Context, envelope commands.Request, item Ba
 	envelope.Key, envelope.Target, envelope.IfMatch, envelope.Command = item.IdempotencyKey, item.ID, item.IfMatch, command
 	r, err := s.opts.Bus.Submit(ctx, envelope)
 	if err != nil {
-		return s.failedItem(ctx, underItem(err, at+"/data"))
+		return s.failedItem(ctx, underItem(err, at))
 	}
 	receipt := receiptOf(r)
 	result = BatchItemResult{Status: http.StatusOK, Replayed: r.Replayed, Receipt: &receipt}
@@ -212,19 +212,25 @@ func (s *Server) failedItem(ctx context.Context, err error) BatchItemResult {
 	return BatchItemResult{Status: p.Status, Problem: &p}
 }
 
-// underItem makes pointers of the bus, which lead into a command, lead into the body of the batch.
+// underItem makes pointers of the bus, which lead into a command or name a header, lead into the body of the batch.
 func underItem(err error, at string) error {
 	p := *problemOf(err)
+	data := at + "/data"
 	p.Errors = append([]domain.FieldError(nil), p.Errors...)
 	for i, f := range p.Errors {
-		if f.Pointer == "" || f.Pointer[0] == '/' {
-			p.Errors[i].Pointer = at + f.Pointer
+		switch {
+		case f.Pointer == headerIfMatch:
+			p.Errors[i].Pointer = at + "/ifMatch"
+		case f.Pointer == headerKey:
+			p.Errors[i].Pointer = at + "/idempotencyKey"
+		case f.Pointer == "" || f.Pointer[0] == '/':
+			p.Errors[i].Pointer = data + f.Pointer
 		}
 	}
 	p.Duplicates = append([]Duplicate(nil), p.Duplicates...)
 	for i, d := range p.Duplicates {
 		if d.Pointer != "" {
-			p.Duplicates[i].Pointer = at + d.Pointer
+			p.Duplicates[i].Pointer = data + d.Pointer
 		}
 	}
 	return &p

@@ -30,7 +30,7 @@ func TestCommandsAnswerReceipts(t *testing.T) {
 		t.Errorf("replay: status %d, headers %v, body %s", again.StatusCode, again.Header, again.body)
 	}
 	other := s.do("POST", "/v1/customers", person("Ben Example"), "Idempotency-Key", "c1", "X-Actor", "bob")
-	if p := other.problem(t); p.Status != 422 || p.Code != "idempotency-key-reused" {
+	if p := other.problem(t); p.Status != 422 || p.Code != "idempotency-key-reused" || p.Errors[0].Pointer != "Idempotency-Key" {
 		t.Errorf("reused key: %+v", p)
 	}
 
@@ -40,7 +40,7 @@ func TestCommandsAnswerReceipts(t *testing.T) {
 		t.Errorf("tag: %d %v %s", tagged.StatusCode, tagged.Header, tagged.body)
 	}
 	stale := s.do("POST", path+"/tag", object{"tag": "new"}, "Idempotency-Key", "t2", "If-Match", `"0"`).problem(t)
-	if stale.Status != 412 || stale.ActualRevision == nil || *stale.ActualRevision != 1 {
+	if stale.Status != 412 || stale.ActualRevision == nil || *stale.ActualRevision != 1 || stale.Errors[0].Pointer != "If-Match" {
 		t.Errorf("stale revision: %+v", stale)
 	}
 	before := s.events()
@@ -114,6 +114,8 @@ func TestBadCommandsAreRefusedWithoutAnEvent(t *testing.T) {
 		"unknown parameter": {"/v1/customers?dryrun=true", `{}`, "k", json, 400, "invalid", "dryrun"},
 		"repeated":          {"/v1/customers?dryRun=true&dryRun=false", `{}`, "k", json, 400, "invalid", "dryRun"},
 		"broken query":      {"/v1/customers?a=%zz", `{}`, "k", json, 400, "invalid", "query"},
+		"the year 1":        {"/v1/customers", `{"kind":"person","name":"a","occurredAt":"0001-01-01T00:00:00Z"}`, "k", json, 400, "invalid", "/occurredAt"},
+		"an impossible day": {"/v1/opportunities", `{"name":"a","owner":"ann","expectedClose":"0001-01-01"}`, "k", json, 400, "invalid", "/expectedClose"},
 		"rejected":          {"/v1/customers/" + id + "/keep-commitment", `{"commitmentId":"1"}`, "k", json, 422, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 )
 
@@ -44,11 +45,26 @@ func decodeObject(body []byte, into any, at string) error {
 	if kind := jsontext.Value(body).Kind(); kind != '{' && kind != 0 {
 		return domain.Invalid(at, "is not a JSON object")
 	}
-	if err := json.Unmarshal(body, into, json.RejectUnknownMembers(true)); err != nil {
+	if err := json.Unmarshal(body, into, json.RejectUnknownMembers(true), json.WithUnmarshalers(readTime)); err != nil {
 		return decodeError(err, at)
 	}
 	return nil
 }
+
+// readTime refuses the one time that Go takes for no time at all: it would pass for a field that was left out.
+var readTime = json.UnmarshalFromFunc(func(d *jsontext.Decoder, t *time.Time) error {
+	value, err := d.ReadValue()
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(value, t); err != nil {
+		return err
+	}
+	if t.IsZero() && value.Kind() == '"' {
+		return domain.Invalid("", "is outside the years %d to %d", commands.FirstYear, commands.LastYear)
+	}
+	return nil
+})
 
 func decodeError(err error, at string) error {
 	var syntax *jsontext.SyntacticError

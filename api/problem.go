@@ -148,7 +148,7 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &problem):
 		return problem
 	case errors.As(err, &unavailable):
-		p := newProblem(http.StatusServiceUnavailable, codeUnavailable, "The "+unavailable.What+" cannot be reached now; the same request may succeed later.")
+		p := newProblem(http.StatusServiceUnavailable, codeUnavailable, "The "+unavailable.What+" cannot answer now; the same request may succeed later.")
 		p.retryAfter, p.cause = unavailable.RetryAfter, err
 		if p.retryAfter <= 0 {
 			p.retryAfter = domain.DefaultRetryAfter
@@ -171,7 +171,8 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &conflict):
 		p := newProblem(http.StatusConflict, codeConflict, "The record kept changing while the command was decided; try again.")
 		if conflict.Precondition {
-			p = newProblem(http.StatusPreconditionFailed, codePrecondition, "The record is not at the revision that If-Match names.")
+			p = newProblem(http.StatusPreconditionFailed, codePrecondition, "The record is not at the revision that If-Match names.").
+				withErrors([]domain.FieldError{{Pointer: headerIfMatch, Message: "is not the revision at which the record stands"}})
 		}
 		if r, ok := conflict.Actual.Revision(); ok {
 			p.ActualRevision = &r
@@ -186,7 +187,8 @@ func problemOf(err error) *Problem {
 		}
 		return p
 	case errors.As(err, &key):
-		return newProblem(http.StatusUnprocessableEntity, codeKeyReused, "This idempotency key was used before with another request.")
+		return newProblem(http.StatusUnprocessableEntity, codeKeyReused, "This idempotency key was used before with another request.").
+			withErrors([]domain.FieldError{{Pointer: headerKey, Message: "was used before with another request"}})
 	case errors.As(err, &tooLarge):
 		return newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "The body has more than "+strconv.FormatInt(tooLarge.Limit, 10)+" bytes.")
 	case errors.As(err, &route):

@@ -247,7 +247,7 @@ func checkEnvelope(req *Request, spec domain.CommandSpec) error {
 	case spec.Creates && req.Target != "":
 		return domain.Invalid("", "%s makes a new id; it takes none", spec.Type())
 	case spec.Creates && req.IfMatch != nil:
-		return domain.Invalid("", "%s starts a new stream; it takes no revision", spec.Type())
+		return domain.Invalid("If-Match", "%s starts a new stream; it takes no revision", spec.Type())
 	}
 	if !spec.Creates {
 		if id, err := domain.ParseID(string(req.Target)); err != nil || id != req.Target {

@@ -17,12 +17,13 @@ import (
 
 // Limits of what commands carry when a field's tags do not say otherwise.
 const (
-	MaxTextLength = 10_000         // characters of a text
-	MaxItems      = 1_000          // elements of a list, entries of a map
-	MaxFaults     = 100            // faults reported for one command
-	MaxClockSkew  = 24 * time.Hour // how far in the future something may be said to have happened
-	FirstYear     = 1900           // of instants
-	LastYear      = 9999           // of instants
+	MaxTextLength   = 10_000         // characters of a text
+	MaxItems        = 1_000          // elements of a list, entries of a map
+	MaxFaults       = 100            // faults reported for one command
+	MaxClockSkew    = 24 * time.Hour // how far in the future something may be said to have happened
+	FirstYear       = 1900           // of instants
+	FirstYearOfDays = 1800           // of days, which may be those of old people and old companies
+	LastYear        = 9999           // of instants
 )
 
 // plan is the validator of one type, built once from its structure and its fields' tags, which are those of Huma:
@@ -161,7 +162,13 @@ func typeChecker(t reflect.Type, r rules, above []reflect.Type) (checker, error)
 			return err
 		}), nil
 	case reflect.TypeFor[domain.Date]():
-		return parsed(func(s string) error { _, err := domain.ParseDate(s); return err }), nil
+		return parsed(func(s string) error {
+			d, err := domain.ParseDate(s)
+			if err == nil && d.Time().Year() < FirstYearOfDays {
+				return domain.Invalid("", "is before the year %d", FirstYearOfDays)
+			}
+			return err
+		}), nil
 	case reflect.TypeFor[domain.Currency]():
 		return parsed(func(s string) error { _, err := domain.ParseCurrency(s); return err }), nil
 	case reflect.TypeFor[domain.Amount]():

@@ -117,6 +117,7 @@ func TestCommandsAreValidatedByTheirTags(t *testing.T) {
 		"/friend":          func(f *form) { f.Friend = "bob" },
 		"/friend ":         func(f *form) { f.Friend = "0197A3F0-5c1e-7d3a-9b7e-2f6a1c4d8e90" },
 		"/day":             func(f *form) { f.Day = "2023-02-29" },
+		"/day ":            func(f *form) { f.Day = "1799-12-31" },
 		"/price/currency":  func(f *form) { f.Price = domain.Money{Amount: domain.NewAmount(decimal.New(1, 0)), Currency: "EUX"} },
 		"/price/currency ": func(f *form) { f.Price = domain.Money{Amount: domain.NewAmount(decimal.New(1, 0))} },
 		"/price/amount": func(f *form) {
