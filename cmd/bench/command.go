@@ -24,6 +24,9 @@ const serverGOGC = 400
 // commandGoal is the share of the bare appends that commands over HTTP are to reach.
 const commandGoal = 0.5
 
+// recentCustomers is how many customers are changed, the newest: dealings are with some at a time, not with all.
+const recentCustomers = 5_000
+
 // commandRig drives commands against a server.
 type commandRig struct {
 	server  *server
@@ -66,7 +69,8 @@ func (r *commandRig) create(_ context.Context, worker int) error {
 
 func (r *commandRig) change(_ context.Context, worker int) error {
 	r.mu.Lock()
-	id := r.customers[rand.IntN(len(r.customers))]
+	recent := r.customers[max(0, len(r.customers)-recentCustomers):]
+	id := recent[rand.IntN(len(recent))]
 	r.mu.Unlock()
 	body := fmt.Appendf(nil, `{"website":"https://example.org/%d"}`, rand.Uint32())
 	answer, err := r.clients[worker].post("/v1/customers/"+string(id)+"/update-profile", uuid.NewString(), body)
