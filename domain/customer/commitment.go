@@ -79,3 +79,16 @@ func closed(m map[string]Commitment, id string, as CommitmentStatus) map[string]
 	p.Status = as
 	return domain.With(m, id, p)
 }
+
+// settles reports whether cmd says what became of a promise that was made to c.
+func settles(cmd domain.Command, c Customer) bool {
+	var id string
+	switch cmd := cmd.(type) {
+	case KeepCommitment:
+		id = cmd.CommitmentID
+	case BreakCommitment:
+		id = cmd.CommitmentID
+	}
+	_, promised := c.Commitments[id]
+	return promised
+}

@@ -80,13 +80,16 @@ func (c Customer) keys() []domain.Key {
 	return keys
 }
 
-// decide returns the events that cmd causes in c. A duplicate takes no command but the repetition of its merging.
+// decide returns the events that cmd causes in c. A duplicate takes no command but the repetition of its merging, and
+// what settles the promises that were made to it: nobody else can, and they stay with its survivor until then.
 func decide(c Customer, cmd domain.Command, f domain.Facts) ([]domain.Event, error) {
 	if c.MergedInto != "" {
 		if m, ok := cmd.(MergeInto); ok && m.SurvivorID == c.MergedInto {
 			return nil, nil
 		}
-		return nil, merged(c)
+		if !settles(cmd, c) {
+			return nil, merged(c)
+		}
 	}
 	switch cmd := cmd.(type) {
 	case Register:

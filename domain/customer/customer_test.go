@@ -399,6 +399,18 @@ func TestOfTwoMergesEachWayTheSmallerIDSurvives(t *testing.T) {
 		Then(t, customer.MergedInto{SurvivorID: small})
 }
 
+func TestPromisesToADuplicateCanBeSettled(t *testing.T) {
+	promised := customer.CommitmentRecorded{CommitmentID: "1", Text: "Send the offer", Due: "2026-03-31", By: "ann"}
+	gone := customer.MergedInto{SurvivorID: other}
+	given(company, promised, gone).When(customer.KeepCommitment{CommitmentID: "1", Note: "sent"}).
+		Then(t, customer.CommitmentKept{CommitmentID: "1", Due: promised.Due, By: "ann", Note: "sent"})
+	given(company, promised, gone).When(customer.BreakCommitment{CommitmentID: "1", Reason: "forgotten"}).
+		Then(t, customer.CommitmentBroken{CommitmentID: "1", Due: promised.Due, By: "ann", Reason: "forgotten"})
+	given(company, promised, gone).When(customer.KeepCommitment{CommitmentID: "2"}).Rejected(t, "customer-merged")
+	given(company, promised, gone).When(customer.RecordCommitment{CommitmentID: "2", Text: "Call", Due: "2999-03-31", By: "ann"}).
+		Rejected(t, "customer-merged")
+}
+
 func TestADuplicateTakesNoCommandAndNamesItsSurvivor(t *testing.T) {
 	gone := customer.MergedInto{SurvivorID: other}
 	for _, spec := range customer.Aggregate.Commands {
