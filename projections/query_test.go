@@ -165,6 +165,16 @@ func TestThe360ViewCoversWhatWasMerged(t *testing.T) {
 	}
 }
 
+func TestAHandoverCoversWhatWasMerged(t *testing.T) {
+	log := story()
+	log.add("customer", twin, day("01-03"), customer.CommitmentRecorded{CommitmentID: "sample", Text: "Send a sample", Due: "2026-01-09", By: "bob"}, twin)
+	log.add("interaction", number(7, 0xa), day("01-10"), interaction.Logged{Details: interaction.Details{CustomerID: twin, Channel: "phone"}}, twin)
+	digest, _, err := store(t, log.events).Handover(t.Context(), main, "eve") // looks after acme, which absorbed twin
+	if err != nil || digest.Customers != 1 || len(digest.OpenCommitments) != 3 || digest.OpenCommitments[0].CommitmentID != "sample" || len(digest.LastContacts) != 2 {
+		t.Errorf("%v: %+v", err, digest)
+	}
+}
+
 func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 	log := story()
 	s := store(t, log.events)

@@ -212,8 +212,8 @@ type Handover struct {
 	Owner             string        `json:"owner" doc:"User name of the owner."`
 	Customers         int64         `json:"customers" doc:"Number of active customers that the owner looks after."`
 	OpenOpportunities []Opportunity `json:"openOpportunities" doc:"Open opportunities of the owner, the next expected close first."`
-	OpenCommitments   []Commitment  `json:"openCommitments" doc:"Unsettled promises to the owner's customers, or by the owner, the most pressing first."`
-	LastContacts      []Interaction `json:"lastContacts" doc:"The last ten dealings with the owner's customers, newest first."`
+	OpenCommitments   []Commitment  `json:"openCommitments" doc:"Unsettled promises to the owner's customers and to what they absorbed, or by the owner, the most pressing first."`
+	LastContacts      []Interaction `json:"lastContacts" doc:"The last ten dealings with the owner's customers and with what they absorbed, newest first."`
 }
 
 // Handover returns the handover digest of an owner; it is empty for one who looks after nothing.
@@ -221,7 +221,13 @@ func (s *Store) Handover(ctx context.Context, tenant domain.Tenant, owner string
 	if err := prepareAll(commitments.prepare, opportunities.prepare, interactions.prepare); err != nil {
 		return Handover{}, domain.Position{}, err
 	}
-	const owned = "customer_id in (select id from rapport.customer where tenant = $1 and owner = $2 and status = 'active')"
+	const owned = `customer_id in (
+		with recursive family as (
+			select id from rapport.customer where tenant = $1 and owner = $2 and status = 'active'
+			union
+			select c.id from rapport.customer c join family on c.merged_into = family.id where c.tenant = $1
+		)
+		select id from family)`
 	t := string(tenant)
 	answer := Handover{Owner: owner}
 	var count []dealings
