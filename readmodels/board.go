@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -14,7 +15,7 @@ const BoardCards = 20
 type Board struct {
 	PipelineID      domain.ID     `json:"pipelineId" doc:"The pipeline."`
 	PipelineVersion int64         `json:"pipelineVersion" doc:"Its newest version, which orders the columns."`
-	Columns         []BoardColumn `json:"columns" doc:"Stages in order; stages of older versions that still hold opportunities come last."`
+	Columns         []BoardColumn `json:"columns" doc:"Stages in order; stages of older versions that still hold opportunities and lead to none of these come last."`
 }
 
 // BoardColumn is one stage of a board.
@@ -36,6 +37,7 @@ type BoardTotal struct {
 
 type boardTotal struct {
 	Stage    string        `db:"stage"`
+	Version  int64         `db:"pipeline_version"` // of the pipeline, in which the stage was entered
 	Currency string        `db:"currency"`
 	Count    int64         `db:"count"`
 	Amount   domain.Amount `db:"amount"`
@@ -44,7 +46,7 @@ type boardTotal struct {
 
 // Board returns the open opportunities of a pipeline that a filter over Opportunity selects, or a *domain.NotFoundError.
 func (s *Store) Board(ctx context.Context, tenant domain.Tenant, pipeline domain.ID, filter string) (Board, domain.Position, error) {
-	if err := prepareAll(opportunities.prepare, pipelines.prepare); err != nil {
+	if err := prepareAll(opportunities.prepare, pipelines.prepare, pipelineVersions.prepare); err != nil {
 		return Board{}, domain.Position{}, err
 	}
 	args := arguments{string(tenant), string(pipeline)}
@@ -54,20 +56,22 @@ func (s *Store) Board(ctx context.Context, tenant domain.Tenant, pipeline domain
 	}
 	where = "tenant = $1 and pipeline_id = $2 and status = 'open' and " + where
 	var rows []Pipeline
+	var definition PipelineDetail
 	var totals []boardTotal
 	var cards []Opportunity
 	var read reading
 	queueRows(&read, pipelines, &rows, "tenant = $1 and id = $2", string(tenant), string(pipeline))
+	queueRows(&read, pipelineVersions, &definition.Versions, "tenant = $1 and pipeline_id = $2 order by version", string(tenant), string(pipeline))
 	queue(&read, &totals, `
-select stage, currency, count(*) as count, coalesce(sum(amount), 0) as amount,
+select stage, pipeline_version, currency, count(*) as count, coalesce(sum(amount), 0) as amount,
 	coalesce(sum(amount * probability) / 100, 0) as weighted
 from rapport.opportunity where `+where+`
-group by stage, currency order by stage, currency`, args...)
+group by stage, pipeline_version, currency order by stage, pipeline_version, currency`, args...)
 	queue(&read, &cards, fmt.Sprintf(`
 select %[1]s from (
-	select *, row_number() over (partition by stage order by amount desc nulls last, id) as place
+	select *, row_number() over (partition by stage, pipeline_version order by amount desc nulls last, id) as place
 	from rapport.opportunity where %[2]s
-) ranked where place <= %[3]d order by stage, place`, opportunities.columns(), where, BoardCards), args...)
+) ranked where place <= %[3]d order by amount desc nulls last, id`, opportunities.columns(), where, BoardCards), args...)
 	at, err := s.read(ctx, &read)
 	if err == nil && len(rows) == 0 {
 		err = &domain.NotFoundError{Kind: "pipeline", ID: string(pipeline)}
@@ -75,7 +79,14 @@ select %[1]s from (
 	if err != nil {
 		return Board{}, at, err
 	}
-	board := Board{PipelineID: pipeline, PipelineVersion: rows[0].Version}
+	definition.Pipeline = rows[0]
+	return boardOf(definition, totals, cards), at, nil
+}
+
+// boardOf puts what was read into columns. A stage of an older version leads to the column of its successor, as in the
+// funnel. The cards come in the order in which each column shows them.
+func boardOf(p PipelineDetail, totals []boardTotal, cards []Opportunity) Board {
+	board := Board{PipelineID: p.ID, PipelineVersion: p.Version}
 	place := map[string]int{}
 	column := func(stage, name string) *BoardColumn {
 		i, ok := place[stage]
@@ -86,17 +97,29 @@ select %[1]s from (
 		}
 		return &board.Columns[i]
 	}
-	for _, stage := range rows[0].Stages {
+	for _, stage := range p.Stages {
 		column(stage.Key, stage.Name)
 	}
+	successor := stageMapper(p)
 	for _, t := range totals {
-		c := column(t.Stage, t.Stage)
+		stage := successor(t.Stage, t.Version)
+		c := column(stage, stage)
 		c.Count += t.Count
-		c.Totals = append(c.Totals, BoardTotal{Currency: t.Currency, Count: t.Count, Amount: t.Amount, Weighted: t.Weighted})
+		i := slices.IndexFunc(c.Totals, func(b BoardTotal) bool { return b.Currency == t.Currency })
+		if i < 0 {
+			i = len(c.Totals)
+			c.Totals = append(c.Totals, BoardTotal{Currency: t.Currency})
+		}
+		sum := &c.Totals[i]
+		sum.Count += t.Count
+		sum.Amount = domain.NewAmount(sum.Amount.Add(t.Amount.Decimal))
+		sum.Weighted = domain.NewAmount(sum.Weighted.Add(t.Weighted.Decimal))
 	}
 	for _, o := range cards {
-		c := column(o.Stage, o.Stage)
-		c.Cards = append(c.Cards, o)
+		stage := successor(o.Stage, o.PipelineVersion)
+		if c := column(stage, stage); len(c.Cards) < BoardCards {
+			c.Cards = append(c.Cards, o)
+		}
 	}
-	return board, at, nil
+	return board
 }
