@@ -56,6 +56,10 @@ func (t *Table) IndexSQL() []string {
 	return statements
 }
 
+// AnalyzeSQL returns the statement that counts the rows for the planner. Until the server gets to it by itself, a table that
+// was just loaded looks small, and lists are planned without their indexes.
+func (t *Table) AnalyzeSQL() string { return "analyze " + t.Qualified() }
+
 func (t *Table) indexSQL(i Index) string {
 	using, where := "", ""
 	if i.Using != "" {

@@ -100,13 +100,13 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 }
 
 // index makes the indexes of tables that are about to be complete: rows are loaded faster without. One that cannot be
-// made halts its projection.
+// made halts its projection. The planner's statistics come last.
 func (l *lane) index(ctx context.Context) error {
 	for _, m := range l.members {
 		if m.state != stateRebuilding {
 			continue
 		}
-		for _, sql := range m.Table.IndexSQL() {
+		for _, sql := range append(m.Table.IndexSQL(), m.Table.AnalyzeSQL()) {
 			_, err := l.term.runner.pool.Exec(ctx, sql)
 			switch kind, _ := classify(err); {
 			case err == nil:
