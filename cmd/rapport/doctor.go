@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -27,22 +29,32 @@ const (
 type doctorCommand struct {
 	stores
 	Listen string `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	JSON   bool   `name:"json" help:"Print the checks as JSON."`
+}
+
+// finding is the answer of one check.
+type finding struct {
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	Found string `json:"found"` // what is there, or what is lacking
 }
 
 // Help shows an example.
 func (doctorCommand) Help() string { return "Example: rapport doctor --data data" }
 
-// Run prints one line for each check; it changes nothing.
+// Run prints one line for each check, or all as one JSON array; it changes nothing.
 func (d doctorCommand) Run(ctx context.Context, c *console) error {
-	lacking := 0
+	var findings []finding
 	check := func(what string, f func() (string, error)) {
-		found, err := f()
-		if err != nil {
-			lacking++
-			fmt.Fprintf(c.out, "LACKS  %-14s %v\n", what, err)
-			return
+		found := finding{Check: what, OK: true}
+		var err error
+		if found.Found, err = f(); err != nil {
+			found.OK, found.Found = false, err.Error()
 		}
-		fmt.Fprintf(c.out, "ok     %-14s %s\n", what, found)
+		findings = append(findings, found)
+		if !d.JSON {
+			fmt.Fprintf(c.out, "%-6s %-14s %s\n", map[bool]string{true: "ok", false: "LACKS"}[found.OK], what, found.Found)
+		}
 	}
 	server, runningErr := d.running()
 	check("program", func() (string, error) {
@@ -68,7 +80,12 @@ func (d doctorCommand) Run(ctx context.Context, c *console) error {
 		return d.Listen + " is free", l.Close()
 	})
 	check("mappings", func() (string, error) { return fmt.Sprint(importer.ShippedNames()), nil })
-	if lacking > 0 {
+	if d.JSON {
+		if err := json.NewEncoder(c.out).Encode(findings); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(findings, func(f finding) bool { return !f.OK }) {
 		return errPartly
 	}
 	return nil

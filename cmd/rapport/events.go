@@ -16,7 +16,7 @@ import (
 type eventsCommand struct {
 	stores
 	After  string   `help:"Position after which to begin; the beginning when left out." placeholder:"POSITION"`
-	Types  []string `help:"Event types, or prefixes that end in a dot, such as order." placeholder:"TYPE"`
+	Types  []string `help:"Event types, or prefixes that end in a dot: order. means all of orders." placeholder:"TYPE"`
 	Stream string   `help:"One stream only, such as main.customer-<uuid>." placeholder:"STREAM"`
 	Limit  int      `help:"Stop after so many events; 0 means all." default:"0"`
 	Follow bool     `help:"Wait for further events." short:"f"`
@@ -28,10 +28,23 @@ func (eventsCommand) Help() string {
 	return "Example: rapport events --data data --types order. --limit 20"
 }
 
-// Validate refuses flags that contradict each other.
+// Validate refuses flags that contradict each other, and values that cannot be right.
 func (e eventsCommand) Validate() error {
 	if e.Stream != "" && (e.Follow || e.After != "") {
 		return errors.New("--stream goes with neither --follow nor --after")
+	}
+	if e.Limit < 0 {
+		return fmt.Errorf("--limit %d is below 0", e.Limit)
+	}
+	if e.After != "" {
+		if _, err := domain.ParsePosition(e.After); err != nil {
+			return fmt.Errorf("--after: %w", err)
+		}
+	}
+	if e.Stream != "" {
+		if _, err := domain.ParseStreamID(e.Stream); err != nil {
+			return fmt.Errorf("--stream: %w", err)
+		}
 	}
 	return nil
 }

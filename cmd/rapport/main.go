@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	exit := -1
 	parser, err := kong.New(&commandLine,
 		kong.Name("rapport"),
-		kong.Description("Rapport, an event-sourced CRM engine.\n\n"+exitCodeHelp),
+		kong.Description("Rapport, an event-sourced CRM engine.\n\nExample: rapport serve --data data --sample\n\n"+exitCodeHelp),
 		kong.DefaultEnvars("RAPPORT"),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}),

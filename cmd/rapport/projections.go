@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os/user"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -19,6 +21,9 @@ type projectionsCommand struct {
 	Retry   projectionsRetry   `cmd:"" help:"Apply parked events again, in order."`
 	Discard projectionsDiscard `cmd:"" help:"Forget parked events; the audit keeps who and why."`
 }
+
+// Help shows an example.
+func (projectionsCommand) Help() string { return "Example: rapport projections status --data data" }
 
 // projector opens the runner that the flags choose, without running it.
 func (s stores) projector(ctx context.Context, c *console, closing *closers) (*runner.Runner, error) {
@@ -67,24 +72,27 @@ func (p projectionsStatus) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return err
 		}
+		print := printStatuses
 		if p.JSON {
-			return json.NewEncoder(c.out).Encode(statuses)
+			print = func(w io.Writer, statuses []runner.Status) error { return json.NewEncoder(w).Encode(statuses) }
 		}
-		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "projection\tversion\tstate\tposition\tbehind\tparked\tproblem")
-		attention := false
-		for _, s := range statuses {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d events, %s\t%d\t%s\n", s.Name, s.Version, s.State, s.Position, s.LagEvents, s.Lag.Round(time.Second), s.ParkedEvents, s.Problem)
-			attention = attention || s.ParkedEvents > 0 || s.State == runner.Halted
-		}
-		if err := w.Flush(); err != nil {
+		if err := print(c.out, statuses); err != nil {
 			return err
 		}
-		if attention {
+		if slices.ContainsFunc(statuses, func(s runner.Status) bool { return s.ParkedEvents > 0 || s.State == runner.Halted }) {
 			return errPartly
 		}
 		return nil
 	})
+}
+
+func printStatuses(out io.Writer, statuses []runner.Status) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "projection\tversion\tstate\tposition\tbehind\tparked\tproblem")
+	for _, s := range statuses {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d events, %s\t%d\t%s\n", s.Name, s.Version, s.State, s.Position, s.LagEvents, s.Lag.Round(time.Second), s.ParkedEvents, s.Problem)
+	}
+	return w.Flush()
 }
 
 type projectionsRebuild struct {
@@ -145,7 +153,7 @@ func (p projectionsParked) Run(ctx context.Context, c *console) error {
 			return err
 		}
 		if p.JSON {
-			return json.NewEncoder(c.out).Encode(streams)
+			return json.NewEncoder(c.out).Encode(append([]runner.ParkedStream{}, streams...)) // never null
 		}
 		for _, s := range streams {
 			fmt.Fprintf(c.out, "%s  parked %s  %s\n", s.Stream, s.ParkedAt.Format(time.RFC3339), s.Error)
@@ -157,10 +165,20 @@ func (p projectionsParked) Run(ctx context.Context, c *console) error {
 	})
 }
 
+// count prints how many events something happened to.
+func (c *console) count(asJSON bool, what string, n int) error {
+	if asJSON {
+		return json.NewEncoder(c.out).Encode(map[string]int{what: n})
+	}
+	_, err := fmt.Fprintf(c.out, "%d events %s\n", n, what)
+	return err
+}
+
 type projectionsRetry struct {
 	stores
 	Name   string `arg:"" help:"The projection."`
 	Stream string `help:"One stream only; all parked ones when left out." placeholder:"STREAM"`
+	JSON   bool   `name:"json" help:"Print the count as JSON."`
 }
 
 // Help shows an example.
@@ -172,8 +190,10 @@ func (projectionsRetry) Help() string {
 func (p projectionsRetry) Run(ctx context.Context, c *console) error {
 	return p.with(ctx, c, func(r *runner.Runner) error {
 		applied, err := r.Retry(ctx, p.Name, p.Stream, operator())
-		fmt.Fprintf(c.out, "%d events applied\n", applied)
-		return err
+		if err != nil && applied == 0 {
+			return err
+		}
+		return errors.Join(err, c.count(p.JSON, "applied", applied))
 	})
 }
 
@@ -182,6 +202,7 @@ type projectionsDiscard struct {
 	Name   string `arg:"" help:"The projection."`
 	Stream string `help:"The stream whose parked events are forgotten." required:"" placeholder:"STREAM"`
 	Reason string `help:"Why; kept for the audit." required:""`
+	JSON   bool   `name:"json" help:"Print the count as JSON."`
 }
 
 // Help shows an example.
@@ -193,7 +214,9 @@ func (projectionsDiscard) Help() string {
 func (p projectionsDiscard) Run(ctx context.Context, c *console) error {
 	return p.with(ctx, c, func(r *runner.Runner) error {
 		dropped, err := r.Discard(ctx, p.Name, p.Stream, operator(), p.Reason)
-		fmt.Fprintf(c.out, "%d events forgotten\n", dropped)
-		return err
+		if err != nil {
+			return err
+		}
+		return c.count(p.JSON, "forgotten", dropped)
 	})
 }
