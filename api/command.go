@@ -247,7 +247,9 @@ func checkKey(key string, dryRun bool, pointer string) error {
 		e.Code = codeKeyMissing
 		return e
 	case len(key) > commands.MaxKeyLength || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return domain.Invalid(pointer, "is not 1 to %d visible ASCII characters", commands.MaxKeyLength)
+		e := domain.Invalid(pointer, "is not 1 to %d visible ASCII characters", commands.MaxKeyLength)
+		e.Code = codeKey
+		return e
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ const (
 	codeInvalid       = "invalid"
 	codeMalformed     = "malformed-json"
 	codeKeyMissing    = "idempotency-key-missing"
+	codeKey           = "idempotency-key"
 	codeKeyReused     = "idempotency-key-reused"
 	codeNotFound      = "not-found"
 	codeRouteNotFound = "route-not-found"

@@ -28,7 +28,7 @@ var ownCodes = map[string]struct {
 	"invalid":                 {400, "A value can never be right; `errors[]` names each with a pointer. Fix the request."},
 	"malformed-json":          {400, "The body is not one JSON object in UTF-8 with different names."},
 	"idempotency-key-missing": {400, "A command needs the header `Idempotency-Key`, unless it is a dry run."},
-	"idempotency-key":         {400, "The idempotency key is too long or holds a control character."},
+	"idempotency-key":         {400, "The idempotency key is longer than 255 characters, or holds others than visible ASCII ones."},
 	"cursor-invalid":          {400, "The cursor is damaged, or was made for another list, filter or sort. Begin with the first page."},
 	"not-found":               {404, "What the request names does not exist."},
 	"route-not-found":         {404, "There is no such route."},
