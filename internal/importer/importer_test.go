@@ -160,10 +160,29 @@ func TestRejectedRowsAreKeptWithTheirReason(t *testing.T) {
 	if diff := cmp.Diff([]Counts{want}, result.Inputs); diff != "" {
 		t.Error(diff)
 	}
-	for _, part := range []string{"1,parcel.register,dangerous: not by post", "2,parcel.send,", "wrong number of fields", "not valid text"} {
+	for _, part := range []string{"1,parcel.register,dangerous: not by post", "2,parcel.send,", "wrong number of fields,\"3,Tent\"\n", "not valid text", `""id"":""5""`} {
 		if !strings.Contains(rejects, part) {
 			t.Errorf("rejects lack %q:\n%s", part, rejects)
 		}
+	}
+}
+
+func TestUnreadableRowsAreKeptAsTheyStand(t *testing.T) {
+	long := strings.Repeat("x", 20_000) // rows before it have left the reader's buffer
+	var b bus
+	file := writeFile(t, "parcels.csv", "id;name;to;sent\n1;"+long+";;\n\n2;a \"b\" c;;\n3;'Ten;t';Oslo;;;\n4;Lamp;;\n")
+	_, rejects := mustRun(t, &b, strings.Replace(eachRow, "file: parcels.csv", "file: parcels.csv\n    delimiter: \";\"\n    quote: \"'\"", 1), file)
+	if !strings.Contains(rejects, ",3;'Ten;t';Oslo;;;\n") || strings.Contains(rejects, "xxx") {
+		t.Errorf("rejects: %s", rejects)
+	}
+	file = writeFile(t, "parcels.csv", "id,name,to,sent\n1,"+long+",,\n2,a \"b\" c,,\n")
+	if _, rejects = mustRun(t, &b, eachRow, file); !strings.Contains(rejects, `"2,a ""b"" c,,"`) {
+		t.Errorf("rejects: %s", rejects)
+	}
+	file = writeFile(t, "parcels.csv", "{\"id\":\"1\"\n")
+	lines := strings.Replace(eachRow, "file: parcels.csv", "file: parcels.csv\n    format: jsonl", 1)
+	if _, rejects = mustRun(t, &b, lines, file); !strings.Contains(rejects, `"{""id"":""1"""`) {
+		t.Errorf("rejects: %s", rejects)
 	}
 }
 

@@ -4,6 +4,7 @@ package importer
 const (
 	MaxMappingBytes  = 1 << 20   // of a mapping file
 	MaxRowBytes      = 1 << 20   // of one line of JSON
+	maxRawBytes      = 64 << 10  // of an unreadable row that are kept with its rejection
 	MaxGroupRows     = 100_000   // rows of one group
 	MaxOpenGroups    = 1_000     // groups that wait for further rows at the same time
 	MaxTableRows     = 1_000_000 // rows of one look-up table

@@ -8,10 +8,11 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// rejects writes rows that were not imported as CSV: file, row number, command, reason, and the row as JSON. The caller
-// serialises the calls.
+// rejects writes rows that were not imported as CSV: file, row number, command, reason, and the row as JSON, or as it stands
+// in the file when it cannot be read. The caller serialises the calls.
 type rejects struct {
 	out    *csv.Writer
 	headed bool
@@ -32,9 +33,13 @@ func (r *rejects) write(s *source, rows []record, command string, reason error) 
 		}
 	}
 	for _, row := range rows {
-		content, err := json.Marshal(row.cells, json.Deterministic(true))
-		if err != nil {
-			content = nil // not text in the declared encoding: the row number finds it
+		content := []byte(row.raw)
+		if row.cells != nil {
+			var err error
+			// A cell may be no text in the declared encoding, which is why it is here.
+			if content, err = json.Marshal(row.cells, json.Deterministic(true), jsontext.AllowInvalidUTF8(true)); err != nil {
+				return err
+			}
 		}
 		if err := r.out.Write([]string{s.name, strconv.Itoa(row.number), command, reason.Error(), string(content)}); err != nil {
 			return err

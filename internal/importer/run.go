@@ -80,7 +80,7 @@ type Options struct {
 // Run executes the plan. It returns what was done so far together with any error that stopped it; starting it again
 // resumes. Cancelling ctx stops it after the units under way.
 func (p *Plan) Run(ctx context.Context, o Options) (Result, error) {
-	result := Result{Source: p.source}
+	result := Result{Source: p.source, Reports: []Reported{}}
 	rejects := newRejects(o.Rejects)
 	for i, in := range p.inputs {
 		r := &run{

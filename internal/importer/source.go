@@ -24,7 +24,8 @@ import (
 type record struct {
 	number int
 	cells  map[string]any
-	err    error // why the row cannot be read; cells is nil then
+	err    error  // why the row cannot be read
+	raw    string // the row as it stands in the file, when it has no cells
 }
 
 // source reads the rows of one file.
@@ -109,7 +110,8 @@ func (s *source) openCSV(r io.Reader, f Format) error {
 	if swapped {
 		r = &swapReader{r: r, a: '"', b: quote}
 	}
-	reader := csv.NewReader(r)
+	tape := &tape{r: r}
+	reader := csv.NewReader(tape)
 	if f.Delimiter != "" {
 		d, n := utf8.DecodeRuneInString(f.Delimiter)
 		if n != len(f.Delimiter) || d == '"' || d == '\r' || d == '\n' || d == utf8.RuneError {
@@ -131,6 +133,8 @@ func (s *source) openCSV(r io.Reader, f Format) error {
 	reader.ReuseRecord = true
 	number := 0
 	s.next = func() (record, error) {
+		begin := reader.InputOffset()
+		tape.keepFrom(begin)
 		fields, err := reader.Read()
 		if err == io.EOF {
 			return record{}, io.EOF
@@ -139,7 +143,10 @@ func (s *source) openCSV(r io.Reader, f Format) error {
 		row := record{number: number}
 		var parse *csv.ParseError
 		if errors.As(err, &parse) {
-			row.err = parse
+			row.err, row.raw = parse, tape.text(begin, reader.InputOffset())
+			if swapped {
+				row.raw = swapText(row.raw, '"', quote)
+			}
 			return row, nil
 		}
 		if err != nil {
@@ -173,7 +180,7 @@ func (s *source) openJSONLines(r io.Reader) {
 			}
 			row := record{number: number}
 			if err := json.Unmarshal(line, &row.cells); err != nil {
-				row.cells, row.err = nil, err
+				row.cells, row.err, row.raw = nil, err, string(line)
 			}
 			return row, nil
 		}
@@ -194,6 +201,32 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n.Add(int64(n))
 	return n, err
+}
+
+// tape remembers what was read since an offset, for rows that cannot be read.
+type tape struct {
+	r     io.Reader
+	kept  []byte
+	begin int64 // offset of kept
+	keep  int64 // offset from which bytes are needed
+}
+
+func (t *tape) Read(p []byte) (int, error) {
+	if old := min(t.keep-t.begin, int64(len(t.kept))); old > 0 {
+		t.kept = append(t.kept[:0], t.kept[old:]...)
+		t.begin += old
+	}
+	n, err := t.r.Read(p)
+	t.kept = append(t.kept, p[:n]...)
+	return n, err
+}
+
+func (t *tape) keepFrom(offset int64) { t.keep = offset }
+
+// text returns what stands between two offsets, at most maxRawBytes of it, without ends of lines around it.
+func (t *tape) text(from, to int64) string {
+	to = min(to, from+maxRawBytes, t.begin+int64(len(t.kept)))
+	return strings.Trim(string(t.kept[from-t.begin:to-t.begin]), "\r\n")
 }
 
 // swapReader exchanges two ASCII characters.
