@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -224,8 +225,9 @@ func readLog(t *testing.T, data string) (events []domain.Recorded) {
 	return events
 }
 
-// TestServeEndsWithItsPostgres shows that a server whose private PostgreSQL has died says so and fails.
-func TestServeEndsWithItsPostgres(t *testing.T) {
+// TestServeRevivesItsPostgres shows that a server whose private PostgreSQL has died takes commands meanwhile, starts it again
+// at its old place, and answers queries as before.
+func TestServeRevivesItsPostgres(t *testing.T) {
 	t.Parallel()
 	requirePostgres(t)
 	data, err := os.MkdirTemp("", "rapport-serve-") // another user must reach it when the tests run as root
@@ -237,13 +239,16 @@ func TestServeEndsWithItsPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, diagnostics := newBuffer(), newBuffer()
+	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	var code int
 	go func() {
 		defer close(ended)
-		code = run(t.Context(), []string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, out, diagnostics)
+		code = run(ctx, []string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, out, diagnostics)
 	}()
-	if _, ok := out.find(apiLine, ended); !ok {
+	defer func() { stop(); <-ended }()
+	api, ok := out.find(apiLine, ended)
+	if !ok {
 		t.Fatalf("serve has ended:\n%s", diagnostics)
 	}
 	first, _, _ := strings.Cut(readFile(t, postgresPIDFile(data)), "\n")
@@ -251,14 +256,36 @@ func TestServeEndsWithItsPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil { // its immediate shutdown
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	<-ended
-	equal(t, "exit code", code, exitFailed)
-	if !strings.Contains(diagnostics.String(), "rapport: PostgreSQL in "+data) {
-		t.Errorf("serve said:\n%s", diagnostics)
+	made, err := command(t.Context(), api, "/v1/customers", "k1", `{"kind":"company","name":"Acme"}`)
+	if err != nil {
+		t.Fatal(err)
 	}
+	if _, ok := diagnostics.find(regexp.MustCompile(`(?s)started again.*"msg":"(postgres started)"`), ended); !ok {
+		t.Fatalf("serve has ended:\n%s", diagnostics)
+	}
+	status := 0
+	for range 20 { // each waits for the read models as long as a request may
+		response, err := http.Get(api + "/v1/customers/" + string(made.ID) + "?minPosition=" + made.Position.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if status = response.StatusCode; status != http.StatusServiceUnavailable {
+			break
+		}
+		if response.Header.Get("Retry-After") == "" {
+			t.Error("503 without Retry-After")
+		}
+	}
+	equal(t, "status of the customer", status, http.StatusOK)
+	stop()
+	<-ended
+	equal(t, "exit code", code, exitDone)
 }
 
 func readFile(t *testing.T, path string) string {

@@ -20,7 +20,6 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
-	"github.com/rapport-crm/rapport/internal/localpg"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/runner"
 	"github.com/rapport-crm/rapport/readmodels"
@@ -121,44 +120,6 @@ func (s stores) startNode(ctx context.Context, logger *slog.Logger, closing *clo
 	}
 	closing.add(node.Close)
 	return node.ConnectionString(), nil
-}
-
-// database is a PostgreSQL that is in use.
-type database struct {
-	URL   string
-	local *localpg.Server // nil when somebody else runs it
-}
-
-// watch returns when ctx ends, or with an error when the server that this process runs has exited.
-func (d database) watch(ctx context.Context) error {
-	if d.local == nil {
-		return nil
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-d.local.Done():
-		return d.local.Err()
-	}
-}
-
-// openPostgres connects to the database that the flags choose, by the same rule as openLog.
-func (s stores) openPostgres(ctx context.Context, logger *slog.Logger, closing *closers) (database, error) {
-	if s.Postgres != "" {
-		return database{URL: s.Postgres}, nil
-	}
-	if r, err := s.running(); err == nil {
-		return database{URL: r.Postgres}, nil
-	}
-	if err := s.prepare(); err != nil {
-		return database{}, err
-	}
-	server, err := localpg.Start(ctx, localpg.Options{Dir: filepath.Join(s.Data, postgresDir), Logger: logger})
-	if err != nil {
-		return database{}, err
-	}
-	closing.add(server.Close)
-	return database{URL: server.URL(), local: server}, nil
 }
 
 // errNotRunning says that no server runs on the data directory.

@@ -58,6 +58,10 @@ type Options struct {
 	// missing. When the owner is root and the server's user cannot reach Dir,
 	// the cluster lies below /var/lib/rapport instead; see Server.DataDir.
 	Dir string
+	// Port is where the server listens on 127.0.0.1; zero means any that is free.
+	// Whoever starts a server again gives the port of the one before, so that
+	// connection strings stay true.
+	Port int
 	// Unsafe gives up durability for speed: a crash of the machine may corrupt the
 	// cluster. For tests only. The zero value is durable.
 	Unsafe bool
@@ -69,6 +73,7 @@ type Options struct {
 // use. Whoever called Start calls Close.
 type Server struct {
 	url     string
+	port    int
 	dataDir string
 	log     *slog.Logger
 	lock    *os.File
@@ -112,14 +117,14 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{log: o.Logger, lock: lock, closed: make(chan struct{}), done: make(chan struct{}), watchDone: make(chan struct{})}
-	if err := s.start(ctx, dir, acc, o.Unsafe); err != nil {
+	if err := s.start(ctx, dir, acc, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("start PostgreSQL in %s: %w", dir, err), lock.Close())
 	}
 	return s, nil
 }
 
 // start does the work of Start under the lock of dir.
-func (s *Server) start(ctx context.Context, dir string, acc *account, unsafe bool) error {
+func (s *Server) start(ctx context.Context, dir string, acc *account, o Options) error {
 	home, err := placement(dir, elsewhere, acc)
 	if err != nil {
 		return err
@@ -128,7 +133,7 @@ func (s *Server) start(ctx context.Context, dir string, acc *account, unsafe boo
 		s.log.WarnContext(ctx, "postgres data placed elsewhere: the server's user cannot reach the directory",
 			"directory", dir, "placed", home, "user", acc.name)
 	}
-	c := cluster{root: filepath.Join(home, clusterName), acc: acc, unsafe: unsafe}
+	c := cluster{root: filepath.Join(home, clusterName), acc: acc, unsafe: o.Unsafe}
 	if err := stopLeftovers(ctx, c.dataDir(), s.log); err != nil {
 		return err
 	}
@@ -143,16 +148,18 @@ func (s *Server) start(ctx context.Context, dir string, acc *account, unsafe boo
 	s.dataDir = c.dataDir()
 
 	for attempt := 1; ; attempt++ {
-		port, err := freePort(ctx)
-		if err != nil {
-			return err
+		port := o.Port
+		if port == 0 {
+			if port, err = freePort(ctx); err != nil {
+				return err
+			}
 		}
 		logPath := filepath.Join(dir, logName)
 		proc, err := launch(bin, c, port, logPath)
 		if err != nil {
 			return err
 		}
-		s.proc, s.url = proc, serverURL(port, password)
+		s.proc, s.port, s.url = proc, port, serverURL(port, password)
 		err = awaitReady(ctx, s.url, proc.exited)
 		if err == nil {
 			go s.watch()
@@ -187,6 +194,9 @@ func (s *Server) watch() {
 // URL returns the connection string of Database, with the password of its
 // owner, who is the server's superuser.
 func (s *Server) URL() string { return s.url }
+
+// Port returns where the server listens on 127.0.0.1.
+func (s *Server) Port() int { return s.port }
 
 // DataDir returns the server's data directory (PGDATA).
 func (s *Server) DataDir() string { return s.dataDir }
