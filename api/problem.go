@@ -102,6 +102,20 @@ func newProblem(status int, code, detail string) *Problem {
 	return &Problem{Type: problemTypePrefix + code, Title: title, Status: status, Code: code, Detail: clip(detail, maxMessageLength)}
 }
 
+// parameterOf returns the name of the parameter that names nothing.
+func parameterOf(e *domain.NotFoundError) string {
+	_, err := domain.ParseID(e.ID)
+	switch {
+	case err == nil:
+		return "id"
+	case e.Kind == "projection":
+		return "name"
+	case e.Kind == "parked stream":
+		return "stream"
+	}
+	return "externalId"
+}
+
 func (p *Problem) withErrors(fields []domain.FieldError) *Problem {
 	p.Errors = make([]domain.FieldError, len(fields))
 	for i, f := range fields {
@@ -168,7 +182,8 @@ func problemOf(err error) *Problem {
 		}
 		return p
 	case errors.As(err, &notFound):
-		return newProblem(http.StatusNotFound, codeNotFound, "There is no "+notFound.Kind+" "+notFound.ID+".")
+		return newProblem(http.StatusNotFound, codeNotFound, "There is no "+notFound.Kind+" "+notFound.ID+".").
+			withErrors([]domain.FieldError{{Pointer: parameterOf(notFound), Message: "names no " + notFound.Kind}})
 	case errors.As(err, &conflict):
 		p := newProblem(http.StatusConflict, codeConflict, "The record kept changing while the command was decided; try again.")
 		if conflict.Precondition {

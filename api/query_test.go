@@ -89,6 +89,16 @@ func TestRecordsHaveRevisions(t *testing.T) {
 			t.Errorf("If-None-Match %s: %d %s", known, a.StatusCode, a.body)
 		}
 	}
+	if h := s.do("HEAD", path, nil); h.StatusCode != 200 || len(h.body) != 0 || h.Header.Get("ETag") != a.Header.Get("ETag") {
+		t.Errorf("HEAD: %d %v %s", h.StatusCode, h.Header, h.body)
+	}
+	for unknown, pointer := range map[string]string{
+		"/v1/customers/00000000-0000-7000-8000-00000000dead": "id", "/v1/customers/by/shop/b": "externalId", "/v1/admin/projections/zz/parked": "name",
+	} {
+		if a := s.do("GET", unknown, nil); a.StatusCode != 404 || !strings.Contains(string(a.body), `"pointer":"`+pointer+`"`) {
+			t.Errorf("%s: %d %s", unknown, a.StatusCode, a.body)
+		}
+	}
 	if a := s.do("GET", path, nil, "If-None-Match", `"1"`); a.StatusCode != 200 {
 		t.Errorf("another revision: %d", a.StatusCode)
 	}
