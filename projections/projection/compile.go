@@ -120,7 +120,7 @@ func compile(name string, version int, doc string, events []string, row reflect.
 	c := &Compiled{
 		Name: name, Version: version, Doc: doc, Events: events,
 		Table: &Table{
-			Name: fmt.Sprintf("%s_v%d", name, version), View: name, Doc: doc,
+			Schema: TableSchema, Name: fmt.Sprintf("%s_v%d", name, version), View: name, Doc: doc,
 			Columns: list, Indexes: indexes, keys: keys,
 		},
 		exact: map[string]bool{}, category: map[string]bool{},

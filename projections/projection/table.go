@@ -14,6 +14,7 @@ const (
 
 // Table is the relational shape that follows from a declaration. Everything that it renders is deterministic.
 type Table struct {
+	Schema  string // of the database: TableSchema, unless In made it another
 	Name    string // with the version: "customer_v3"
 	View    string // without: "customer"
 	Doc     string
@@ -27,7 +28,15 @@ type Table struct {
 func (t *Table) Key() []Column { return t.Columns[:t.keys] }
 
 // Qualified returns the table's name with its schema.
-func (t *Table) Qualified() string { return TableSchema + "." + t.Name }
+func (t *Table) Qualified() string { return t.Schema + "." + t.Name }
+
+// In returns the same table in another schema and under the name of its view: a scratch copy beside the one that readers
+// use, found by the same queries when the schema comes first in the search path. schema must be a plain SQL name.
+func (t *Table) In(schema string) *Table {
+	copied := *t
+	copied.Schema, copied.Name = schema, t.View
+	return &copied
+}
 
 // CreateSQL returns the statements that make the table with its key and its comments, if they are missing.
 func (t *Table) CreateSQL() []string {
@@ -75,7 +84,7 @@ func (t *Table) indexSQL(i Index) string {
 func (t *Table) EmptySQL() []string {
 	statements := []string{"truncate " + t.Qualified()}
 	for _, i := range t.Indexes {
-		statements = append(statements, fmt.Sprintf("drop index if exists %s.%s_%s", TableSchema, t.Name, i.Name))
+		statements = append(statements, fmt.Sprintf("drop index if exists %s.%s_%s", t.Schema, t.Name, i.Name))
 	}
 	return statements
 }
