@@ -107,6 +107,8 @@ func statusOf(err error) (metadata.MD, error) {
 		return trailer, status.Error(request.code, request.message)
 	case errors.Is(err, errClosed), errors.Is(err, errFailed):
 		return nil, status.Error(codes.Unavailable, err.Error())
+	case errors.Is(err, errCorrupt):
+		return nil, status.Error(codes.DataLoss, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return nil, status.FromContextError(err).Err()
 	}

@@ -29,10 +29,16 @@ func (s *store) state(name string) (streamState, error) {
 	if errors.Is(err, pebble.ErrNotFound) {
 		return newStreamState(name), nil
 	}
+	if pebble.IsCorruptionError(err) {
+		return streamState{}, fmt.Errorf("%w: state of stream %q: %w", errCorrupt, name, err)
+	}
 	if err != nil {
 		return streamState{}, fmt.Errorf("read stream state: %w", err)
 	}
 	st, err := decodeState(value)
+	if err != nil {
+		err = fmt.Errorf("state of stream %q: %w", name, err)
+	}
 	return st, errors.Join(err, closer.Close())
 }
 
@@ -54,7 +60,7 @@ func (s *store) syncedState(ctx context.Context, name string) (streamState, erro
 }
 
 // scan visits the events at the positions from first to last, both included, in the
-// given direction.
+// given direction. All of them must be there: a scan that ends early is an error.
 func (s *store) scan(first, last uint64, d direction, visit visitor) (err error) {
 	if first > last {
 		return nil
@@ -66,24 +72,33 @@ func (s *store) scan(first, last uint64, d direction, visit visitor) (err error)
 		return fmt.Errorf("read the log: %w", err)
 	}
 	defer func() { err = errors.Join(err, iter.Close()) }()
-	for ok := start(iter, d); ok; ok = next(iter, d) {
+	position, step := first, uint64(1)
+	if d == backwards {
+		position, step = last, ^uint64(0)
+	}
+	ok := start(iter, d)
+	for range last - first + 1 {
+		if !ok || binary.BigEndian.Uint64(iter.Key()[1:]) != position {
+			return missingEvent(position, iter.Error())
+		}
 		value, err := iter.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("read the log: %w", err)
+			return missingEvent(position, err)
 		}
-		rec, err := decodeRecord(binary.BigEndian.Uint64(iter.Key()[1:]), value)
+		rec, err := decodeRecord(position, value)
 		if err != nil {
 			return err
 		}
 		if more, err := visit(rec); err != nil || !more {
 			return err
 		}
+		position, ok = position+step, next(iter, d)
 	}
-	return iter.Error()
+	return nil
 }
 
 // scanStream visits the events of a stream at the revisions from first to last, both
-// included. It knows nothing of the stream's limits.
+// included. All of them must be there. It knows nothing of the stream's limits.
 func (s *store) scanStream(st streamState, first, last int64, d direction, visit visitor) (err error) {
 	last = min(last, st.last)
 	if first > last || st.id == 0 {
@@ -96,32 +111,69 @@ func (s *store) scanStream(st streamState, first, last int64, d direction, visit
 		return fmt.Errorf("read the index: %w", err)
 	}
 	defer func() { err = errors.Join(err, iter.Close()) }()
-	for ok := start(iter, d); ok; ok = next(iter, d) {
+	revision, step := first, int64(1)
+	if d == backwards {
+		revision, step = last, -1
+	}
+	ok := start(iter, d)
+	for range last - first + 1 {
+		if !ok || int64(binary.BigEndian.Uint64(iter.Key()[9:])) != revision {
+			return missingEntry(st.id, revision, iter.Error())
+		}
 		value, err := iter.ValueAndErr()
-		if err != nil {
-			return fmt.Errorf("read the index: %w", err)
+		if err != nil || len(value) != 8 {
+			return missingEntry(st.id, revision, err)
 		}
-		if len(value) != 8 {
-			return errCorrupt
-		}
-		if more, err := s.visitAt(binary.BigEndian.Uint64(value), visit); err != nil || !more {
+		if more, err := s.visitAt(st.id, revision, binary.BigEndian.Uint64(value), visit); err != nil || !more {
 			return err
 		}
+		revision, ok = revision+step, next(iter, d)
 	}
-	return iter.Error()
+	return nil
 }
 
-func (s *store) visitAt(position uint64, visit visitor) (more bool, err error) {
+// visitAt visits the event that the index has at a revision of a stream.
+func (s *store) visitAt(streamID uint64, revision int64, position uint64, visit visitor) (more bool, err error) {
 	value, closer, err := s.db.Get(eventKey(nil, position))
 	if err != nil {
-		return false, fmt.Errorf("read event at position %d: %w", position, err)
+		return false, missingEvent(position, err)
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
 	rec, err := decodeRecord(position, value)
 	if err != nil {
 		return false, err
 	}
+	if rec.streamID != streamID || rec.revision != revision {
+		return false, damagedEvent(position, fmt.Sprintf("it is revision %d of %q, not what the index has there", rec.revision, rec.stream))
+	}
 	return visit(rec)
+}
+
+// missingEvent is damage when the engine has nothing there, or says so itself; other
+// errors of the engine are none.
+func missingEvent(position uint64, err error) error {
+	if !isDamage(err) {
+		return fmt.Errorf("read event at position %d: %w", position, err)
+	}
+	return damagedEvent(position, problemText(err))
+}
+
+func missingEntry(streamID uint64, revision int64, err error) error {
+	if !isDamage(err) {
+		return fmt.Errorf("read index at revision %d of stream %d: %w", revision, streamID, err)
+	}
+	return fmt.Errorf("%w: index entry of revision %d of stream %d: %s", errCorrupt, revision, streamID, problemText(err))
+}
+
+func isDamage(err error) bool {
+	return err == nil || errors.Is(err, pebble.ErrNotFound) || pebble.IsCorruptionError(err)
+}
+
+func problemText(err error) string {
+	if err == nil || errors.Is(err, pebble.ErrNotFound) {
+		return "it is missing"
+	}
+	return err.Error()
 }
 
 func start(iter *pebble.Iterator, d direction) bool {

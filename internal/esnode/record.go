@@ -3,6 +3,8 @@ package esnode
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"math"
 	"strconv"
 	"time"
@@ -13,7 +15,7 @@ import (
 
 // The store's keys. Numbers are big-endian, so that keys sort as they do.
 //
-//	a|position            an event: header and the encoded ReadResp
+//	a|position            an event: checksum, header and the encoded ReadResp
 //	i|name                facts about the log itself: format, id
 //	m|stream name         the state of a stream
 //	s|stream id|revision  the position of an event of a stream
@@ -45,14 +47,30 @@ const (
 	// deletedRevision is the revision of a tombstone, and as $tb the mark of a soft delete.
 	deletedRevision int64 = math.MaxInt64
 
-	recordFormat     = 1
-	recordHeaderSize = 1 + 16 + 8 + 8 + 8
-	stateFormat      = 1
-	stateSize        = 2 + 6*8
-	flagTombstone    = 1
+	recordFormat      = 2
+	recordFormatPlain = 1 // without a checksum: logs written before format 2 have such records
+	checksumSize      = 4
+	recordHeaderSize  = 16 + 8 + 8 + 8 // behind the format and, since format 2, the checksum
+	stateFormat       = 1
+	stateSize         = 2 + 6*8
+	flagTombstone     = 1
 )
 
-var errCorrupt = errors.New("the event log holds a record that cannot be read")
+// errCorrupt is all damage that is found in the log.
+var errCorrupt = errors.New("the event log is damaged")
+
+func damagedEvent(position uint64, problem string) error {
+	return fmt.Errorf("%w: event at position %d: %s", errCorrupt, position, problem)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum covers the position too, so that an event is not taken for another one.
+func checksum(position uint64, rest []byte) uint32 {
+	var at [8]byte
+	binary.BigEndian.PutUint64(at[:], position)
+	return crc32.Update(crc32.Checksum(at[:], castagnoli), castagnoli, rest)
+}
 
 // record is a stored event. Its slices alias the store's memory.
 type record struct {
@@ -66,25 +84,42 @@ type record struct {
 	body      []byte // an encoded streams.ReadResp
 }
 
+// decodeRecord reads a stored event. The error is errCorrupt and names the position.
 func decodeRecord(position uint64, value []byte) (record, error) {
-	if len(value) < recordHeaderSize || value[0] != recordFormat {
-		return record{}, errCorrupt
+	rest, err := checkRecord(position, value)
+	if err != nil {
+		return record{}, err
 	}
 	rec := record{position: position}
-	copy(rec.id[:], value[1:17])
-	rec.created = int64(binary.BigEndian.Uint64(value[17:]))
-	rec.revision = int64(binary.BigEndian.Uint64(value[25:]))
-	rec.streamID = binary.BigEndian.Uint64(value[33:])
-	rest := value[recordHeaderSize:]
+	copy(rec.id[:], rest)
+	rec.created = int64(binary.BigEndian.Uint64(rest[16:]))
+	rec.revision = int64(binary.BigEndian.Uint64(rest[24:]))
+	rec.streamID = binary.BigEndian.Uint64(rest[32:])
+	rest = rest[recordHeaderSize:]
 	for _, field := range []*[]byte{&rec.stream, &rec.eventType} {
 		size, n := binary.Uvarint(rest)
 		if n <= 0 || size > uint64(len(rest)-n) {
-			return record{}, errCorrupt
+			return record{}, damagedEvent(position, "it ends too early")
 		}
 		*field, rest = rest[n:n+int(size)], rest[n+int(size):]
 	}
 	rec.body = rest
 	return rec, nil
+}
+
+// checkRecord returns what follows the format and the checksum: at least a header.
+func checkRecord(position uint64, value []byte) ([]byte, error) {
+	switch {
+	case len(value) >= 1+checksumSize+recordHeaderSize && value[0] == recordFormat:
+		rest := value[1+checksumSize:]
+		if binary.BigEndian.Uint32(value[1:]) != checksum(position, rest) {
+			return nil, damagedEvent(position, "its checksum is wrong")
+		}
+		return rest, nil
+	case len(value) >= 1+recordHeaderSize && value[0] == recordFormatPlain:
+		return value[1:], nil
+	}
+	return nil, damagedEvent(position, "it is not of a format that this program knows")
 }
 
 // proposed is an event to be written, with what is known before its turn comes
@@ -148,7 +183,8 @@ func newProposed(stream string, id uuid.UUID, eventType string, isJSON bool, dat
 
 // appendRecord encodes the stored value of an event that has got its place in the log.
 func appendRecord(dst []byte, stream string, streamID uint64, e *proposed, revision int64, position uint64, created int64) []byte {
-	dst = append(dst, recordFormat)
+	start := len(dst)
+	dst = append(dst, recordFormat, 0, 0, 0, 0) // the checksum comes last
 	dst = append(dst, e.id[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(created))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(revision))
@@ -174,7 +210,9 @@ func appendRecord(dst []byte, stream string, streamID uint64, e *proposed, revis
 	dst = protowire.AppendVarint(dst, uint64(recorded))
 	dst = append(dst, e.encoded...)
 	dst = append(dst, tail...)
-	return appendVarint(dst, fieldReadCommit, position)
+	dst = appendVarint(dst, fieldReadCommit, position)
+	binary.BigEndian.PutUint32(dst[start+1:], checksum(position, dst[start+1+checksumSize:]))
+	return dst
 }
 
 func appendVarint(dst []byte, field protowire.Number, v uint64) []byte {
