@@ -19,6 +19,8 @@ var ErrLocked = errors.New("the event log directory is in use by another node")
 var (
 	// errClosed answers requests that arrive while the node stops.
 	errClosed = errors.New("the node is shutting down")
+	// errDiskFull answers writes while the disk is nearly full.
+	errDiskFull = errors.New("the disk of the event log is nearly full")
 	// errFailed answers requests after a failed sync: their outcome is not known.
 	errFailed = errors.New("the node has stopped after a failed write")
 )
@@ -105,7 +107,7 @@ func statusOf(err error) (metadata.MD, error) {
 			trailer.Set("exception", request.exception)
 		}
 		return trailer, status.Error(request.code, request.message)
-	case errors.Is(err, errClosed), errors.Is(err, errFailed):
+	case errors.Is(err, errClosed), errors.Is(err, errFailed), errors.Is(err, errDiskFull):
 		return nil, status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, errCorrupt):
 		return nil, status.Error(codes.DataLoss, err.Error())

@@ -88,11 +88,11 @@ func TestLogIdentityIsReadableAndStays(t *testing.T) {
 func TestLogOfAnotherFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := manualWriter(t, dir)
-	if err := s.db.Set(infoKey(infoFormat), []byte("2"), pebble.Sync); err != nil {
+	if err := s.db.Set(infoKey(infoFormat), []byte("3"), pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
 	err := s.loadIdentity()
-	if err == nil || !strings.Contains(err.Error(), `format "2"`) {
+	if err == nil || !strings.Contains(err.Error(), `format "3"`) {
 		t.Errorf("error %v, want it to name the format", err)
 	}
 }

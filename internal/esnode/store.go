@@ -1,6 +1,7 @@
 package esnode
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -19,12 +20,17 @@ import (
 )
 
 const (
-	storeFormat     = "1"
-	infoFormat      = "format"
-	infoLogID       = "log-id"
-	blockCacheBytes = 64 << 20
-	memTableBytes   = 16 << 20
-	bloomBitsPerKey = 10
+	storeFormat      = "2"
+	storeFormatPlain = "1" // before records had checksums; raised when it is opened
+	infoFormat       = "format"
+	infoLogID        = "log-id"
+	blockCacheBytes  = 64 << 20
+	memTableBytes    = 16 << 20
+	bloomBitsPerKey  = 10
+
+	// spareBytes is the free space below which nothing is written any more: enough for
+	// the engine to bring what it holds in memory to the disk and to tidy up.
+	spareBytes = 64 << 20
 
 	logStream    = "$rapport-log"
 	logEventType = "$log-identity"
@@ -32,11 +38,12 @@ const (
 
 // storeOptions are what a store needs from outside.
 type storeOptions struct {
-	dir    string
-	fs     vfs.FS
-	now    func() time.Time
-	logger *slog.Logger
-	fatal  func(error) // called once, when a write could not be made durable
+	dir      string
+	fs       vfs.FS
+	now      func() time.Time
+	logger   *slog.Logger
+	fatal    func(error) // called once, when a write could not be made durable
+	memTable uint64      // bytes that the engine gathers before it writes a table; 0: memTableBytes
 }
 
 // store is the log itself, without any network: appends in groups, one sync each, and
@@ -45,19 +52,24 @@ type storeOptions struct {
 //  1. A position, once synced, is never given to another event; positions have no gaps.
 //  2. No reader and no reply tells of anything that is not synced.
 //  3. After a failed sync nothing is acknowledged any more.
+//  4. A log that lacks the end of what was acknowledged is not opened.
+//  5. Nothing is written to a disk that is nearly full; what is there can be read.
 //
 // It is safe for concurrent use. Reads must have ended before close.
 type store struct {
 	db     *pebble.DB
 	lock   *pebble.Lock
+	fs     vfs.FS
+	dir    string
 	now    func() time.Time
 	logger *slog.Logger
 	fatal  func(error)
 	sync   func(*pebble.Batch) error // (*pebble.Batch).SyncWait; tests make it fail
 
-	head   *head
-	logID  uuid.UUID
-	failed atomic.Bool
+	head    *head
+	witness *witness
+	logID   uuid.UUID
+	failed  atomic.Bool
 
 	stop     chan struct{} // closed when readers shall end
 	stopOnce sync.Once
@@ -80,7 +92,7 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 		return nil, lockError(opts.dir, err)
 	}
 	s := &store{
-		lock: lock, now: opts.now, logger: opts.logger, fatal: opts.fatal,
+		lock: lock, fs: opts.fs, dir: opts.dir, now: opts.now, logger: opts.logger, fatal: opts.fatal,
 		sync: (*pebble.Batch).SyncWait, stop: make(chan struct{}),
 		requests: make(chan *request, queuedRequests),
 	}
@@ -89,14 +101,17 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 			err = errors.Join(err, s.release())
 		}
 	}()
-	if s.db, err = openPebble(s, opts, lock); err != nil {
-		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
+	if s.db, err = openPebble(s, opts, false); err != nil {
+		return nil, engineError(opts.dir, err)
 	}
 	if err := s.loadIdentity(); err != nil {
 		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
 	}
 	w, err := newWriter(s)
 	if err != nil {
+		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
+	}
+	if err := s.openWitness(w.next - 1); err != nil {
 		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
 	}
 	s.head = newHead(w.next - 1)
@@ -119,22 +134,70 @@ func lockError(dir string, err error) error {
 	return fmt.Errorf("lock event log directory %s: %w", dir, err)
 }
 
-func openPebble(s *store, opts storeOptions, lock *pebble.Lock) (*pebble.DB, error) {
+func openPebble(s *store, opts storeOptions, readOnly bool) (*pebble.DB, error) {
 	cache := pebble.NewCache(blockCacheBytes)
 	defer cache.Unref()
 	options := &pebble.Options{
 		Cache:              cache,
 		FS:                 opts.fs,
-		Lock:               lock,
+		Lock:               s.lock,
+		ReadOnly:           readOnly,
 		FormatMajorVersion: pebble.FormatNewest,
-		MemTableSize:       memTableBytes,
+		MemTableSize:       cmp.Or(opts.memTable, memTableBytes),
 		Logger:             pebbleLog{store: s},
+		EventListener: &pebble.EventListener{
+			// A block that cannot be read fails its reads; all others go on.
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				s.logger.Error("the event log is damaged: stop, then rapport node verify", "file", info.Path, "err", info.Details)
+			},
+		},
 	}
 	options.EnsureDefaults()
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
 	}
 	return pebble.Open(opts.dir, options)
+}
+
+// engineError says what of a log could not be opened. Damage is errCorrupt.
+func engineError(dir string, err error) error {
+	if !pebble.IsCorruptionError(err) {
+		return fmt.Errorf("open event log %s: %w", dir, err)
+	}
+	where := ""
+	var detailed interface{ ErrorDetail() string }
+	if errors.As(err, &detailed) {
+		where = " (" + detailed.ErrorDetail() + ")"
+	}
+	return fmt.Errorf("open event log %s: %w: %w%s; restore a backup", dir, errCorrupt, err, where)
+}
+
+// openWitness refuses a log that ends before what was acknowledged.
+func (s *store) openWitness(last uint64) error {
+	promised, err := acknowledged(s.fs, s.dir)
+	if err != nil {
+		return err
+	}
+	if last < promised {
+		return lostEnd(s.fs.PathJoin(s.dir, witnessFile), last, promised)
+	}
+	s.witness, err = openWitness(s.fs, s.dir, last)
+	return err
+}
+
+func lostEnd(file string, last, promised uint64) error {
+	return fmt.Errorf("%w: it ends at position %d, but events up to %d had been acknowledged; restore a backup, or delete %s to go on without them",
+		errCorrupt, last, promised, file)
+}
+
+// room returns an error when the disk is too full to write to. A file system that does
+// not say how full it is has room.
+func (s *store) room() error {
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err == nil && usage.AvailBytes < spareBytes {
+		return fmt.Errorf("%w: %d MiB are free, %d MiB are needed; reads go on", errDiskFull, usage.AvailBytes>>20, spareBytes>>20)
+	}
+	return nil
 }
 
 // loadIdentity reads the log's id and checks its format, or sets both in a new log.
@@ -146,8 +209,14 @@ func (s *store) loadIdentity() error {
 	if err != nil {
 		return err
 	}
-	if format != storeFormat {
-		return fmt.Errorf("the log has format %q, this program reads format %q", format, storeFormat)
+	switch format {
+	case storeFormat:
+	case storeFormatPlain:
+		if err := s.db.Set(infoKey(infoFormat), []byte(storeFormat), pebble.Sync); err != nil {
+			return err
+		}
+	default:
+		return unknownFormat(format)
 	}
 	id, err := s.info(infoLogID)
 	if err != nil {
@@ -155,6 +224,10 @@ func (s *store) loadIdentity() error {
 	}
 	s.logID, err = uuid.Parse(id)
 	return err
+}
+
+func unknownFormat(format string) error {
+	return fmt.Errorf("the log has format %q, this program reads format %q", format, storeFormat)
 }
 
 func (s *store) createIdentity() error {
@@ -226,6 +299,9 @@ func (s *store) drain() {
 
 func (s *store) release() error {
 	var closers []io.Closer
+	if s.witness != nil {
+		closers = append(closers, s.witness)
+	}
 	if s.db != nil {
 		closers = append(closers, s.db)
 	}

@@ -193,6 +193,12 @@ func (w *writer) acknowledge() {
 			err = errFailed
 		}
 		if err == nil {
+			if err = w.store.witness.advance(c.head); err != nil {
+				w.store.fail(fmt.Errorf("write: %w", err))
+				err = errFailed
+			}
+		}
+		if err == nil {
 			w.store.head.publish(c.head, c.touched)
 		}
 		for _, req := range c.requests {
@@ -266,6 +272,9 @@ func (w *writer) decide(req *request) (outcome, error) {
 			return outcome{}, err
 		}
 		return *original, nil
+	}
+	if err := w.store.room(); err != nil {
+		return outcome{}, err
 	}
 	switch req.op {
 	case opDelete:
