@@ -37,6 +37,10 @@ func (e *BeyondHeadError) Error() string {
 		e.Projection, e.Position, e.Head)
 }
 
+// ErrFrozen says that the log delivers nothing to the projections although it has grown. The runner subscribes anew and
+// goes on saying so until events arrive.
+var ErrFrozen = errors.New("the projections stand still although the log has moved on")
+
 var (
 	errFenced  = errors.New("another process has taken over the projections")
 	errRegroup = errors.New("the projections are to be read anew")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -23,7 +22,7 @@ type lane struct {
 
 	caughtUp atomic.Bool
 	at       atomic.Pointer[domain.Position] // for the watchdog
-	handled  atomic.Int64                    // Unix nanoseconds of the last batch handled, 0 while one is being handled
+	handling atomic.Bool                     // a batch is in hand
 }
 
 // lanes puts members at the same position together, and those that have caught up with each other, wherever they stand:
@@ -42,7 +41,6 @@ func (t *term) lanes() []*lane {
 		}
 		if l == nil {
 			l = &lane{term: t}
-			l.handled.Store(time.Now().UnixNano())
 			list = append(list, l)
 			if m.caughtUp {
 				live = l
@@ -73,8 +71,8 @@ func (l *lane) run(ctx context.Context) error {
 
 // handle stores one batch or returns an error, after which the batch comes again or the lane is stopped.
 func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
-	l.handled.Store(0)
-	defer func() { l.handled.Store(time.Now().UnixNano()) }()
+	l.handling.Store(true)
+	defer l.handling.Store(false)
 	err := l.settle(ctx)
 	if err == nil && batch.CaughtUp {
 		err = l.index(ctx)

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -20,10 +21,6 @@ type metrics struct {
 	batchSize prometheus.Histogram     // events
 	apply     *prometheus.HistogramVec // seconds, by outcome
 
-	lagEvents, lagSeconds, heartbeatAge, parkedStreams, oldestParked, position *prometheus.GaugeVec // by projection
-	state                                                                      *prometheus.GaugeVec // 1 for the state that a projection is in
-	head                                                                       prometheus.Gauge
-
 	mu      sync.Mutex
 	classes map[string]int64 // retries
 }
@@ -33,9 +30,6 @@ const metricPrefix = "rapport_projection_"
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, labels)
-	}
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help}, append([]string{"projection"}, labels...))
 	}
 	m := &metrics{
 		events:  counter("events_total", "Events applied.", "projection"),
@@ -47,22 +41,13 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
 		apply: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: metricPrefix + "apply_seconds", Help: "Time to store a batch.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"outcome"}),
-		lagEvents:     gauge("lag_events", "Events not applied yet, counted up to a bound."),
-		lagSeconds:    gauge("lag_seconds", "Age of the first event not applied yet."),
-		heartbeatAge:  gauge("heartbeat_age_seconds", "Time since the owner was seen working."),
-		parkedStreams: gauge("parked_sequences", "Streams parked."),
-		oldestParked:  gauge("oldest_parked_seconds", "Time since the first stream still parked was parked."),
-		position:      gauge("position", "Commit position of the checkpoint."),
-		state:         gauge("state", "1 for the state that the projection is in.", "state"),
-		head:          prometheus.NewGauge(prometheus.GaugeOpts{Name: metricPrefix + "head_position", Help: "Commit position of the last event, probed independently."}),
-		classes:       map[string]int64{},
+		classes: map[string]int64{},
 	}
 	if registerer == nil {
 		return m, nil
 	}
 	var failed error
-	for _, c := range []prometheus.Collector{m.events, m.parked, m.skipped, m.ignored, m.retries, m.batchSize, m.apply,
-		m.lagEvents, m.lagSeconds, m.heartbeatAge, m.parkedStreams, m.oldestParked, m.position, m.state, m.head} {
+	for _, c := range []prometheus.Collector{m.events, m.parked, m.skipped, m.ignored, m.retries, m.batchSize, m.apply} {
 		failed = errors.Join(failed, registerer.Register(c))
 	}
 	return m, failed
@@ -95,24 +80,74 @@ func (m *metrics) retry(class string) {
 	m.classes[class]++
 }
 
-// status sets the gauges.
-func (m *metrics) status(list []Status) {
+// gauges reports how the projections stand whenever somebody asks, from any process that has a runner: a loop that hangs
+// cannot go on reporting that all is well.
+type gauges struct {
+	ask func(context.Context) ([]Status, error)
+}
+
+// scrapeTimeout bounds the questions of one scrape to PostgreSQL and the log.
+const scrapeTimeout = 5 * time.Second
+
+// gauge describes a gauge of each projection.
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(metricPrefix+name, help, append([]string{"projection"}, labels...), nil)
+}
+
+var (
+	answered      = prometheus.NewDesc(metricPrefix+"status_up", "1 when the state of the projections could be read; without it the other gauges are absent.", nil, nil)
+	headPosition  = prometheus.NewDesc(metricPrefix+"head_position", "Commit position of the last event, asked of the log independently; absent when it does not answer.", nil, nil)
+	lagEvents     = gauge("lag_events", "Events not applied yet, counted up to a bound; -1 when not known.")
+	lagSeconds    = gauge("lag_seconds", "Age of the first event not applied yet.")
+	heartbeatAge  = gauge("heartbeat_age_seconds", "Time since the owner was seen working; -1 when there never was one.")
+	parkedStreams = gauge("parked_sequences", "Streams parked.")
+	oldestParked  = gauge("oldest_parked_seconds", "Time since the first stream still parked was parked.")
+	position      = gauge("position", "Commit position of the checkpoint.")
+	version       = gauge("version", "Version of the table, by the state that it is in.", "state")
+	state         = gauge("state", "1 for the state that the projection is in.", "state")
+)
+
+// Describe implements prometheus.Collector.
+func (g gauges) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{answered, headPosition, lagEvents, lagSeconds, heartbeatAge, parkedStreams, oldestParked, position, version, state} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g gauges) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	set := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	list, err := g.ask(ctx)
+	if err != nil {
+		set(answered, 0)
+		return
+	}
+	set(answered, 1)
+	if len(list) > 0 && list[0].Head != nil {
+		set(headPosition, float64(list[0].Head.Commit))
+	}
 	for _, s := range list {
-		m.lagEvents.WithLabelValues(s.Name).Set(float64(s.LagEvents))
-		m.lagSeconds.WithLabelValues(s.Name).Set(s.Lag.Seconds())
-		m.heartbeatAge.WithLabelValues(s.Name).Set(s.HeartbeatAge.Seconds())
-		m.parkedStreams.WithLabelValues(s.Name).Set(float64(s.ParkedStreams))
-		m.oldestParked.WithLabelValues(s.Name).Set(s.OldestParked.Seconds())
-		m.position.WithLabelValues(s.Name).Set(float64(s.Position.Commit))
-		for _, state := range []State{Running, Rebuilding, Halted, Waiting} {
+		set(lagEvents, float64(s.LagEvents), s.Name)
+		set(lagSeconds, s.Lag.Seconds(), s.Name)
+		age := s.HeartbeatAge.Seconds()
+		if s.HeartbeatAge < 0 {
+			age = -1
+		}
+		set(heartbeatAge, age, s.Name)
+		set(parkedStreams, float64(s.ParkedStreams), s.Name)
+		set(oldestParked, s.OldestParked.Seconds(), s.Name)
+		set(position, float64(s.Position.Commit), s.Name)
+		set(version, float64(s.Version), s.Name, string(s.State))
+		for _, each := range []State{Running, Rebuilding, Halted, Waiting} {
 			value := 0.0
-			if s.State == state {
+			if s.State == each {
 				value = 1
 			}
-			m.state.WithLabelValues(s.Name, string(state)).Set(value)
-		}
-		if s.Head != nil {
-			m.head.Set(float64(s.Head.Commit))
+			set(state, value, s.Name, string(each))
 		}
 	}
 }

@@ -107,9 +107,11 @@ type Runner struct {
 	log         *slog.Logger
 	metrics     *metrics
 	step        func(point string) error // where tests make a batch fail
+	now         func() time.Time         // of the watchdog
 
 	mu       sync.Mutex
 	problems map[string]error // what is being retried, by lane; see health
+	frozen   error            // a lane that stands still although the log moves on; only its moving on heals that
 }
 
 // New checks the declarations. The fixed tables of readmodels.Migrate must be there before anything else is called.
@@ -123,11 +125,18 @@ func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.P
 	if err != nil {
 		return nil, fmt.Errorf("metrics of the projections: %w", err)
 	}
-	return &Runner{
+	r := &Runner{
 		pool: pool, source: source, decode: decode, projections: compiled, opts: opts, log: opts.Logger, metrics: m,
 		step:     func(string) error { return nil },
+		now:      time.Now,
 		problems: map[string]error{},
-	}, nil
+	}
+	if opts.Registerer != nil {
+		if err := opts.Registerer.Register(gauges{r.Status}); err != nil {
+			return nil, fmt.Errorf("metrics of the projections: %w", err)
+		}
+	}
+	return r, nil
 }
 
 // Run keeps the projections up to date until ctx ends, and then returns nil. While another process does so it waits.
@@ -189,12 +198,20 @@ func (r *Runner) recovered() {
 	clear(r.problems)
 }
 
-// Err returns what Run is waiting for to heal, or nil when nothing is wrong. Parked streams and halted projections are
+// freeze notes that a lane stands still, or with nil that it does not.
+func (r *Runner) freeze(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.frozen = err
+}
+
+// Err returns what Run is waiting for to heal, or nil when nothing is wrong: an error that it retries, or a log that
+// delivers nothing although it has grown, which errors.Is(err, ErrFrozen) tells. Parked streams and halted projections are
 // not errors of the runner: see Status.
 func (r *Runner) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var list []error
+	list := []error{r.frozen}
 	for _, err := range r.problems {
 		list = append(list, err)
 	}

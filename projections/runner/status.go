@@ -52,7 +52,7 @@ func (s Status) Healthy() bool {
 }
 
 const statusSQL = `select c.name, c.version, c.state, c.problem, c.commit_position, c.prepare_position,
-	coalesce(extract(epoch from now() - c.heartbeat_at), -1)::double precision,
+	case when c.heartbeat_at is null then -1 else greatest(extract(epoch from now() - c.heartbeat_at), 0) end::double precision,
 	(select count(*) from projection.parked_stream s where s.name = c.name and s.version = c.version),
 	(select count(*) from projection.parked_event e where e.name = c.name and e.version = c.version),
 	coalesce((select extract(epoch from now() - min(s.parked_at)) from projection.parked_stream s

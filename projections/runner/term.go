@@ -341,29 +341,74 @@ func (t *term) beat(ctx context.Context, lock *pgx.Conn, end context.CancelCause
 	}
 }
 
-// probe measures regularly, and ends the round when a lane stands still although the log has moved on.
+// probe compares the lanes regularly with the end of the log, which it asks for itself. A lane that has stood still for
+// Options.Stall with events before it is frozen: that is said until it moves, and every Stall it subscribes anew.
 func (t *term) probe(ctx context.Context) {
-	for sleep(ctx, t.runner.opts.Probe) {
-		list, err := t.runner.Status(ctx)
+	r := t.runner
+	r.freeze(nil)
+	var w watchdog
+	for sleep(ctx, r.opts.Probe) {
+		head, err := r.source.Head(ctx)
 		if err != nil {
 			continue // the lanes report the same
 		}
-		t.runner.metrics.status(list)
-		var head domain.Position
-		for _, s := range list {
-			if s.Head != nil {
-				head = *s.Head
-			}
+		at, busy, some := t.slowest()
+		if !some {
+			at = head // nobody reads, so nobody stands still
 		}
-		t.mu.Lock()
-		lanes := t.running
-		t.mu.Unlock()
-		for _, l := range lanes {
-			at, handled := l.at.Load(), l.handled.Load()
-			if at != nil && at.Before(head) && handled > 0 && time.Since(time.Unix(0, handled)) > t.runner.opts.Stall {
-				t.runner.log.WarnContext(ctx, "subscription stands still; subscribing anew", "position", *at, "head", head)
-				t.interrupt(errRegroup)
-			}
+		switch w.look(at, head, busy, r.now(), r.opts.Stall) {
+		case moving:
+			r.freeze(nil)
+		case stalled:
+			r.freeze(fmt.Errorf("%w: at %s, the log ends at %s", ErrFrozen, at, head))
+			r.log.WarnContext(ctx, "subscription stands still; subscribing anew", "position", at, "head", head)
+			t.interrupt(errRegroup)
 		}
 	}
+}
+
+// slowest returns the position of the lane that is farthest behind, and whether it is handling a batch.
+func (t *term) slowest() (at domain.Position, busy, some bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.running {
+		if p := l.at.Load(); p != nil && (!some || p.Before(at)) {
+			at, busy, some = *p, l.handling.Load(), true
+		}
+	}
+	return at, busy, some
+}
+
+// What a watchdog sees.
+type sight int
+
+const (
+	moving  sight = iota // the position has moved, or is at the end of the log
+	waiting              // it has not, for less than the limit
+	stalled              // it has not for too long
+)
+
+// watchdog judges one position that should follow the head of the log. The zero value has seen nothing.
+type watchdog struct {
+	at    domain.Position
+	since time.Time // when it was first seen there, with events before it; zero when there were none
+}
+
+func (w *watchdog) look(at, head domain.Position, busy bool, now time.Time, limit time.Duration) sight {
+	switch {
+	case !at.Before(head):
+		w.since = time.Time{}
+		return moving
+	case w.since.IsZero() || at != w.at:
+		first := w.since.IsZero()
+		w.at, w.since = at, now
+		if first {
+			return waiting
+		}
+		return moving
+	case busy || now.Sub(w.since) < limit: // a batch in hand has its own deadline
+		return waiting
+	}
+	w.since = now // until the next attempt
+	return stalled
 }
