@@ -1,0 +1,264 @@
+// Package oracle says what the read models must hold, by another way than the projections: one plain fold of the log into
+// maps, event by event, read off the events' JSON. It shares nothing with the projections but the events, knows no batch,
+// cache, key type or row type, and is meant to be checked by reading it. Tests and verifications hold tables against it.
+package oracle
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// World is a fold of the log. The zero value is not ready: see New. It is not safe for concurrent use.
+type World struct {
+	tables map[string]map[string]row
+	at     domain.Position
+}
+
+// row is one row by column. A column that is absent holds nothing: no text, no number, null. Values are what JSON makes of
+// them, and times.
+type row map[string]any
+
+// object is the payload of an event, or a part of it, as JSON.
+type object = map[string]any
+
+// New returns the fold of no events: every table is there and empty.
+func New() *World {
+	w := &World{tables: map[string]map[string]row{}}
+	for _, name := range Tables {
+		w.tables[name] = map[string]row{}
+	}
+	return w
+}
+
+// Tables are the read models that the oracle knows.
+var Tables = []string{
+	"customer", "customer_owner_history", "customer_external_id", "customer_feedback", "commitment", "customer_timeline",
+	"contact", "contact_link", "contact_relation", "interaction", "product", "pipeline", "pipeline_version",
+	"opportunity", "opportunity_line", "opportunity_stakeholder", "opportunity_stage_visit", "opportunity_amount",
+	"sales_order", "sales_order_line", "payment", "customer_sales", "product_sales",
+}
+
+// Fold folds events, in log order, into a new World.
+func Fold(events []domain.Recorded) (*World, error) {
+	w := New()
+	for _, e := range events {
+		if err := w.Apply(e); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// At returns the position of the last event applied.
+func (w *World) At() domain.Position { return w.at }
+
+// Len returns the number of rows of a table.
+func (w *World) Len(table string) int { return len(w.tables[table]) }
+
+// Apply folds the next event of the log. It returns an error for an event out of order, and for one that does not become
+// JSON.
+func (w *World) Apply(e domain.Recorded) error {
+	if !w.at.Before(e.Position) {
+		return fmt.Errorf("oracle: %s comes after %s", e.Position, w.at)
+	}
+	w.at = e.Position
+	text, err := json.Marshal(e.Event)
+	if err != nil {
+		return fmt.Errorf("oracle: %s: %w", e.Type(), err)
+	}
+	var v object
+	if err := json.Unmarshal(text, &v); err != nil {
+		return fmt.Errorf("oracle: %s: %w", e.Type(), err)
+	}
+	kind, what, _ := strings.Cut(e.Type(), ".")
+	x := &entry{w: w, Recorded: e, v: v, what: what}
+	switch kind {
+	case "customer":
+		x.customer()
+	case "contact":
+		x.contact()
+	case "interaction":
+		x.interaction()
+	case "product":
+		x.product()
+	case "pipeline":
+		x.pipeline()
+	case "opportunity":
+		x.opportunity()
+	case "order":
+		x.order()
+	default:
+		return nil
+	}
+	if kind != "product" && kind != "pipeline" {
+		x.timeline()
+	}
+	return nil
+}
+
+// entry is one event on its way into the tables.
+type entry struct {
+	w *World
+	domain.Recorded
+	v    object // the payload
+	what string // the type after the aggregate's name
+}
+
+// row returns the row with a key, column by column beside the tenant, and makes it when there is none. The event is the last
+// that changed it.
+func (x *entry) row(table string, key ...any) row {
+	id := x.key(key)
+	r := x.w.tables[table][id]
+	if r == nil {
+		r = row{"tenant": string(x.Tenant)}
+		for i := 0; i < len(key); i += 2 {
+			r[key[i].(string)] = key[i+1]
+		}
+		x.w.tables[table][id] = r
+	}
+	r["position"] = x.Position.Order()
+	return r
+}
+
+// has reports whether there is a row with a key.
+func (x *entry) has(table string, key ...any) bool { return x.w.tables[table][x.key(key)] != nil }
+
+func (x *entry) key(key []any) string {
+	id := string(x.Tenant)
+	for i := 1; i < len(key); i += 2 {
+		id += fmt.Sprint("|", key[i])
+	}
+	return id
+}
+
+// record is the row of the aggregate itself.
+func (x *entry) record(table string) row {
+	r := x.row(table, "id", x.id())
+	r["revision"] = x.Revision
+	return r
+}
+
+func (x *entry) id() string { return string(x.Stream.ID) }
+
+func (x *entry) timeline() {
+	for _, subject := range x.Subjects {
+		r := x.row("customer_timeline", "customer_id", string(subject), "position", x.Position.Order())
+		r["occurred_at"], r["recorded_at"], r["revision"] = x.OccurredAt, x.RecordedAt, x.Revision
+		r["actor"], r["actor_kind"], r["on_behalf_of"] = x.Actor.ID, string(x.Actor.Kind), x.Actor.OnBehalfOf
+		r["event_type"], r["event_id"], r["correlation_id"] = x.Type(), x.ID, x.CorrelationID
+		r["aggregate"], r["aggregate_id"] = x.Stream.Aggregate, x.id()
+	}
+}
+
+// copy takes columns from members of the payload with the same name in lowerCamelCase.
+func (r row) copy(from object, columns ...string) {
+	for _, c := range columns {
+		r[c] = from[camel(c)]
+	}
+}
+
+// money splits an amount of money, which may be nothing, into two columns.
+func (r row) money(amount, currency string, from any) {
+	m, _ := from.(object)
+	r[amount], r[currency] = m["amount"], m["currency"]
+}
+
+// add adds to a column that counts.
+func (r row) add(column string, n int) {
+	before, _ := r[column].(int)
+	r[column] = before + n
+}
+
+// sum adds a number, sign times, to a column that sums.
+func (r row) sum(column string, number any, sign int64) {
+	r[column] = number0(r[column]).Add(number0(number).Mul(decimal.NewFromInt(sign)))
+}
+
+// span widens the time from first to last by a time.
+func (r row) span(first, last string, at time.Time) {
+	if t, ok := r[first].(time.Time); !ok || at.Before(t) {
+		r[first] = at
+	}
+	if t, ok := r[last].(time.Time); !ok || at.After(t) {
+		r[last] = at
+	}
+}
+
+// number0 reads a number; nothing is 0.
+func number0(v any) decimal.Decimal {
+	switch v := v.(type) {
+	case decimal.Decimal:
+		return v
+	case string:
+		d, err := decimal.NewFromString(v)
+		if err == nil {
+			return d
+		}
+	}
+	return decimal.Zero
+}
+
+func text(v any) string { s, _ := v.(string); return s }
+
+func objects(v any) (list []object) {
+	all, _ := v.([]any)
+	for _, one := range all {
+		list = append(list, one.(object))
+	}
+	return list
+}
+
+// put returns a list with the one that bears the name replaced, or added in its place in the order of names.
+func put(list any, name string, one object) []any {
+	out := append(drop(list, name, text(one[name])), one)
+	slices.SortFunc(out, func(a, b any) int { return strings.Compare(text(a.(object)[name]), text(b.(object)[name])) })
+	return out
+}
+
+// drop returns a list without the one that bears the name.
+func drop(list any, name, value string) (out []any) {
+	for _, o := range objects(list) {
+		if text(o[name]) != value {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// camel turns legal_name into legalName.
+func camel(column string) string {
+	var b strings.Builder
+	upper := false
+	for _, c := range column {
+		switch {
+		case c == '_':
+			upper = true
+		case upper:
+			b.WriteRune(unicode.ToUpper(c))
+			upper = false
+		default:
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
+
+// snake turns legalName into legal_name.
+func snake(name string) string {
+	var b strings.Builder
+	for _, c := range name {
+		if unicode.IsUpper(c) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(c))
+	}
+	return b.String()
+}
