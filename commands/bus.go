@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -43,18 +44,20 @@ const (
 
 // Options configures a Bus. Zero values mean the defaults named.
 type Options struct {
-	Clock            func() time.Time // time.Now
-	Secret           []byte           // key of the hashes that name reservations: random, per installation, the same for its whole life
-	Logger           *slog.Logger     // discards
-	StreamCacheSize  int              // StreamCacheSize
-	StreamCacheBytes int64            // StreamCacheBytes
-	ReceiptCacheSize int              // ReceiptCacheSize
+	Clock            func() time.Time                    // time.Now
+	Spread           func(n time.Duration) time.Duration // how much a pause of up to n is shortened; at random
+	Secret           []byte                              // key of the hashes that name reservations: random, per installation, the same for its whole life
+	Logger           *slog.Logger                        // discards
+	StreamCacheSize  int                                 // StreamCacheSize
+	StreamCacheBytes int64                               // StreamCacheBytes
+	ReceiptCacheSize int                                 // ReceiptCacheSize
 }
 
 // Bus accepts commands. It is safe for concurrent use once every aggregate is registered.
 type Bus struct {
 	store      EventStore
 	clock      func() time.Time
+	spread     func(time.Duration) time.Duration
 	secret     []byte
 	logger     *slog.Logger
 	aggregates map[string]*aggregate // by name
@@ -80,6 +83,7 @@ func NewBus(store EventStore, opts Options) *Bus {
 	b := &Bus{
 		store:      store,
 		clock:      opts.Clock,
+		spread:     opts.Spread,
 		secret:     opts.Secret,
 		logger:     opts.Logger,
 		aggregates: map[string]*aggregate{},
@@ -88,6 +92,9 @@ func NewBus(store EventStore, opts Options) *Bus {
 	}
 	if b.clock == nil {
 		b.clock = time.Now
+	}
+	if b.spread == nil {
+		b.spread = rand.N[time.Duration]
 	}
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)

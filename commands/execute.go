@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -272,7 +271,7 @@ func (b *Bus) append(ctx context.Context, id domain.StreamID, expected domain.Ex
 		if !isUnknown {
 			return outcome, nil
 		}
-		if try == MaxUnknownRetries || !pause(ctx, try) {
+		if try == MaxUnknownRetries || !b.pause(ctx, try) {
 			return nil, &domain.UnavailableError{What: "event log", Err: fmt.Errorf("append to %s: %w", id, unknown.Err)}
 		}
 	}
@@ -286,9 +285,9 @@ const (
 )
 
 // pause waits before the repetition number try, and reports false when ctx ended first.
-func pause(ctx context.Context, try int) bool {
+func (b *Bus) pause(ctx context.Context, try int) bool {
 	d := min(firstPause<<try, longestPause)
-	t := time.NewTimer(d - rand.N(d/2))
+	t := time.NewTimer(d - b.spread(d/2))
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -272,8 +273,8 @@ func (cs *claimSet) abandon(ctx context.Context, cause error) {
 		return // the log does not answer; takeover finds the claims dead
 	}
 	var gone []held
-	for _, c := range cs.made {
-		if c.clean {
+	for _, id := range slices.Sorted(maps.Keys(cs.made)) { // in one order, as everything that claims
+		if c := cs.made[id]; c.clean {
 			gone = append(gone, held{c.stream, c.revision})
 		}
 	}
