@@ -120,11 +120,11 @@ func uuidFromProto(id *shared.UUID) (uuid.UUID, error) {
 	case *shared.UUID_String_:
 		u, err := uuid.Parse(v.String_)
 		if err != nil {
-			return u, invalid("event id: %v", err)
+			return u, invalid("id: %v", err)
 		}
 		return u, nil
 	}
-	return uuid.UUID{}, invalid("event id is missing")
+	return uuid.UUID{}, invalid("an id is missing")
 }
 
 func stringUUID(id *shared.UUID) (*shared.UUID, error) {

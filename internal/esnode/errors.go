@@ -23,6 +23,8 @@ var (
 	errDiskFull = errors.New("the disk of the event log is nearly full")
 	// errFailed answers requests after a failed sync: their outcome is not known.
 	errFailed = errors.New("the node has stopped after a failed write")
+	// errBusy answers batches when too much is open.
+	errBusy = errors.New("the node holds too many unfinished batches")
 )
 
 // wrongVersionError says that a stream was not at the revision the request expected.
@@ -43,12 +45,19 @@ func (e *streamDeletedError) Error() string {
 	return fmt.Sprintf("event stream '%s' is deleted", e.stream)
 }
 
+// The protocol's names of refusals.
+const (
+	exceptionAccessDenied = "access-denied"
+	exceptionTooLarge     = "maximum-append-size-exceeded"
+)
+
 // requestError is a request the node refuses whatever its state.
 type requestError struct {
 	code      codes.Code
 	message   string
 	exception string // the protocol's name, for the trailer; may be empty
 	trailer   []string
+	limit     int // bytes, of exceptionTooLarge
 }
 
 func (e *requestError) Error() string { return e.message }
@@ -60,15 +69,19 @@ func invalid(format string, args ...any) error {
 func accessDenied(stream string) error {
 	return &requestError{
 		code: codes.PermissionDenied, message: fmt.Sprintf("stream %q cannot be written", stream),
-		exception: "access-denied",
+		exception: exceptionAccessDenied,
 	}
 }
 
 func appendTooLarge(limit int) error {
+	return tooLarge(limit, fmt.Sprintf("Maximum Append Size of %d Exceeded.", limit))
+}
+
+// tooLarge refuses an append for its size, the one reason of this kind that clients know.
+func tooLarge(limit int, message string) error {
 	return &requestError{
-		code: codes.InvalidArgument, message: fmt.Sprintf("Maximum Append Size of %d Exceeded.", limit),
-		exception: "maximum-append-size-exceeded",
-		trailer:   []string{"maximum-append-size", strconv.Itoa(limit)},
+		code: codes.InvalidArgument, message: message, exception: exceptionTooLarge, limit: limit,
+		trailer: []string{"maximum-append-size", strconv.Itoa(limit)},
 	}
 }
 

@@ -1,5 +1,7 @@
 package esnode
 
+import "time"
+
 // Limits of one request. What exceeds them is answered with INVALID_ARGUMENT and
 // the protocol's exception trailer; nothing of the request is stored.
 const (
@@ -31,6 +33,18 @@ const (
 	// queuedRequests and queuedCommits bound what waits for the writer and for the disk.
 	queuedRequests = 1024
 	queuedCommits  = 8
+
+	// maxBatchTime is how long an append in a batch may take from its first message to
+	// its answer, whatever deadline the client names.
+	maxBatchTime = 10 * time.Second
+	// batchesUnderWay and batchBytesUnderWay bound what one call of BatchAppend may have
+	// with the writer; with more the client waits.
+	batchesUnderWay    = 1024
+	batchBytesUnderWay = 16 << 20
+	// openBatchBytes bounds the memory of batches whose last message has not come, over
+	// all calls; what exceeds it is refused. An empty batch counts as openBatchOverhead.
+	openBatchBytes    = 64 << 20
+	openBatchOverhead = 1 << 10
 
 	// recentEvents is how many event ids are remembered for idempotent retries that
 	// name no exact revision. It exceeds what one group commit can hold.

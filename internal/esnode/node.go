@@ -3,9 +3,9 @@
 //
 // An append is acknowledged after it has been synced to disk, nobody reads what is not
 // synced, and a failed sync stops the process. It serves streams: reads, appends,
-// deletes, catch-up subscriptions and stream metadata; persistent subscriptions,
-// projections and users are answered with UNIMPLEMENTED. There is no authentication,
-// so it listens on loopback only.
+// alone and in batches, deletes, catch-up subscriptions and stream metadata; persistent
+// subscriptions, projections and users are answered with UNIMPLEMENTED. There is no
+// authentication, so it listens on loopback only.
 package esnode
 
 import (
@@ -53,6 +53,7 @@ type Options struct {
 // Node is a running server. It is safe for concurrent use; Close must be called.
 type Node struct {
 	store    *store
+	streams  *streamsService
 	server   *grpc.Server
 	listener net.Listener
 	serving  sync.WaitGroup
@@ -89,8 +90,8 @@ func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("event node: %w", err), listener.Close())
 	}
-	n := &Node{store: s, listener: listener, logger: opts.Logger}
-	n.server = newServer(s, listener.Addr().(*net.TCPAddr))
+	n := &Node{store: s, streams: &streamsService{store: s}, listener: listener, logger: opts.Logger}
+	n.server = newServer(n.streams, listener.Addr().(*net.TCPAddr))
 	n.serving.Go(func() {
 		if err := n.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			n.logger.Error("event node stopped serving", "err", err)
@@ -121,7 +122,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-func newServer(s *store, address *net.TCPAddr) *grpc.Server {
+func newServer(service *streamsService, address *net.TCPAddr) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(newWireCodec()),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}),
@@ -130,10 +131,10 @@ func newServer(s *store, address *net.TCPAddr) *grpc.Server {
 		grpc.StreamInterceptor(streamErrors),
 		grpc.WaitForHandlers(true),
 	)
-	streams.RegisterStreamsServer(server, &streamsService{store: s})
+	streams.RegisterStreamsServer(server, service)
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
 	gossip.RegisterGossipServer(server, &gossipService{
-		instance: s.logID, host: address.IP.String(), port: uint32(address.Port), now: s.now,
+		instance: service.store.logID, host: address.IP.String(), port: uint32(address.Port), now: service.store.now,
 	})
 	return server
 }
@@ -157,6 +158,7 @@ func (n *Node) Close() error {
 		n.server.GracefulStop()
 		impatient.Stop()
 		n.serving.Wait()
+		n.streams.receivers.Wait()
 		n.closeErr = n.store.close()
 	})
 	return n.closeErr

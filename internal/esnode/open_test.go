@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -157,13 +157,24 @@ func TestTheRestOfTheProtocolIsUnimplemented(t *testing.T) {
 	if err := projections.Create(ctx, "p", "fromAll()", esdb.CreateProjectionOptions{}); err == nil {
 		t.Error("a projection was created")
 	}
-	batch, err := streams.NewStreamsClient(dial(t, n)).BatchAppend(ctx)
-	if err != nil {
-		t.Fatal(err)
+	conn := dial(t, n)
+	for _, method := range []string{
+		"event_store.client.persistent_subscriptions.PersistentSubscriptions/List",
+		"event_store.client.projections.Projections/Statistics",
+		"event_store.client.users.Users/Details",
+		"event_store.client.operations.Operations/StartScavenge",
+		"event_store.client.monitoring.Monitoring/Stats",
+		"event_store.client.redaction.Redaction/Lock",
+		"kurrentdb.protocol.v2.streams.StreamsService/AppendSession",
+		"grpc.health.v1.Health/Check",
+	} {
+		if err := conn.Invoke(ctx, "/"+method, &shared.Empty{}, &shared.Empty{}); status.Code(err) != codes.Unimplemented {
+			t.Errorf("%s: %v, want Unimplemented", method, err)
+		}
 	}
-	if _, err := batch.Recv(); status.Code(err) != codes.Unimplemented {
-		t.Errorf("BatchAppend: %v, want Unimplemented", err)
-	}
+	// Some clients look for users when they start.
+	_, err = readStream(t, c, "$users", esdb.ReadStreamOptions{}, 1)
+	wantCode(t, err, esdb.ErrorCodeResourceNotFound)
 }
 
 func TestRequestsToAStoreThatClosesAreRefused(t *testing.T) {

@@ -57,7 +57,7 @@ func manualWriter(t testing.TB, dir string) (*store, *writer) {
 // commitGroup writes the requests as one group.
 func commitGroup(w *writer, group ...*request) {
 	for _, req := range group {
-		req.done = make(chan struct{})
+		req.finished = make(chan *request, 1)
 		w.handle(req)
 	}
 	w.flush()

@@ -3,8 +3,11 @@ package esnode
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
+	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -14,10 +17,12 @@ import (
 
 const allStream = "$all"
 
-// streamsService is the Streams service over a store. BatchAppend is unimplemented.
+// streamsService is the Streams service over a store.
 type streamsService struct {
 	streams.UnimplementedStreamsServer
-	store *store
+	store     *store
+	receivers sync.WaitGroup // of calls of BatchAppend; they end soon after their calls
+	openBytes atomic.Int64   // what the batches hold whose last message has not come yet
 }
 
 // Append implements the Streams service.
@@ -64,12 +69,11 @@ func drained(stream streams.Streams_AppendServer, refusal error) error {
 }
 
 func receiveEvents(stream streams.Streams_AppendServer, name string) ([]proposed, error) {
-	var events []proposed
-	size := 0
+	var g gathered
 	for {
 		req, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return events, nil
+			return g.events, nil
 		}
 		if err != nil {
 			return nil, err
@@ -78,25 +82,47 @@ func receiveEvents(stream streams.Streams_AppendServer, name string) ([]proposed
 		if message == nil {
 			return nil, invalid("an append consists of its options and events")
 		}
-		eventSize := len(message.GetData()) + len(message.GetCustomMetadata())
-		size += eventSize
-		switch {
-		case eventSize > MaxEventBytes:
-			return nil, appendTooLarge(MaxEventBytes)
-		case size > MaxAppendBytes:
-			return nil, appendTooLarge(MaxAppendBytes)
-		case len(events) == MaxAppendEvents:
-			return nil, invalid("an append holds at most %d events", MaxAppendEvents)
-		}
-		event, err := proposedFromProto(name, message)
-		if err != nil {
+		if err := g.add(name, message); err != nil {
 			return nil, err
 		}
-		events = append(events, event)
 	}
 }
 
-func proposedFromProto(stream string, m *streams.AppendReq_ProposedMessage) (proposed, error) {
+// gathered are the events of an append as far as they have come.
+type gathered struct {
+	events []proposed
+	size   int // their data and custom metadata, bytes
+}
+
+// proposedMessage is an event as the client sends it, alone or in a batch.
+type proposedMessage interface {
+	GetId() *shared.UUID
+	GetMetadata() map[string]string
+	GetCustomMetadata() []byte
+	GetData() []byte
+}
+
+// add takes one more event, within the limits of one append.
+func (g *gathered) add(stream string, m proposedMessage) error {
+	size := len(m.GetData()) + len(m.GetCustomMetadata())
+	g.size += size
+	switch {
+	case size > MaxEventBytes:
+		return appendTooLarge(MaxEventBytes)
+	case g.size > MaxAppendBytes:
+		return appendTooLarge(MaxAppendBytes)
+	case len(g.events) == MaxAppendEvents:
+		return tooLarge(MaxAppendBytes, fmt.Sprintf("an append holds at most %d events", MaxAppendEvents))
+	}
+	event, err := proposedFromProto(stream, m)
+	if err != nil {
+		return err
+	}
+	g.events = append(g.events, event)
+	return nil
+}
+
+func proposedFromProto(stream string, m proposedMessage) (proposed, error) {
 	id, err := uuidFromProto(m.GetId())
 	if err != nil {
 		return proposed{}, err
@@ -198,7 +224,10 @@ func expectedVersion(options versioned) (int64, error) {
 	case options.GetStreamExists() != nil:
 		return expectStreamExists, nil
 	}
-	revision := options.GetRevision()
+	return exactVersion(options.GetRevision())
+}
+
+func exactVersion(revision uint64) (int64, error) {
 	if revision > math.MaxInt64 {
 		return 0, invalid("the expected revision %d is out of range", revision)
 	}

@@ -25,17 +25,18 @@ const (
 	opTombstone
 )
 
-// request is one write on its way through the writer. outcome and err are set when
-// done is closed.
+// request is one write on its way through the writer. When outcome and err are set it
+// goes to finished, which has room for all that its owner has under way: the writer
+// waits for nobody.
 type request struct {
 	op       operation
 	stream   string
 	expected int64
 	events   []proposed
 
-	outcome outcome
-	err     error
-	done    chan struct{}
+	outcome  outcome
+	err      error
+	finished chan<- *request
 }
 
 // outcome is where a write, or the original of a repeated one, ended up.
@@ -71,12 +72,13 @@ func (s *store) tombstone(ctx context.Context, stream string, expected int64) (o
 }
 
 func (s *store) submit(ctx context.Context, req *request) (outcome, error) {
-	req.done = make(chan struct{})
+	finished := make(chan *request, 1)
+	req.finished = finished
 	if err := s.enqueue(ctx, req); err != nil {
 		return outcome{}, err
 	}
 	select {
-	case <-req.done:
+	case <-finished:
 		return req.outcome, req.err
 	case <-ctx.Done():
 		return outcome{}, ctx.Err()
@@ -205,7 +207,7 @@ func (w *writer) acknowledge() {
 			if err != nil {
 				req.outcome, req.err = outcome{}, err
 			}
-			close(req.done)
+			req.finished <- req
 		}
 	}
 }
