@@ -65,11 +65,9 @@ func damagedEvent(position uint64, problem string) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum covers the position too, so that an event is not taken for another one.
+// checksum begins with the position, so that an event is not taken for another one.
 func checksum(position uint64, rest []byte) uint32 {
-	var at [8]byte
-	binary.BigEndian.PutUint64(at[:], position)
-	return crc32.Update(crc32.Checksum(at[:], castagnoli), castagnoli, rest)
+	return crc32.Update(uint32(position)^uint32(position>>32), castagnoli, rest)
 }
 
 // record is a stored event. Its slices alias the store's memory.
@@ -96,15 +94,24 @@ func decodeRecord(position uint64, value []byte) (record, error) {
 	rec.revision = int64(binary.BigEndian.Uint64(rest[24:]))
 	rec.streamID = binary.BigEndian.Uint64(rest[32:])
 	rest = rest[recordHeaderSize:]
-	for _, field := range []*[]byte{&rec.stream, &rec.eventType} {
-		size, n := binary.Uvarint(rest)
-		if n <= 0 || size > uint64(len(rest)-n) {
-			return record{}, damagedEvent(position, "it ends too early")
-		}
-		*field, rest = rest[n:n+int(size)], rest[n+int(size):]
+	var streamOK, typeOK bool
+	rec.stream, rest, streamOK = cutField(rest)
+	rec.eventType, rest, typeOK = cutField(rest)
+	if !streamOK || !typeOK {
+		return record{}, damagedEvent(position, "it ends too early")
 	}
 	rec.body = rest
 	return rec, nil
+}
+
+// cutField takes one field off, which has its size before it.
+func cutField(b []byte) (field, rest []byte, ok bool) {
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return nil, nil, false
+	}
+	end := n + int(size)
+	return b[n:end:end], b[end:], true
 }
 
 // checkRecord returns what follows the format and the checksum: at least a header.

@@ -111,6 +111,9 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
 	}
+	if w.nextID-1 > w.next-1 { // every id came with an event
+		return nil, fmt.Errorf("open event log %s: %w: it has the stream id %d and only %d events", opts.dir, errCorrupt, w.nextID-1, w.next-1)
+	}
 	if err := s.openWitness(w.next - 1); err != nil {
 		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
 	}
