@@ -265,10 +265,19 @@ func TestSubscriberServesOneSubscription(t *testing.T) {
 }
 
 func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
-	for queued, want := range map[int][]int{
-		1: {0, 1, 1, 1}, // caught up, the first event, what queued while it was handled, what came a little later
-		8: {0, 1, 9},    // both in one batch
+	const soon, late = bus.DefaultLinger / 4, 2 * bus.DefaultLinger
+	for _, c := range []struct {
+		queued int
+		later  time.Duration
+		want   []int // caught up, the first event, what queued while it was handled, what came later
+	}{
+		{1, soon, []int{0, 1, 1, 1}},
+		{8, soon, []int{0, 1, 9}},
+		{8, late, []int{0, 1, 8, 1}},
+		{32, late, []int{0, 1, 33}},
+		{256, soon, []int{0, 1, 256, 1}}, // these are enough
 	} {
+		queued := c.queued
 		synctest.Test(t, func(t *testing.T) {
 			live, handling, later := make(chan bool), make(chan bool), make(chan bool)
 			source := func(ctx context.Context, _ domain.Position) iter.Seq2[eventlog.Message, error] {
@@ -281,7 +290,7 @@ func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
 						yield(event(2+n), nil)
 					}
 					<-later
-					time.Sleep(bus.DefaultLinger / 4)
+					time.Sleep(c.later)
 					yield(event(2+queued), nil)
 					<-ctx.Done()
 					yield(eventlog.Message{}, ctx.Err())
@@ -289,7 +298,7 @@ func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
 			}
 			var sizes []int
 			seen := 0
-			err := run(t, bus.NewSubscriber(source, domain.Position{}, plain, options(100)), func(b *bus.Batch) (bool, error) {
+			err := run(t, bus.NewSubscriber(source, domain.Position{}, plain, options(1000)), func(b *bus.Batch) (bool, error) {
 				sizes = append(sizes, len(b.Items))
 				seen += len(b.Items)
 				switch len(sizes) {
@@ -302,8 +311,8 @@ func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
 				}
 				return seen < queued+2, nil
 			})
-			if diff := cmp.Diff(want, sizes); err != nil || diff != "" {
-				t.Errorf("%d queued: %v, %s", queued, err, diff)
+			if diff := cmp.Diff(c.want, sizes); err != nil || diff != "" {
+				t.Errorf("%d queued, one %s later: %v, %s", queued, c.later, err, diff)
 			}
 		})
 	}

@@ -19,8 +19,8 @@ type intake struct {
 	bytes  int
 	since  time.Time       // of the first addition; zero when there is none
 	last   domain.Position // of everything added ever
-	live   bool            // caught up once: whatever arrives is sent as soon as the sender is free, unless busy
-	busy   bool            // so much arrived while the last batch was handled that it pays to wait for more
+	live   bool            // caught up once: whatever arrives is sent as soon as the sender is free, or has lingered
+	linger time.Duration   // what a live batch waits for more: more the more arrived while the last one was handled
 	ended  bool
 	err    error
 	filled chan struct{} // holds a token when the sender should look
@@ -99,7 +99,14 @@ func (in *intake) end(err error) {
 // take waits for a batch that is due. It returns nil when there will be none: the reader has ended or ctx has.
 func (in *intake) take(ctx context.Context) *Batch {
 	in.mu.Lock()
-	in.busy = len(in.batch.Items) >= busyEvents
+	switch queued := len(in.batch.Items); {
+	case queued >= muchEvents:
+		in.linger = muchLinger * in.opts.Linger
+	case queued >= busyEvents:
+		in.linger = in.opts.Linger
+	default:
+		in.linger = 0
+	}
 	in.mu.Unlock()
 	for {
 		batch, wait, ended := in.due()
@@ -126,11 +133,14 @@ func (in *intake) due() (batch *Batch, wait time.Duration, ended bool) {
 	switch {
 	case in.since.IsZero():
 		return nil, 0, in.ended
-	case in.full(), in.batch.CaughtUp, in.ended, in.live && !in.busy && len(in.batch.Items) > 0:
+	case in.full(), in.batch.CaughtUp, in.ended, in.live && len(in.batch.Items) >= enoughEvents:
 	default:
 		linger := in.opts.Linger
-		if len(in.batch.Items) == 0 {
+		switch {
+		case len(in.batch.Items) == 0:
 			linger = checkpointLinger
+		case in.live:
+			linger = in.linger
 		}
 		if wait := linger - time.Since(in.since); wait > 0 {
 			return nil, wait, false

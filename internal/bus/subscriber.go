@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
@@ -25,8 +26,11 @@ const (
 )
 
 const (
-	checkpointLinger = time.Second     // how long a position without events may wait to be handled
-	busyEvents       = 8               // that arrive while a batch is handled are much: batches of them cost more than to wait
+	checkpointLinger = time.Second // how long a position without events may wait to be handled
+	busyEvents       = 8           // that arrive while a live batch is handled make the next one wait: batches of few cost more
+	muchEvents       = 32          // make it wait muchLinger times as long, or until there are enoughEvents
+	muchLinger       = 5
+	enoughEvents     = 256             // of a live batch: more would hardly make each cheaper, and only come later
 	stopGrace        = 5 * time.Second // for the handler to finish the batch in flight when the subscription ends
 )
 
@@ -39,10 +43,11 @@ var (
 type Options struct {
 	MaxEvents  int           // of a batch
 	MaxBytes   int           // of the payloads and metadata of a batch; one event may exceed it
-	Linger     time.Duration // how long, far from the end of the log or when much arrives, a batch that is not full waits for more
+	Linger     time.Duration // how long, far from the end of the log or when much arrives, a batch waits for more; a multiple under load
 	MinBackoff time.Duration // before a refused batch is sent again; it doubles up to MaxBackoff, with jitter
 	MaxBackoff time.Duration
 	Logger     *slog.Logger // nil means slog.Default
+	Tracer     trace.Tracer // of the spans around batches and events; nil means none
 }
 
 func (o Options) withDefaults() Options {
@@ -71,6 +76,9 @@ type Subscriber struct {
 	after  domain.Position
 	opts   Options
 
+	// deliver hands a batch over until it is acknowledged, and reports whether it was.
+	deliver func(ctx context.Context, topic string, batch *Batch, out chan<- *message.Message) bool
+
 	mu     sync.Mutex
 	used   bool
 	closed bool
@@ -81,7 +89,11 @@ type Subscriber struct {
 
 // NewSubscriber makes a subscriber to everything behind a position.
 func NewSubscriber(source Source, after domain.Position, decode Decoder, opts Options) *Subscriber {
-	return &Subscriber{source: source, decode: decode, after: after, opts: opts.withDefaults(), stop: func() {}}
+	s := &Subscriber{source: source, decode: decode, after: after, opts: opts.withDefaults(), stop: func() {}}
+	s.deliver = func(ctx context.Context, topic string, batch *Batch, out chan<- *message.Message) bool {
+		return s.insist(ctx, topic, func() bool { return s.offer(ctx, batch, out) })
+	}
+	return s
 }
 
 // Subscribe implements message.Subscriber. The topic is for log lines only. The channel is closed when ctx ends, Close is
@@ -152,18 +164,23 @@ func (s *Subscriber) send(ctx context.Context, topic string, in *intake, out cha
 			break
 		}
 	}
-	if ctx.Err() == nil {
-		s.mu.Lock()
-		s.err = in.err // the reader has ended, nobody writes it any more
-		s.mu.Unlock()
+	if ctx.Err() == nil && s.Err() == nil {
+		s.fail(in.err) // the reader has ended, nobody writes it any more
 	}
 }
 
-// deliver sends a batch until it is acknowledged, and reports whether it was.
-func (s *Subscriber) deliver(ctx context.Context, topic string, batch *Batch, out chan<- *message.Message) bool {
+// fail says why the subscription ends.
+func (s *Subscriber) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// insist offers something, with growing pauses, until it is acknowledged, and reports whether it was.
+func (s *Subscriber) insist(ctx context.Context, topic string, offer func() bool) bool {
 	pause := s.opts.MinBackoff
 	for attempt := 1; ; attempt++ {
-		if s.offer(ctx, batch, out) {
+		if offer() {
 			return true
 		}
 		if ctx.Err() != nil {
@@ -171,7 +188,7 @@ func (s *Subscriber) deliver(ctx context.Context, topic string, batch *Batch, ou
 		}
 		wait := pause/2 + rand.N(pause/2+1)
 		pause = min(2*pause, s.opts.MaxBackoff)
-		s.opts.Logger.DebugContext(ctx, "batch will be sent again", "subscription", topic, "attempt", attempt, "wait", wait)
+		s.opts.Logger.DebugContext(ctx, "message will be sent again", "subscription", topic, "attempt", attempt, "wait", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
