@@ -26,6 +26,9 @@ const (
 	lastBackoff      = 5 * time.Second
 )
 
+// maxIdle is how many goroutines wait for the next request: as many as are at work in a busy server.
+const maxIdle = 64
+
 // Discovery is kept short: it cannot be cancelled, and a client whose discovery failed is replaced anyway.
 const (
 	maxDiscoverAttempts = 3
@@ -52,6 +55,8 @@ type ESDB struct {
 
 	closing chan struct{} // closed by Close
 	work    sync.WaitGroup
+	jobs    chan func()   // to idle goroutines
+	idle    chan struct{} // holds a token for each of them
 
 	mu      sync.Mutex
 	current *connection              // nil until needed, and after a loss
@@ -88,6 +93,8 @@ func Dial(ctx context.Context, connectionString string, options ...Option) (*ESD
 		logger:  slog.Default(),
 		timing:  timing{appendDeadline, readDeadline, watchdogInterval, firstBackoff, lastBackoff},
 		closing: make(chan struct{}),
+		jobs:    make(chan func()),
+		idle:    make(chan struct{}, maxIdle),
 		open:    map[*connection]struct{}{},
 	}
 	for _, o := range options {
@@ -156,7 +163,7 @@ func begin[T any](ctx context.Context, l *ESDB, limit time.Duration, fn func(con
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	done := make(chan result, 1)
-	go func() {
+	l.do(func() {
 		defer l.work.Done()
 		var r result
 		var c *connection
@@ -168,7 +175,7 @@ func begin[T any](ctx context.Context, l *ESDB, limit time.Duration, fn func(con
 			l.giveBack(c, r.err)
 		}
 		done <- r
-	}()
+	})
 	return func() (T, error) {
 		defer cancel()
 		select {
@@ -183,6 +190,34 @@ func begin[T any](ctx context.Context, l *ESDB, limit time.Duration, fn func(con
 			return zero, ctx.Err()
 		case <-l.closing:
 			return zero, ErrClosed
+		}
+	}
+}
+
+// do runs a job, which is counted in work, in a goroutine that has run others if one is idle. Requests go deep, and a
+// fresh goroutine spends a twentieth of an append on growing its stack.
+func (l *ESDB) do(job func()) {
+	select {
+	case l.jobs <- job:
+	default:
+		l.work.Go(func() { l.run(job) })
+	}
+}
+
+// run runs a job and then those that come while it is among the idle.
+func (l *ESDB) run(job func()) {
+	for {
+		job()
+		select {
+		case l.idle <- struct{}{}:
+		default:
+			return
+		}
+		select {
+		case job = <-l.jobs:
+			<-l.idle
+		case <-l.closing:
+			return
 		}
 	}
 }
