@@ -47,6 +47,7 @@ type Options struct {
 	Clock            func() time.Time                    // time.Now
 	Spread           func(n time.Duration) time.Duration // how much a pause of up to n is shortened; at random
 	Secret           []byte                              // key of the hashes that name reservations: random, per installation, the same for its whole life
+	Process          string                              // names this process in the ids of events: no other over the same log may bear it; random
 	Logger           *slog.Logger                        // discards
 	StreamCacheSize  int                                 // StreamCacheSize
 	StreamCacheBytes int64                               // StreamCacheBytes
@@ -59,6 +60,7 @@ type Bus struct {
 	clock      func() time.Time
 	spread     func(time.Duration) time.Duration
 	secret     []byte
+	process    string // part of event ids
 	logger     *slog.Logger
 	aggregates map[string]*aggregate // by name
 	order      []string              // names as registered
@@ -85,6 +87,7 @@ func NewBus(store EventStore, opts Options) *Bus {
 		clock:      opts.Clock,
 		spread:     opts.Spread,
 		secret:     opts.Secret,
+		process:    cmp.Or(opts.Process, uuid.NewString()),
 		logger:     opts.Logger,
 		aggregates: map[string]*aggregate{},
 		commands:   map[string]*command{},

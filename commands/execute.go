@@ -190,7 +190,7 @@ func (b *Bus) pending(c *call, d decision) []domain.Pending {
 	out := make([]domain.Pending, len(d.events))
 	for i, e := range d.events {
 		out[i] = domain.Pending{
-			ID:       eventID(c.id, c.fingerprint, d.now, "event", i),
+			ID:       b.eventID(c, d.now, "event", i),
 			Metadata: c.metadata(b.schemas[e.EventType()], d.now, d.when, subjects),
 			Event:    e,
 		}

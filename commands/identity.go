@@ -36,12 +36,12 @@ func aggregateID(commandID, aggregate string) domain.ID {
 	return domain.ID(derive(uuid.MustParse(commandID), aggregate))
 }
 
-// eventID identifies one event of one run of a command. The run's time is part of it, so that only a literal repetition
-// of an append looks like a repetition to the log: another run of the same command may have decided otherwise, and must
-// meet a conflict, read what the first one wrote and answer that. So is the fingerprint: the same key with another body
-// is never taken for a repetition.
-func eventID(commandID, fingerprint string, at time.Time, purpose string, index int) string {
-	return derive(uuid.MustParse(commandID), fingerprint, strconv.FormatInt(at.UnixNano(), 36), purpose, strconv.Itoa(index))
+// eventID identifies one event of one run of a command. The run's time and process are part of it, so that only a literal
+// repetition of an append looks like a repetition to the log: another run of the same command, at the same moment in
+// another process, too, may have decided otherwise, and must meet a conflict, read what the first one wrote and answer
+// that. So is the fingerprint: the same key with another body is never taken for a repetition.
+func (b *Bus) eventID(c *call, at time.Time, purpose string, index int) string {
+	return derive(uuid.MustParse(c.id), c.fingerprint, b.process, strconv.FormatInt(at.UnixNano(), 36), purpose, strconv.Itoa(index))
 }
 
 // fingerprint digests what the client asked for: the command's type, its target and its fields, neither facts nor the

@@ -298,7 +298,7 @@ func (b *Bus) giveBack(ctx context.Context, c *call, now time.Time, gone []held)
 // kernelEvent wraps an event about a reservation in the envelope of the command that caused it.
 func (b *Bus) kernelEvent(c *call, now time.Time, purpose string, index int, e domain.Event) domain.Pending {
 	return domain.Pending{
-		ID:       eventID(c.id, c.fingerprint, now, purpose, index),
+		ID:       b.eventID(c, now, purpose, index),
 		Metadata: c.metadata(b.schemas[e.EventType()], now, now, nil),
 		Event:    e,
 	}

@@ -1,0 +1,33 @@
+package commands_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rapport-crm/rapport/commands"
+)
+
+// TestReproTwoProcessesAtOneMoment: one key reaches two processes whose clocks show the same moment, and one of them does not
+// know yet what has changed elsewhere. Their decisions differ, so their events must: were the ids the same, the log would
+// take the second for a repetition of the first, and the second process would believe in events that are not there.
+func TestReproTwoProcessesAtOneMoment(t *testing.T) {
+	w := newWorld()
+	bus := func() *commands.Bus {
+		b := commands.NewBus(w.store, commands.Options{Clock: func() time.Time { return noon }, Secret: []byte("test")})
+		commands.Register(b, members, commands.Prepare(prepareSponsor))
+		return b
+	}
+	here, there := bus(), bus()
+	ann := submit(t, here, request("k1", "", join{Handle: "ann"})).ID
+	bob := submit(t, here, request("k2", "", join{Handle: "bob"})).ID
+	submit(t, there, request("k3", bob, rename{Handle: "bobby"}))
+	first := submit(t, there, request("k4", ann, sponsor{SponsorID: bob}))
+	second := submit(t, here, request("k4", ann, sponsor{SponsorID: bob}))
+	if first.Replayed || !second.Replayed || second.EventIDs[0] != first.EventIDs[0] {
+		t.Errorf("first %+v\nsecond %+v", first, second)
+	}
+	stored := w.store.stream(streamOf(ann))
+	if got := stored[len(stored)-1].Event.(backed).Handle; len(stored) != 2 || got != "bobby" {
+		t.Errorf("%d events, the last says %q", len(stored), got)
+	}
+}
