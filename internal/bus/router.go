@@ -26,7 +26,7 @@ func Run(ctx context.Context, name string, s *Subscriber, handle Handler, observ
 	if err != nil {
 		return fmt.Errorf("bus %s: %w", name, err)
 	}
-	router.AddMiddleware(watch(name, log, observe), middleware.Recoverer)
+	router.AddMiddleware(s.traceBatch(name), watch(name, log, observe), middleware.Recoverer)
 	router.AddConsumerHandler(name, name, s, func(msg *message.Message) error {
 		return handle(msg.Context(), BatchFrom(msg.Context()))
 	})
