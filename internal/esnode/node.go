@@ -58,6 +58,7 @@ type Node struct {
 	listener net.Listener
 	serving  sync.WaitGroup
 	logger   *slog.Logger
+	control  *controller
 
 	closeOnce sync.Once
 	closeErr  error
@@ -66,7 +67,14 @@ type Node struct {
 // Open opens or creates the log in opts.Dir and serves it. It returns an error that is
 // ErrLocked when another node uses the directory. The context bounds the opening only.
 func Open(ctx context.Context, opts Options) (*Node, error) {
-	return open(ctx, opts, vfs.Default, time.Now)
+	n, err := open(ctx, opts, vfs.Default, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.control.announce(opts.Dir, n.Addr()); err != nil {
+		return nil, errors.Join(fmt.Errorf("event node: %w", err), n.Close())
+	}
+	return n, nil
 }
 
 func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*Node, error) {
@@ -90,8 +98,9 @@ func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("event node: %w", err), listener.Close())
 	}
-	n := &Node{store: s, streams: &streamsService{store: s}, listener: listener, logger: opts.Logger}
+	n := &Node{store: s, streams: &streamsService{store: s}, listener: listener, logger: opts.Logger, control: newController(s)}
 	n.server = newServer(n.streams, listener.Addr().(*net.TCPAddr))
+	n.control.register(n.server)
 	n.serving.Go(func() {
 		if err := n.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			n.logger.Error("event node stopped serving", "err", err)
@@ -159,7 +168,7 @@ func (n *Node) Close() error {
 		impatient.Stop()
 		n.serving.Wait()
 		n.streams.receivers.Wait()
-		n.closeErr = n.store.close()
+		n.closeErr = errors.Join(n.control.retract(), n.store.close())
 	})
 	return n.closeErr
 }

@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -70,25 +68,17 @@ func Verify(ctx context.Context, dir string, progress func(VerifyProgress)) (*Ve
 }
 
 func verify(ctx context.Context, disk vfs.FS, dir string, progress func(VerifyProgress)) (_ *VerifyReport, err error) {
-	if _, err := disk.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no event log in %s", dir)
+	s, err := openReadOnly(disk, dir)
+	if errors.Is(err, errCorrupt) {
+		return &VerifyReport{Damaged: 1, Damages: []Damage{{Kind: DamagedEngine, Problem: err.Error()}}}, nil
 	}
-	lock, err := pebble.LockDirectory(dir, disk)
 	if err != nil {
-		return nil, lockError(dir, err)
+		return nil, err
 	}
-	s := &store{lock: lock, fs: disk, dir: dir, logger: slog.New(slog.DiscardHandler)}
 	defer func() { err = errors.Join(err, s.release()) }()
 	v := &verifier{store: s, ctx: ctx, progress: progress, unread: map[uint64]int{}, unnamed: map[uint64][]int{}}
 	if v.progress == nil {
 		v.progress = func(VerifyProgress) {}
-	}
-	if s.db, err = openPebble(s, storeOptions{dir: dir, fs: disk}, true); err != nil {
-		if err := engineError(dir, err); !errors.Is(err, errCorrupt) {
-			return nil, err
-		}
-		v.found(Damage{Kind: DamagedEngine, Problem: engineError(dir, err).Error()})
-		return &v.report, nil
 	}
 	if v.states, err = simplelru.NewLRU[string, streamState](cachedStreams, nil); err != nil {
 		return nil, err
