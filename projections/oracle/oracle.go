@@ -40,10 +40,11 @@ func New() *World {
 
 // Tables are the read models that the oracle knows.
 var Tables = []string{
-	"customer", "customer_owner_history", "customer_external_id", "customer_feedback", "commitment", "customer_timeline",
+	"customer", "customer_owner_history", "customer_external_id", "customer_feedback", "customer_relation", "commitment", "customer_timeline",
 	"contact", "contact_link", "contact_relation", "interaction", "product", "pipeline", "pipeline_version",
 	"opportunity", "opportunity_line", "opportunity_stakeholder", "opportunity_stage_visit", "opportunity_amount",
 	"sales_order", "sales_order_line", "payment", "customer_sales", "product_sales",
+	"log_time",
 }
 
 // Fold folds events, in log order, into a new World.
@@ -80,6 +81,7 @@ func (w *World) Apply(e domain.Recorded) error {
 	}
 	kind, what, _ := strings.Cut(e.Type(), ".")
 	x := &entry{w: w, Recorded: e, v: v, what: what}
+	x.time()
 	switch kind {
 	case "customer":
 		x.customer()
@@ -115,28 +117,19 @@ type entry struct {
 // row returns the row with a key, column by column beside the tenant, and makes it when there is none. The event is the last
 // that changed it.
 func (x *entry) row(table string, key ...any) row {
-	id := x.key(key)
+	columns := row{"tenant": string(x.Tenant)}
+	id := string(x.Tenant)
+	for i := 0; i < len(key); i += 2 {
+		columns[key[i].(string)] = key[i+1]
+		id += fmt.Sprint("|", key[i+1])
+	}
 	r := x.w.tables[table][id]
 	if r == nil {
-		r = row{"tenant": string(x.Tenant)}
-		for i := 0; i < len(key); i += 2 {
-			r[key[i].(string)] = key[i+1]
-		}
+		r = columns
 		x.w.tables[table][id] = r
 	}
 	r["position"] = x.Position.Order()
 	return r
-}
-
-// has reports whether there is a row with a key.
-func (x *entry) has(table string, key ...any) bool { return x.w.tables[table][x.key(key)] != nil }
-
-func (x *entry) key(key []any) string {
-	id := string(x.Tenant)
-	for i := 1; i < len(key); i += 2 {
-		id += fmt.Sprint("|", key[i])
-	}
-	return id
 }
 
 // record is the row of the aggregate itself.
@@ -147,6 +140,18 @@ func (x *entry) record(table string) row {
 }
 
 func (x *entry) id() string { return string(x.Stream.ID) }
+
+// time counts the event in the second in which it was recorded.
+func (x *entry) time() {
+	second := []any{"second", x.RecordedAt.Unix()}
+	first := !x.has("log_time", second...)
+	r := x.row("log_time", second...)
+	if first {
+		r["events"], r["first_recorded_at"] = 0, x.RecordedAt
+		r["first_position"], r["first_commit"] = x.Position.Prepare, x.Position.Commit
+	}
+	r["events"] = r["events"].(int) + 1
+}
 
 func (x *entry) timeline() {
 	for _, subject := range x.Subjects {

@@ -1,6 +1,9 @@
 package oracle
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // customer folds an event of a customer.
 func (x *entry) customer() {
@@ -20,9 +23,10 @@ func (x *entry) customer() {
 		}
 		if other, ok := v["externalId"].(object); ok {
 			r["external_ids"] = object{text(other["system"]): other["id"]}
-			if key := []any{"system", other["system"], "external_id", other["id"]}; !x.has("customer_external_id", key...) {
-				x.row("customer_external_id", key...)["customer_id"] = x.id() // who bears it first keeps it
-			}
+			x.row("customer_external_id", "system", other["system"], "external_id", other["id"], "customer_id", x.id())
+		}
+		if v["parentId"] != nil {
+			x.relation("parent", x.id(), v["parentId"])["since"] = x.OccurredAt.UTC().Format(time.DateOnly)
 		}
 	case "profile_changed":
 		field := text(v["field"])
@@ -52,14 +56,24 @@ func (x *entry) customer() {
 		x.owner(r, v["to"], v["reason"])
 	case "parent_set":
 		r["parent_id"] = v["to"]
+		if v["from"] != nil {
+			x.relation("parent", x.id(), v["from"])["until"] = x.OccurredAt.UTC().Format(time.DateOnly)
+		}
+		now := x.relation("parent", x.id(), v["to"])
+		now["since"], now["until"] = x.OccurredAt.UTC().Format(time.DateOnly), nil
 	case "parent_cleared":
 		r["parent_id"] = nil
+		x.relation("parent", x.id(), v["from"])["until"] = x.OccurredAt.UTC().Format(time.DateOnly)
 	case "member_added":
 		r["members"] = put(r["members"], "id", object{"id": v["memberId"], "since": v["since"]})
+		m := x.relation("member", v["memberId"], x.id())
+		m["since"], m["until"] = v["since"], nil
 	case "member_removed":
 		r["members"] = drop(r["members"], "id", text(v["memberId"]))
+		x.relation("member", v["memberId"], x.id())["until"] = v["until"]
 	case "merged_into":
 		r["status"], r["merged_into"] = "merged", v["survivorId"]
+		x.relation("merged", x.id(), v["survivorId"])["since"] = x.OccurredAt.UTC().Format(time.DateOnly)
 	case "deactivated":
 		r["status"], r["status_reason"] = "inactive", v["reason"]
 	case "reactivated":
@@ -81,6 +95,11 @@ func (x *entry) customer() {
 			p["status"], p["note"] = "broken", v["reason"]
 		}
 	}
+}
+
+// relation returns the row of a customer that belongs to another.
+func (x *entry) relation(kind string, id, other any) row {
+	return x.row("customer_relation", "customer_id", id, "other_id", other, "kind", kind)
 }
 
 // profile sets a field of a customer's profile.
