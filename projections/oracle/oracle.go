@@ -143,10 +143,8 @@ func (x *entry) id() string { return string(x.Stream.ID) }
 
 // time counts the event in the second in which it was recorded.
 func (x *entry) time() {
-	second := []any{"second", x.RecordedAt.Unix()}
-	first := !x.has("log_time", second...)
-	r := x.row("log_time", second...)
-	if first {
+	r := x.row("log_time", "second", x.RecordedAt.Unix())
+	if r["events"] == nil {
 		r["events"], r["first_recorded_at"] = 0, x.RecordedAt
 		r["first_position"], r["first_commit"] = x.Position.Prepare, x.Position.Commit
 	}
