@@ -76,7 +76,10 @@ func verify(ctx context.Context, disk vfs.FS, dir string, progress func(VerifyPr
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.release()) }()
-	v := &verifier{store: s, ctx: ctx, progress: progress, unread: map[uint64]int{}, unnamed: map[uint64][]int{}}
+	v := &verifier{
+		store: s, ctx: ctx, progress: progress, report: VerifyReport{Damages: []Damage{}},
+		unread: map[uint64]int{}, unnamed: map[uint64][]int{},
+	}
 	if v.progress == nil {
 		v.progress = func(VerifyProgress) {}
 	}
@@ -210,6 +213,9 @@ func (v *verifier) visit(iter *pebble.Iterator, visit func(key, value []byte) er
 // engine cannot read is damaged, and so is one that is not there.
 func (v *verifier) events() error {
 	next := uint64(1)
+	if err := v.step("events", 0, v.report.Head); err != nil {
+		return err
+	}
 	err := v.each(eventKey(nil, next), []byte{keyEvent + 1}, func(key, value []byte) error {
 		if len(key) != 1+8 {
 			v.found(Damage{Kind: DamagedLog, Problem: fmt.Sprintf("an entry of no known kind: %x", key)})
@@ -360,6 +366,9 @@ func (v *verifier) index() error {
 		v.report.Streams++
 		return indexKey(nil, streamID, 0), v.ctx.Err()
 	}
+	if err := v.step("index", 0, v.report.Head); err != nil {
+		return err
+	}
 	if err := v.each([]byte{keyIndex}, []byte{keyIndex + 1}, visit, broken); err != nil {
 		return err
 	}
@@ -389,6 +398,9 @@ func (v *verifier) entry(id uint64, revision int64, position uint64) string {
 // streams verifies what is kept about each stream against its last events.
 func (v *verifier) streams() error {
 	total, done := v.report.Streams, uint64(0)
+	if err := v.step("streams", done, total); err != nil {
+		return err
+	}
 	err := v.each([]byte{keyStream}, []byte{keyStream + 1}, func(key, value []byte) error {
 		name := string(key[1:])
 		st, err := decodeState(value)

@@ -372,7 +372,7 @@ func TestVerifyTellsItsProgressAndStops(t *testing.T) {
 	_, err := verify(ctx, disk, testLog, func(p VerifyProgress) {
 		parts = append(parts, fmt.Sprintf("%s %d/%d", p.Part, p.Done, p.Total))
 	})
-	want := "events 4096/8193, events 8192/8193, events 8193/8193, index 4096/8193, index 8192/8193, index 8193/8193, streams 2/2"
+	want := "events 0/8193, events 4096/8193, events 8192/8193, events 8193/8193, index 0/8193, index 4096/8193, index 8192/8193, index 8193/8193, streams 0/2, streams 2/2"
 	if got := strings.Join(parts, ", "); err != nil || got != want {
 		t.Errorf("progress %s, error %v; want %s", got, err, want)
 	}
