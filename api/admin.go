@@ -42,7 +42,7 @@ func (s *Server) adminRoutes() error {
 				return nil, err
 			}
 			at, err := s.opts.Reads.Position(ctx)
-			return viewAnswer(List[ProjectionStatus]{Items: all, Position: at}, at, err)
+			return viewAnswer(s.opts.Reads, List[ProjectionStatus]{Items: all, Position: at}, at, err)
 		})
 	query(s, route{"parkedStreams", "/v1/admin/projections/{name}/parked", "admin", "Lists the streams that a projection could not digest.", nil},
 		func(ctx context.Context, in *NameParameter) (*ListAnswer[ParkedStream], error) {
@@ -51,7 +51,7 @@ func (s *Server) adminRoutes() error {
 				return nil, err
 			}
 			at, err := s.opts.Reads.Position(ctx)
-			return listAnswer(ctx, readmodels.Page[ParkedStream]{Items: parked, Position: at}, err)
+			return listAnswer(ctx, s.opts.Reads, readmodels.Page[ParkedStream]{Items: parked, Position: at}, err)
 		})
 	s.adminAction("rebuildProjection", "rebuild", "Empties a projection's table and builds it again from the log; the list of projections shows how it goes.", nil,
 		func(c echo.Context, name, actor string) (any, error) {

@@ -13,14 +13,12 @@ import (
 type FunnelParameters struct {
 	Consistency
 	PipelineID string `query:"pipelineId" default:"00000000-0000-7000-8000-000000000001" doc:"The pipeline; the default one when left out."`
-	Filter     string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an opportunity, as it stands now." example:"region == \"West\""`
+	Filter     string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an opportunity, as it stood at asOf." example:"region == \"West\""`
 	Basis      string `query:"basis" maxLength:"100" default:"created" doc:"What the window is about: created, closed, or entered: and the key of a stage."`
 	From       string `query:"from" doc:"Begin of the window, included: a time, or a day of the zone; open when left out." example:"2026-01-01"`
 	To         string `query:"to" doc:"End of the window, not included: a time, or a day of the zone; open when left out." example:"2027-01-01"`
 	Mode       string `query:"mode" enum:"strict,any,reached" default:"strict" doc:"When a deal counts at a stage: strict, it entered all earlier selected stages in order; any, it was there; reached, it was there or at any later stage."`
 	Stages     string `query:"stages" maxLength:"5000" doc:"Keys of stages in the order that counts, separated by commas, won and lost possibly among them; the pipeline's and then won when left out."`
-	AsOf       string `query:"asOf" doc:"Nothing that happened later counts; now when left out."`
-	KnownAt    string `query:"knownAt" doc:"Nothing that we learned later counts; everything known does when left out."`
 	Currency   string `query:"currency" maxLength:"3" doc:"ISO 4217 code of values; the one that most deals have when left out." example:"EUR"`
 	Zone       string `query:"zone" maxLength:"100" default:"UTC" doc:"IANA name of the time zone of days and months."`
 	GroupBy    string `query:"groupBy" maxLength:"100" doc:"How won value is broken down: month, owner, region, source, product, separated by commas." example:"month,owner"`
@@ -34,11 +32,12 @@ func (s *Server) funnelQuery() {
 			if err != nil {
 				return nil, err
 			}
-			if err := s.await(ctx, in.MinPosition); err != nil {
+			reads, err := s.reads(ctx, in.Consistency, "")
+			if err != nil {
 				return nil, err
 			}
-			funnel, err := s.opts.Reads.Funnel(ctx, tenant, q, s.opts.Clock())
-			return viewAnswer(funnel, funnel.Position, err)
+			funnel, err := reads.Funnel(ctx, tenant, q, s.opts.Clock())
+			return viewAnswer(reads, funnel, funnel.Position, err)
 		})
 }
 
@@ -58,7 +57,7 @@ func (in FunnelParameters) query() (readmodels.FunnelQuery, error) {
 	for _, p := range []struct {
 		name, text string
 		to         *time.Time
-	}{{"from", in.From, &q.From}, {"to", in.To, &q.To}, {"asOf", in.AsOf, &q.AsOf}, {"knownAt", in.KnownAt, &q.KnownAt}} {
+	}{{"from", in.From, &q.From}, {"to", in.To, &q.To}} {
 		if *p.to, err = parseInstant(p.name, p.text, zone); err != nil {
 			return q, err
 		}

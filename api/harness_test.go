@@ -24,6 +24,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/runner"
 	"github.com/rapport-crm/rapport/readmodels"
@@ -39,6 +40,7 @@ type stack struct {
 	store    *eventlog.Store
 	bus      *commands.Bus
 	reads    *readmodels.Store
+	past     *asof.Evaluator
 	server   *api.Server
 	url      string
 	logged   *buffer
@@ -100,8 +102,13 @@ func start(t testing.TB, change ...func(*api.Options)) *stack {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if s.past, err = asof.Open(t.Context(), database, s.store, s.reads, projections.All(), asof.Options{Logger: logger}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.past.Close)
 	opts := api.Options{
-		Bus: s.bus, Reads: s.reads, Log: s.store, History: reader, Projections: runnerAdmin{run}, Logger: logger, Version: "test",
+		Bus: s.bus, Reads: s.reads, Past: s.past, Log: s.store,
+		History: func(reads *readmodels.Store) api.Historian { return reader.At(reads) }, Projections: runnerAdmin{run}, Logger: logger, Version: "test",
 		Probes: []api.Probe{{Name: "projections", Check: func(context.Context) error { return run.Err() }}},
 	}
 	for _, c := range change {

@@ -105,13 +105,14 @@ type Options struct {
 	Bus         Bus
 	Reads       *readmodels.Store
 	Log         EventLog
-	History     Historian            // nil leaves the route of histories out
-	Projections Projections          // nil leaves the administration of projections out
-	Probes      []Probe              // of readiness; the API's own are added
-	Metrics     *prometheus.Registry // gets the metrics of requests and is served at /metrics; nil means a registry of its own
-	Clock       func() time.Time     // time.Now when nil
-	Logger      *slog.Logger         // discards when nil
-	Version     string               // of the product, for the OpenAPI document; "dev" when empty
+	Past        Past                              // answers as of the past; nil refuses them
+	History     func(*readmodels.Store) Historian // over the read models of a moment; nil leaves the route of histories out
+	Projections Projections                       // nil leaves the administration of projections out
+	Probes      []Probe                           // of readiness; the API's own are added
+	Metrics     *prometheus.Registry              // gets the metrics of requests and is served at /metrics; nil means a registry of its own
+	Clock       func() time.Time                  // time.Now when nil
+	Logger      *slog.Logger                      // discards when nil
+	Version     string                            // of the product, for the OpenAPI document; "dev" when empty
 
 	MaxBodyBytes          int64 // MaxBodyBytes when zero
 	MaxBatchBytes         int64 // MaxBatchBytes when zero

@@ -13,9 +13,10 @@ import (
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
-// Consistency is the parameter of queries that read one's own write.
+// Consistency are the parameters of queries that say which state they see.
 type Consistency struct {
 	MinPosition string `query:"minPosition" doc:"Wait, up to 5 seconds, until the read models reflect this position of the log, as a receipt names it; 503 when they do not."`
+	PastParameters
 }
 
 // ListParameters are the parameters of every list.
@@ -23,7 +24,7 @@ type ListParameters struct {
 	Consistency
 	Filter string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an item. Known are == != < <= > >= in && || !, startsWith, contains, endsWith, lowerAscii, \"x\" in list, has(map.key), map.key, timestamp(\"2026-01-31T00:00:00Z\"), true, false and null."`
 	Sort   string `query:"sort" maxLength:"500" doc:"Up to five fields, - in front for descending."`
-	Cursor string `query:"cursor" maxLength:"8000" doc:"The member next of the page before; for the same filter and sort only."`
+	Cursor string `query:"cursor" maxLength:"8000" doc:"The member next of the page before; for the same filter, sort, asOf and axis only. Pages as of the past show one state."`
 	Limit  int    `query:"limit" minimum:"1" default:"50" doc:"Items of a page, 200 at most."`
 	Count  string `query:"count" enum:"none,estimate,exact" default:"none" doc:"Whether and how to count all items that match."`
 }
@@ -47,22 +48,22 @@ type List[R any] struct {
 
 // ListAnswer is a page with its headers.
 type ListAnswer[R any] struct {
+	Shown
 	Link string `header:"Link" doc:"The next page, rel=\"next\"."`
-	AsOf string `header:"X-As-Of-Position" doc:"Place in the log that the answer reflects at least."`
 	Body List[R]
 }
 
 // Record is one record with its headers.
 type Record[R any] struct {
 	Status int
-	ETag   string `header:"ETag" doc:"Revision of the record, in quotes: for If-Match of a command, or If-None-Match."`
-	AsOf   string `header:"X-As-Of-Position" doc:"Place in the log that the answer reflects at least."`
-	Body   R
+	Shown
+	ETag string `header:"ETag" doc:"Revision of the record, in quotes: for If-Match of a command, or If-None-Match. Absent on axis occurred."`
+	Body R
 }
 
 // View is an answer that is not one record.
 type View[R any] struct {
-	AsOf string `header:"X-As-Of-Position" doc:"Place in the log that the answer reflects at least."`
+	Shown
 	Body R
 }
 
@@ -100,24 +101,25 @@ func query[I, O any](s *Server, r route, handler func(context.Context, *I) (*O, 
 }
 
 // list registers a list of a whole read model.
-func list[R any](s *Server, r route, read func(context.Context, domain.Tenant, readmodels.Query) (readmodels.Page[R], error)) {
+func list[R any](s *Server, r route, read func(*readmodels.Store, context.Context, domain.Tenant, readmodels.Query) (readmodels.Page[R], error)) {
 	query(s, r, func(ctx context.Context, in *ListParameters) (*ListAnswer[R], error) {
-		if err := s.await(ctx, in.MinPosition); err != nil {
+		reads, err := s.reads(ctx, in.Consistency, in.Cursor)
+		if err != nil {
 			return nil, err
 		}
-		page, err := read(ctx, tenant, in.query())
-		return listAnswer(ctx, page, err)
+		page, err := read(reads, ctx, tenant, in.query())
+		return listAnswer(ctx, reads, page, err)
 	})
 }
 
-func listAnswer[R any](ctx context.Context, page readmodels.Page[R], err error) (*ListAnswer[R], error) {
+func listAnswer[R any](ctx context.Context, reads *readmodels.Store, page readmodels.Page[R], err error) (*ListAnswer[R], error) {
 	if err != nil {
 		return nil, err
 	}
 	return &ListAnswer[R]{
-		Link: nextLink(ctx, "cursor", page.Next),
-		AsOf: page.Position.String(),
-		Body: List[R]{Items: page.Items, Next: page.Next, Count: page.Total, Position: page.Position},
+		Shown: shown(reads, page.Position),
+		Link:  nextLink(ctx, "cursor", page.Next),
+		Body:  List[R]{Items: page.Items, Next: page.Next, Count: page.Total, Position: page.Position},
 	}, nil
 }
 
@@ -141,16 +143,17 @@ type RecordParameters struct {
 
 // record registers one record of a read model by its id. revision is that of the record's stream; own says that nothing
 // but this stream makes the record, so that an unchanged revision means an unchanged record.
-func record[R any](s *Server, r route, own bool, read func(context.Context, domain.Tenant, domain.ID) (R, domain.Position, error), revision func(R) int64) {
+func record[R any](s *Server, r route, own bool, read func(*readmodels.Store, context.Context, domain.Tenant, domain.ID) (R, domain.Position, error), revision func(R) int64) {
 	query(s, r, func(ctx context.Context, in *RecordParameters) (*Record[R], error) {
 		id, err := parseID(in.ID)
 		if err != nil {
 			return nil, err
 		}
-		if err := s.await(ctx, in.MinPosition); err != nil {
+		reads, err := s.reads(ctx, in.Consistency, "")
+		if err != nil {
 			return nil, err
 		}
-		row, at, err := read(ctx, tenant, id)
+		row, at, err := read(reads, ctx, tenant, id)
 		if err != nil {
 			return nil, err
 		}
@@ -158,12 +161,16 @@ func record[R any](s *Server, r route, own bool, read func(context.Context, doma
 		if !own {
 			known = ""
 		}
-		return recordAnswer(row, revision(row), at, known), nil
+		return recordAnswer(row, revision(row), shown(reads, at), known), nil
 	})
 }
 
-func recordAnswer[R any](row R, revision int64, at domain.Position, ifNoneMatch string) *Record[R] {
-	answer := &Record[R]{Status: http.StatusOK, ETag: etag(uint64(revision)), AsOf: at.String(), Body: row}
+func recordAnswer[R any](row R, revision int64, basis Shown, ifNoneMatch string) *Record[R] {
+	answer := &Record[R]{Status: http.StatusOK, Shown: basis, Body: row}
+	if basis.Axis == readmodels.AxisOccurred {
+		return answer // one revision has many restatements
+	}
+	answer.ETag = etag(uint64(revision))
 	for known := range strings.SplitSeq(ifNoneMatch, ",") {
 		if known = strings.TrimPrefix(strings.TrimSpace(known), "W/"); known == answer.ETag || known == "*" {
 			answer.Status = http.StatusNotModified

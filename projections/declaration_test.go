@@ -51,7 +51,7 @@ func TestEveryTableAndColumnIsDocumented(t *testing.T) {
 }
 
 func TestEventsNamedByProjectionsExist(t *testing.T) {
-	types := map[string]bool{}
+	types := map[string]bool{"*": true}
 	for _, d := range definitions() {
 		types[d.Name+"."] = true
 		for _, e := range d.Events {
@@ -67,7 +67,7 @@ func TestEventsNamedByProjectionsExist(t *testing.T) {
 	}
 }
 
-// TestEveryEventReachesARow holds that no event is forgotten: each changes a row of some projection besides the timeline.
+// TestEveryEventReachesARow holds that no event is forgotten: each changes a row of some projection besides those that take all.
 func TestEveryEventReachesARow(t *testing.T) {
 	list := compiled(t)
 	for _, d := range definitions() {
@@ -80,7 +80,7 @@ func TestEveryEventReachesARow(t *testing.T) {
 				if err := m.Apply(e); err != nil {
 					t.Errorf("%s on %s: %v", c.Name, spec.Type(), err)
 				}
-				reached = reached || c.Name != "customer_timeline" && len(m.All()) > 0
+				reached = reached || c.Name != "customer_timeline" && c.Name != "log_time" && len(m.All()) > 0
 			}
 			if !reached && spec.Type() != "opportunity.line_removed" {
 				t.Errorf("%s reaches no row", spec.Type())

@@ -9,12 +9,13 @@ import "github.com/rapport-crm/rapport/projections/projection"
 // All returns every projection of the product.
 func All() []projection.Projection {
 	return []projection.Projection{
-		Customer, CustomerOwnerHistory, CustomerExternalID, CustomerFeedback, Commitment, CustomerTimeline,
+		Customer, CustomerOwnerHistory, CustomerExternalID, CustomerFeedback, CustomerRelation, Commitment, CustomerTimeline,
 		Contact, ContactLink, ContactRelation,
 		Interaction,
 		Product,
 		Pipeline, PipelineVersion,
 		Opportunity, OpportunityLine, OpportunityStakeholder, OpportunityStageVisit, OpportunityAmount,
 		SalesOrder, SalesOrderLine, Payment, CustomerSales, ProductSales,
+		LogTime,
 	}
 }

@@ -97,17 +97,14 @@ func goldenDeals(t *testing.T, events []domain.Recorded) []readmodels.FunnelDeal
 	for i, o := range rows[readmodels.Opportunity](t, projections.Opportunity, events) {
 		index[o.ID] = i
 		deals = append(deals, readmodels.FunnelDeal{
-			ID: o.ID, Owner: o.Owner, Region: o.Region, Opened: readmodels.Moment{Occurred: o.OpenedAt, Recorded: o.OpenedRecordedAt},
+			ID: o.ID, Owner: o.Owner, Region: o.Region, Opened: o.OpenedAt,
 		})
 	}
 	for _, v := range rows[readmodels.StageVisit](t, projections.OpportunityStageVisit, events) {
 		visit := readmodels.FunnelVisit{
 			Stage: v.Stage, PipelineVersion: v.PipelineVersion, Probability: v.Probability, LeftBy: v.LeftBy,
-			Revision: v.EnteredRevision, Entered: readmodels.Moment{Occurred: v.EnteredAt, Recorded: v.EnteredRecordedAt},
+			Revision: v.EnteredRevision, Entered: v.EnteredAt, Left: v.LeftAt,
 			Amount: money(v.Amount, v.Currency), Closed: money(v.ClosedAmount, v.ClosedCurrency),
-		}
-		if v.LeftAt != nil {
-			visit.Left = &readmodels.Moment{Occurred: *v.LeftAt, Recorded: *v.LeftRecordedAt}
 		}
 		d := &deals[index[v.OpportunityID]]
 		d.Visits = append(d.Visits, visit)
@@ -117,8 +114,7 @@ func goldenDeals(t *testing.T, events []domain.Recorded) []readmodels.FunnelDeal
 			continue
 		}
 		d := &deals[index[a.OpportunityID]]
-		since := readmodels.Moment{Occurred: a.OccurredAt, Recorded: a.RecordedAt}
-		d.Estimates = append(d.Estimates, readmodels.FunnelAmount{Revision: a.Revision, Since: since, Amount: *money(&a.Amount, a.Currency)})
+		d.Estimates = append(d.Estimates, readmodels.FunnelAmount{Revision: a.Revision, Since: a.OccurredAt, Amount: *money(&a.Amount, a.Currency)})
 	}
 	return deals
 }
@@ -154,7 +150,7 @@ func golden(t *testing.T, ask func(readmodels.FunnelQuery) readmodels.Funnel) {
 		t.Errorf("cycle of February: %+v", c)
 	}
 	asKnown := january
-	asKnown.AsOf, asKnown.KnownAt = day("01-31"), day("01-31")
+	asKnown.AsOf = day("01-31")
 	if w := ask(asKnown).WinRate; w.ByCount.Count != 0 || w.ByCount.Of != 1 {
 		t.Errorf("win rate of January as known: %+v", w)
 	}

@@ -65,14 +65,14 @@ func (s *Store) Board(ctx context.Context, tenant domain.Tenant, pipeline domain
 	queue(&read, &totals, `
 select stage, pipeline_version, currency, count(*) as count, coalesce(sum(amount), 0) as amount,
 	coalesce(sum(amount * probability) / 100, 0) as weighted
-from rapport.opportunity where `+where+`
+from opportunity where `+where+`
 group by stage, pipeline_version, currency order by stage, pipeline_version, currency`, args...)
 	queue(&read, &cards, fmt.Sprintf(`
 select %[1]s from (
 	select *, row_number() over (partition by stage, pipeline_version order by amount desc nulls last, id) as place
-	from rapport.opportunity where %[2]s
+	from opportunity where %[2]s
 ) ranked where place <= %[3]d order by amount desc nulls last, id`, opportunities.columns(), where, BoardCards), args...)
-	at, err := s.read(ctx, &read)
+	at, err := s.read(ctx, tenant, views("pipeline", "pipeline_version", "opportunity"), &read)
 	if err == nil && len(rows) == 0 {
 		err = &domain.NotFoundError{Kind: "pipeline", ID: string(pipeline)}
 	}

@@ -102,7 +102,11 @@ func (s *Store) Contact(ctx context.Context, tenant domain.Tenant, id domain.ID)
 	queueRows(&read, contactLinks, &answer.Links, "tenant = $1 and contact_id = $2 order by since, customer_id", string(tenant), string(id))
 	queueRows(&read, contactRelations, &answer.Relations,
 		"tenant = $1 and (contact_id = $2 or other_id = $2) order by since, contact_id, other_id, kind", string(tenant), string(id))
-	at, err := s.read(ctx, &read)
+	reach, err := s.streamsOf(ctx, views("contact", "contact_link", "contact_relation"), tenant, contactStreamsSQL, string(tenant), string(id))
+	if err != nil {
+		return ContactDetail{}, domain.Position{}, err
+	}
+	at, err := s.read(ctx, tenant, reach, &read)
 	if err == nil && len(rows) == 0 {
 		err = &domain.NotFoundError{Kind: "contact", ID: string(id)}
 	}

@@ -98,6 +98,24 @@ type CustomerExternal struct {
 	Position   int64         `db:"position" json:"position" doc:"Place in the log of the event."`
 }
 
+// The kinds of relation between customers.
+const (
+	RelationParent = "parent" // a company belongs to another
+	RelationMember = "member" // a customer is a member of a group
+	RelationMerged = "merged" // a duplicate, to the customer that stands for it
+)
+
+// CustomerRelation says that a customer belongs, or belonged, to another.
+type CustomerRelation struct {
+	Tenant     domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
+	CustomerID domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer that belongs to the other."`
+	OtherID    domain.ID     `db:"other_id,key" json:"otherId" doc:"The parent, the group, or the customer that stands for a duplicate."`
+	Kind       string        `db:"kind,key" json:"kind" doc:"parent, member or merged."`
+	Since      domain.Date   `db:"since" json:"since" doc:"First day, of the newest such relation."`
+	Until      *domain.Date  `db:"until" json:"until,omitempty" doc:"Day from which it no longer holds; null while it does."`
+	Position   int64         `db:"position" json:"position" doc:"Place in the log of the last event of the row."`
+}
+
 // CustomerFeedback is something that a customer said of us.
 type CustomerFeedback struct {
 	Tenant     domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
@@ -153,6 +171,7 @@ func (c Customer) Age(at time.Time) *int {
 var (
 	customers   = newResource[Customer]("customer", "-changedAt")
 	owners      = newResource[CustomerOwner]("customer_owner_history", "since")
+	relations   = newResource[CustomerRelation]("customer_relation", "since")
 	externals   = newResource[CustomerExternal]("customer_external_id", "system,externalId")
 	commitments = newResource[Commitment]("commitment", "due")
 )
@@ -167,6 +186,11 @@ func (s *Store) CustomerOwners(ctx context.Context, tenant domain.Tenant, q Quer
 	return list(ctx, s, owners, tenant, q)
 }
 
+// CustomerRelations lists which customers belong, or belonged, to which.
+func (s *Store) CustomerRelations(ctx context.Context, tenant domain.Tenant, q Query) (Page[CustomerRelation], error) {
+	return list(ctx, s, relations, tenant, q)
+}
+
 // CustomerExternals lists the identifiers of customers in other systems.
 func (s *Store) CustomerExternals(ctx context.Context, tenant domain.Tenant, q Query) (Page[CustomerExternal], error) {
 	return list(ctx, s, externals, tenant, q)
@@ -179,16 +203,21 @@ func (s *Store) Commitments(ctx context.Context, tenant domain.Tenant, q Query) 
 
 // Customer returns one customer, merged or not, or a *domain.NotFoundError.
 func (s *Store) Customer(ctx context.Context, tenant domain.Tenant, id domain.ID) (Customer, domain.Position, error) {
-	return one(ctx, s, customers, "customer", string(id), "tenant = $1 and id = $2", string(tenant), string(id))
+	reach := recordOf(tenant, "customer", id, "customer")
+	return one(ctx, s, customers, tenant, reach, "customer", string(id), "tenant = $1 and id = $2", string(tenant), string(id))
 }
 
 // CustomerByExternal returns the customer that another system knows under an identifier, or a *domain.NotFoundError. When
 // several were registered under it, as duplicates are, it is the one that others were merged into, else the oldest.
 func (s *Store) CustomerByExternal(ctx context.Context, tenant domain.Tenant, system, externalID string) (Customer, domain.Position, error) {
 	const where = `tenant = $1 and id in (
-		select customer_id from rapport.customer_external_id where tenant = $1 and system = $2 and external_id = $3)
+		select customer_id from customer_external_id where tenant = $1 and system = $2 and external_id = $3)
 		order by merged_into is not null, registered_at, id limit 1`
-	return one(ctx, s, customers, "customer", system+"/"+externalID, where, string(tenant), system, externalID)
+	reach, err := s.streamsOf(ctx, views("customer", "customer_external_id"), tenant, externalStreamsSQL, string(tenant), system, externalID)
+	if err != nil {
+		return Customer{}, domain.Position{}, err
+	}
+	return one(ctx, s, customers, tenant, reach, "customer", system+"/"+externalID, where, string(tenant), system, externalID)
 }
 
 // SearchCustomers returns customers whose name contains the text, case aside: first those whose name begins with it, then
@@ -204,7 +233,7 @@ func (s *Store) SearchCustomers(ctx context.Context, tenant domain.Tenant, text 
 	if err != nil {
 		return nil, domain.Position{}, err
 	}
-	return many(ctx, s, customers, where, string(tenant), text, limit)
+	return many(ctx, s, customers, tenant, views("customer"), where, string(tenant), text, limit)
 }
 
 // PhoneMatch is a customer that a telephone number may belong to.
@@ -222,31 +251,31 @@ type PhoneMatch struct {
 const findByPhoneSQL = `
 with recursive hit as (
 	select id as customer_id, null::uuid as contact_id, '' as contact_name
-	from rapport.customer where tenant = $1 and phone = $2
+	from customer where tenant = $1 and phone = $2
 	union all
 	select l.customer_id, c.id, trim(c.given_name || ' ' || c.family_name)
-	from rapport.contact c
-	join rapport.contact_link l on l.tenant = c.tenant and l.contact_id = c.id and l.until is null
+	from contact c
+	join contact_link l on l.tenant = c.tenant and l.contact_id = c.id and l.until is null
 	where c.tenant = $1 and c.phone = $2 and c.status = 'active'
 ), up as (
 	select h.customer_id as hit_id, c.id, c.merged_into
-	from hit h join rapport.customer c on c.tenant = $1 and c.id = h.customer_id
+	from hit h join customer c on c.tenant = $1 and c.id = h.customer_id
 	union
 	select up.hit_id, c.id, c.merged_into
-	from up join rapport.customer c on c.tenant = $1 and c.id = up.merged_into
+	from up join customer c on c.tenant = $1 and c.id = up.merged_into
 ), match as (
 	select up.id as customer_id, h.contact_id, h.contact_name, max(last.at) as last_contact
 	from hit h
 	join up on up.hit_id = h.customer_id and up.merged_into is null
 	left join lateral (
-		select max(i.started_at) as at from rapport.interaction i
+		select max(i.started_at) as at from interaction i
 		where i.tenant = $1 and i.status = 'logged' and i.customer_id in (select id from up where hit_id = h.customer_id)
 	) last on true
 	group by up.id, h.contact_id, h.contact_name
 )
 select m.customer_id, c.name, c.kind, c.owner, m.contact_id, m.contact_name, m.last_contact
 from match m
-join rapport.customer c on c.tenant = $1 and c.id = m.customer_id
+join customer c on c.tenant = $1 and c.id = m.customer_id
 order by m.last_contact desc nulls last, c.name, m.customer_id, m.contact_id
 limit $3`
 
@@ -259,13 +288,13 @@ func (s *Store) FindByPhone(ctx context.Context, tenant domain.Tenant, phone str
 	var found []PhoneMatch
 	var read reading
 	queue(&read, &found, findByPhoneSQL, string(tenant), phone, MaxLimit)
-	at, err := s.read(ctx, &read)
+	at, err := s.read(ctx, tenant, views("customer", "contact", "contact_link", "interaction"), &read)
 	return found, at, err
 }
 
 // one returns the single row of a view that the condition names, or a *domain.NotFoundError of the kind and id.
-func one[R any](ctx context.Context, s *Store, r *resource[R], kind, id, where string, args ...any) (R, domain.Position, error) {
-	rows, at, err := many(ctx, s, r, where, args...)
+func one[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Tenant, reach Reach, kind, id, where string, args ...any) (R, domain.Position, error) {
+	rows, at, err := many(ctx, s, r, tenant, reach, where, args...)
 	switch {
 	case err != nil:
 		var none R
@@ -278,14 +307,14 @@ func one[R any](ctx context.Context, s *Store, r *resource[R], kind, id, where s
 }
 
 // many returns the rows of a view that the condition, which may go on with an order, names.
-func many[R any](ctx context.Context, s *Store, r *resource[R], where string, args ...any) ([]R, domain.Position, error) {
+func many[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Tenant, reach Reach, where string, args ...any) ([]R, domain.Position, error) {
 	if err := r.prepare(); err != nil {
 		return nil, domain.Position{}, err
 	}
 	var rows []R
 	var read reading
 	queueRows(&read, r, &rows, where, args...)
-	at, err := s.read(ctx, &read)
+	at, err := s.read(ctx, tenant, reach, &read)
 	if err != nil {
 		return nil, at, fmt.Errorf("read %s: %w", r.view, err)
 	}
@@ -294,7 +323,7 @@ func many[R any](ctx context.Context, s *Store, r *resource[R], where string, ar
 
 // queueRows adds a query for rows of a view. The resource must be prepared.
 func queueRows[R any](b *reading, r *resource[R], into *[]R, where string, args ...any) {
-	queue(b, into, "select "+r.columns()+" from rapport."+r.view+" where "+where, args...)
+	queue(b, into, "select "+r.columns()+" from "+r.view+" where "+where, args...)
 }
 
 func limitOf(limit int) (int, error) {
@@ -310,25 +339,25 @@ func limitOf(limit int) (int, error) {
 // familySQL finds the survivor that stands for a customer and everything that was merged into it, the survivor first.
 const familySQL = `
 with recursive up as (
-	select id, merged_into from rapport.customer where tenant = $1 and id = $2
+	select id, merged_into from customer where tenant = $1 and id = $2
 	union
-	select c.id, c.merged_into from rapport.customer c join up on c.id = up.merged_into where c.tenant = $1
+	select c.id, c.merged_into from customer c join up on c.id = up.merged_into where c.tenant = $1
 ), down as (
 	select id, 0 as depth from up where merged_into is null
 	union
-	select c.id, down.depth + 1 from rapport.customer c join down on c.merged_into = down.id where c.tenant = $1
+	select c.id, down.depth + 1 from customer c join down on c.merged_into = down.id where c.tenant = $1
 )
 select id::text from down order by depth, id`
 
 // family returns the survivor of id and all customers merged into it, or a *domain.NotFoundError.
-func (s *Store) family(ctx context.Context, tenant domain.Tenant, id domain.ID) ([]string, error) {
-	rows, err := s.pool.Query(ctx, familySQL, string(tenant), string(id))
+func family(ctx context.Context, q Querier, tenant domain.Tenant, id domain.ID) ([]string, error) {
+	rows, err := q.Query(ctx, familySQL, string(tenant), string(id))
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	if len(ids) == 0 {
 		return nil, &domain.NotFoundError{Kind: "customer", ID: string(id)}

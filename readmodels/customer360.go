@@ -89,15 +89,15 @@ type LifetimeValue struct {
 const (
 	ownersSQL = `
 select customer_id, owner, since, lead(since) over (partition by customer_id order by revision) as until, reason, actor
-from rapport.customer_owner_history
+from customer_owner_history
 where tenant = $1 and customer_id = any($2::uuid[])
 order by since, customer_id, revision`
 
 	contactsOfSQL = `
 select l.contact_id, trim(c.given_name || ' ' || c.family_name) as name, l.role, l.is_primary, l.since, c.phone, c.email,
 	c.job_title, l.customer_id
-from rapport.contact_link l
-join rapport.contact c on c.tenant = l.tenant and c.id = l.contact_id
+from contact_link l
+join contact c on c.tenant = l.tenant and c.id = l.contact_id
 where l.tenant = $1 and l.customer_id = any($2::uuid[]) and l.until is null
 order by l.is_primary desc, name, l.contact_id
 limit $3`
@@ -107,21 +107,21 @@ select currency, sum(orders)::bigint as orders, sum(credits)::bigint as credits,
 	sum(cancelled)::bigint as cancelled, sum(gross) as gross, sum(credited) as credited, sum(returned) as returned,
 	sum(net) as net, sum(paid) as paid, sum(refunded) as refunded, min(first_order_at) as first_order_at,
 	max(last_order_at) as last_order_at
-from rapport.customer_sales
+from customer_sales
 where tenant = $1 and customer_id = any($2::uuid[])
 group by currency
 order by currency`
 
-	namesSQL = "select id, name, kind, status from rapport.customer where tenant = $1 and "
+	namesSQL = "select id, name, kind, status from customer where tenant = $1 and "
 
 	dealingsSQL = `
 select count(*) as count, max(started_at) as last
-from rapport.interaction
+from interaction
 where tenant = $1 and customer_id = any($2::uuid[]) and status = 'logged'`
 
 	lostSQL = `
 select count(*) as count, null::timestamptz as last
-from rapport.opportunity
+from opportunity
 where tenant = $1 and customer_id = any($2::uuid[]) and status = 'lost'`
 )
 
@@ -138,10 +138,25 @@ func (s *Store) Customer360(ctx context.Context, tenant domain.Tenant, id domain
 	if err != nil {
 		return Customer360{}, domain.Position{}, err
 	}
-	family, err := s.family(ctx, tenant, id)
+	reach, err := s.streamsOf(ctx, views("customer", "customer_owner_history", "contact", "contact_link", "commitment", "customer_feedback",
+		"opportunity", "sales_order", "customer_sales", "interaction"), tenant, relatedStreamsSQL, string(tenant), string(id))
 	if err != nil {
 		return Customer360{}, domain.Position{}, err
 	}
+	var answer Customer360
+	var at domain.Position
+	err = s.within(ctx, tenant, reach, func(q Querier) error {
+		family, err := family(ctx, q, tenant, id)
+		if err == nil {
+			answer, at, err = s.view360(ctx, q, tenant, family, s.now(now))
+		}
+		return err
+	})
+	return answer, at, err
+}
+
+// view360 reads the view of a family of customers, the survivor first.
+func (s *Store) view360(ctx context.Context, q Querier, tenant domain.Tenant, family []string, now time.Time) (Customer360, domain.Position, error) {
 	const ofFamily = "tenant = $1 and customer_id = any($2::uuid[])"
 	const limited = " limit $3"
 	t, root := string(tenant), family[0]
@@ -155,10 +170,10 @@ func (s *Store) Customer360(ctx context.Context, tenant domain.Tenant, id domain
 		absorbed = family[1:]
 	)
 	queueRows(&read, customers, &profile, "tenant = $1 and id = $2", t, root)
-	queue(&read, &parents, namesSQL+"id = (select parent_id from rapport.customer where tenant = $1 and id = $2)", t, root)
+	queue(&read, &parents, namesSQL+"id = (select parent_id from customer where tenant = $1 and id = $2)", t, root)
 	queue(&read, &answer.Children, namesSQL+"parent_id = any($2::uuid[]) order by name, id limit $3", t, family, maxRelated)
 	queue(&read, &answer.Members, namesSQL+`id in (
-		select (m->>'id')::uuid from rapport.customer g, jsonb_array_elements(g.members) m where g.tenant = $1 and g.id = $2
+		select (m->>'id')::uuid from customer g, jsonb_array_elements(g.members) m where g.tenant = $1 and g.id = $2
 	) order by name, id limit $3`, t, root, maxRelated)
 	queue(&read, &answer.Groups, namesSQL+`kind = 'group' and members @> jsonb_build_array(jsonb_build_object('id', $2::text))
 		order by name, id limit $3`, t, root, maxRelated)
@@ -173,9 +188,9 @@ func (s *Store) Customer360(ctx context.Context, tenant domain.Tenant, id domain
 	queue(&read, &answer.LifetimeValue, lifetimeSQL, t, family)
 	queueRows(&read, interactions, &answer.Interactions, ofFamily+" and status = 'logged' order by started_at desc, id"+limited, t, family, recentInteractions)
 	queue(&read, &dealt, dealingsSQL, t, family)
-	at, err := s.read(ctx, &read)
+	at, err := s.send(ctx, q, &read)
 	if err == nil && len(profile) == 0 {
-		err = &domain.NotFoundError{Kind: "customer", ID: string(id)}
+		err = &domain.NotFoundError{Kind: "customer", ID: root}
 	}
 	if err != nil {
 		return Customer360{}, at, err
@@ -223,16 +238,16 @@ func (s *Store) Handover(ctx context.Context, tenant domain.Tenant, owner string
 	}
 	const owned = `customer_id in (
 		with recursive family as (
-			select id from rapport.customer where tenant = $1 and owner = $2 and status = 'active'
+			select id from customer where tenant = $1 and owner = $2 and status = 'active'
 			union
-			select c.id from rapport.customer c join family on c.merged_into = family.id where c.tenant = $1
+			select c.id from customer c join family on c.merged_into = family.id where c.tenant = $1
 		)
 		select id from family)`
 	t := string(tenant)
 	answer := Handover{Owner: owner}
 	var count []dealings
 	var read reading
-	queue(&read, &count, `select count(*) as count, null::timestamptz as last from rapport.customer
+	queue(&read, &count, `select count(*) as count, null::timestamptz as last from customer
 		where tenant = $1 and owner = $2 and status = 'active'`, t, owner)
 	queueRows(&read, opportunities, &answer.OpenOpportunities,
 		"tenant = $1 and owner = $2 and status = 'open' order by expected_close, id limit $3", t, owner, maxRelated)
@@ -240,7 +255,7 @@ func (s *Store) Handover(ctx context.Context, tenant domain.Tenant, owner string
 		"tenant = $1 and status = 'open' and (promised_by = $2 or "+owned+") order by due, customer_id, commitment_id limit $3", t, owner, maxRelated)
 	queueRows(&read, interactions, &answer.LastContacts,
 		"tenant = $1 and status = 'logged' and "+owned+" order by started_at desc, id limit $3", t, owner, recentInteractions)
-	at, err := s.read(ctx, &read)
+	at, err := s.read(ctx, tenant, views("customer", "opportunity", "commitment", "interaction"), &read)
 	if err != nil {
 		return Handover{}, at, err
 	}

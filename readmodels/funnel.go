@@ -38,13 +38,13 @@ const MaxFunnelStages = 50
 // FunnelQuery asks for the funnel of one pipeline.
 type FunnelQuery struct {
 	PipelineID domain.ID
-	Filter     string     // over Opportunity, as it stands now; empty means all
+	Filter     string     // over Opportunity, as it stands at AsOf; empty means all
 	Basis      string     // created, closed or entered:<stage>; empty means created
 	From, To   time.Time  // the window [From, To) on the basis; a zero time leaves that side open
 	Mode       FunnelMode // empty means strict
 	Stages     []string   // in the order that counts; won and lost may be among them; empty means the pipeline's, then won
 	AsOf       time.Time  // nothing that happened later counts; zero means now
-	KnownAt    time.Time  // nothing that we learned later counts; zero means everything known: the restated view
+	Axis       Axis       // by which the rows are of the past, for the definition; empty means AxisRecorded
 	Currency   string     // of values; empty means the one that most deals have
 	Zone       string     // IANA name of the zone of months; empty means UTC
 	GroupBy    []string   // of FunnelGroups: how won value is broken down
@@ -81,7 +81,7 @@ type FunnelDefinition struct {
 	Mode             FunnelMode `json:"mode" doc:"When a deal counts at a stage."`
 	ModeRule         string     `json:"modeRule" doc:"The mode in words."`
 	AsOf             time.Time  `json:"asOf" doc:"Nothing that happened later counts."`
-	KnownAt          *time.Time `json:"knownAt,omitempty" doc:"Nothing that we learned later counts; absent when everything known does: the restated view."`
+	Axis             Axis       `json:"axis" doc:"recorded: as known at asOf; occurred: restated by what was learned since."`
 	Currency         string     `json:"currency" doc:"ISO 4217 code of all values; empty when no deal has a value."`
 	CurrencyRule     string     `json:"currencyRule" doc:"How other currencies are treated."`
 	OtherCurrencies  int64      `json:"otherCurrencies" doc:"Number of deals whose value is in another currency and therefore left out of values, not of counts."`

@@ -42,7 +42,7 @@ func ComputeFunnel(q FunnelQuery, pipeline PipelineDetail, deals []FunnelDeal) (
 	if err := c.normalise(); err != nil {
 		return Funnel{}, err
 	}
-	v := view{asOf: c.AsOf, knownAt: c.KnownAt, stage: stageMapper(pipeline)}
+	v := view{asOf: c.AsOf, stage: stageMapper(pipeline)}
 	for i := range deals {
 		if d, ok := v.look(&deals[i]); ok {
 			c.deals = append(c.deals, d)
@@ -191,7 +191,7 @@ func (c *calculation) inWindow(t time.Time) bool {
 func (c *calculation) inCohort(d dealView) bool {
 	switch c.Basis {
 	case BasisCreated:
-		return c.inWindow(d.Opened.Occurred)
+		return c.inWindow(d.Opened)
 	case BasisClosed:
 		return d.outcome != OpportunityOpen && c.inWindow(d.closed)
 	}
@@ -237,11 +237,11 @@ func (c *calculation) definition() FunnelDefinition {
 		PipelineID: c.pipeline.ID, PipelineName: c.pipeline.Name, PipelineVersion: c.pipeline.Version,
 		PipelineVersions: []int64{},
 		Population:       "all opportunities of the pipeline",
-		Basis:            c.Basis, Mode: c.Mode, ModeRule: modeRules[c.Mode], AsOf: c.AsOf,
+		Basis:            c.Basis, Mode: c.Mode, ModeRule: modeRules[c.Mode], AsOf: c.AsOf, Axis: cmp.Or(c.Axis, AxisRecorded),
 		Currency:     c.Currency,
 		CurrencyRule: "values in other currencies are left out; nothing is converted",
 		AmountRule:   "stages: amount at entry; won and lost: amount at closing; snapshot: amount as it was at asOf",
-		Attribution:  "owner, region, source and lines as they stand now",
+		Attribution:  "owner, region, source and lines as they stood at asOf",
 		Percentiles:  "linear interpolation between the closest ranks",
 		Interval:     "Wilson score, 95 %",
 		Zone:         c.Zone,
@@ -249,9 +249,9 @@ func (c *calculation) definition() FunnelDefinition {
 		SampleSize:   int64(len(c.cohort)), PopulationSize: int64(len(c.deals)),
 	}
 	if c.Filter != "" {
-		d.Population += " that match now: " + c.Filter
+		d.Population += " that match at asOf: " + c.Filter
 	}
-	d.From, d.To, d.KnownAt = orNil(c.From), orNil(c.To), orNil(c.KnownAt)
+	d.From, d.To = orNil(c.From), orNil(c.To)
 	versions := map[int64]bool{}
 	for _, deal := range c.cohort {
 		for _, s := range deal.stays {

@@ -7,15 +7,13 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 )
 
-// view looks at deals as of an instant on each time axis: what happened later, or was learned later, is not there.
+// view looks at deals as of an instant: what happened later is not there.
 type view struct {
-	asOf, knownAt time.Time                              // knownAt zero: everything known
-	stage         func(key string, version int64) string // maps a stage of a version to the present one
+	asOf  time.Time
+	stage func(key string, version int64) string // maps a stage of a version to the newest
 }
 
-func (v view) sees(m Moment) bool {
-	return !m.Occurred.After(v.asOf) && (v.knownAt.IsZero() || !m.Recorded.After(v.knownAt))
-}
+func (v view) sees(at time.Time) bool { return !at.After(v.asOf) }
 
 // stay is one visit as a view sees it.
 type stay struct {
@@ -52,18 +50,18 @@ func (v view) look(d *FunnelDeal) (dealView, bool) {
 			continue
 		}
 		if n := len(out.stays); n > 0 && out.stays[n-1].to == nil {
-			out.stays[n-1].end(visit.Entered.Occurred)
+			out.stays[n-1].end(visit.Entered)
 		}
 		s := stay{
 			stage: v.stage(visit.Stage, visit.PipelineVersion), version: visit.PipelineVersion, probability: visit.Probability,
-			from: visit.Entered.Occurred, amount: visit.Amount,
+			from: visit.Entered, amount: visit.Amount,
 		}
 		out.outcome, out.final = OpportunityOpen, nil
 		out.value, last = visit.Amount, visit.Revision
 		if visit.Left != nil && v.sees(*visit.Left) {
-			s.end(visit.Left.Occurred)
+			s.end(*visit.Left)
 			if visit.LeftBy == LeftWon || visit.LeftBy == LeftLost {
-				out.outcome, out.closed, out.final = visit.LeftBy, visit.Left.Occurred, visit.Closed
+				out.outcome, out.closed, out.final = visit.LeftBy, *visit.Left, visit.Closed
 			}
 		}
 		out.stays = append(out.stays, s)
@@ -161,4 +159,4 @@ func (d dealView) times(asOf time.Time) []stageTime {
 }
 
 // cycle returns the time from opening to closing of a closed deal.
-func (d dealView) cycle() time.Duration { return max(0, d.closed.Sub(d.Opened.Occurred)) }
+func (d dealView) cycle() time.Duration { return max(0, d.closed.Sub(d.Opened)) }

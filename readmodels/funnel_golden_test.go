@@ -31,14 +31,14 @@ func deal(id string, amounts []FunnelAmount, moves ...string) FunnelDeal {
 	d := FunnelDeal{ID: domain.ID(id)}
 	for i, a := range amounts {
 		if i > 0 {
-			a.Revision = revision(a.Since.Occurred)
+			a.Revision = revision(a.Since)
 			d.Estimates = append(d.Estimates, a)
 		}
 	}
 	value := func(at time.Time) *domain.Money {
 		var m *domain.Money
 		for i := range amounts {
-			if !amounts[i].Since.Occurred.After(at) {
+			if !amounts[i].Since.After(at) {
 				m = &amounts[i].Amount
 			}
 		}
@@ -46,7 +46,7 @@ func deal(id string, amounts []FunnelAmount, moves ...string) FunnelDeal {
 	}
 	for i, move := range moves {
 		stage, at := move[:1], on(move[2:])
-		now := Moment{at, at}
+		now := at
 		if i == 0 {
 			d.Opened = now
 		} else if last := &d.Visits[len(d.Visits)-1]; last.Left == nil {
@@ -72,7 +72,7 @@ func worth(pairs ...string) []FunnelAmount {
 	var list []FunnelAmount
 	for i := 0; i < len(pairs); i += 2 {
 		at := on(pairs[i])
-		list = append(list, FunnelAmount{Since: Moment{at, at}, Amount: cny(pairs[i+1])})
+		list = append(list, FunnelAmount{Since: at, Amount: cny(pairs[i+1])})
 	}
 	return list
 }
@@ -204,25 +204,12 @@ func TestGoldenWinRate(t *testing.T) {
 
 func TestGoldenWinRateOfJanuaryAsKnownAndRestated(t *testing.T) {
 	asKnown := january
-	asKnown.AsOf, asKnown.KnownAt = on("01-31"), on("01-31")
+	asKnown.AsOf = on("01-31")
 	if w := compute(t, asKnown).WinRate; w.ByCount.Count != 0 || w.ByCount.Of != 1 {
 		t.Errorf("as known: %+v", w.ByCount)
 	}
 	if w := compute(t, january).WinRate; w.ByCount.Of != 0 || w.ByCount.Rate != nil {
 		t.Errorf("restated: %+v", w.ByCount)
-	}
-}
-
-func TestWhatWasRecordedLateIsNotInTheAsKnownView(t *testing.T) {
-	deals := goldenDeals()
-	late := on("02-20")
-	deals[0].Visits[1].Left.Recorded = late // D1's move to N on 01-25, typed in on 02-20
-	deals[0].Visits[2].Entered.Recorded = late
-	for known, want := range map[time.Time]string{on("01-31"): "p", late: "n"} {
-		v := view{asOf: on("01-31"), knownAt: known, stage: stageMapper(goldenPipeline)}
-		if d, ok := v.look(&deals[0]); !ok || d.current() != want {
-			t.Errorf("known at %s: in %s, want %s", known, d.current(), want)
-		}
 	}
 }
 

@@ -16,15 +16,10 @@ import (
 type FunnelDeal struct {
 	ID                    domain.ID
 	Owner, Region, Source string // as they stand now
-	Opened                Moment
+	Opened                time.Time
 	Visits                []FunnelVisit  // in the order of the stream
 	Estimates             []FunnelAmount // that were changed between entries, in the order of the stream
 	Products              []FunnelProduct
-}
-
-// Moment is one instant on both time axes.
-type Moment struct {
-	Occurred, Recorded time.Time
 }
 
 // FunnelVisit is one stay in a stage.
@@ -33,9 +28,9 @@ type FunnelVisit struct {
 	PipelineVersion int64
 	Probability     int64 // percent
 	Revision        int64 // of the entry
-	Entered         Moment
-	Left            *Moment // nil while it goes on
-	LeftBy          string  // LeftMoved, LeftWon, LeftLost
+	Entered         time.Time
+	Left            *time.Time // nil while it goes on
+	LeftBy          string     // LeftMoved, LeftWon, LeftLost
 	Amount          *domain.Money
 	Closed          *domain.Money // value won or lost
 }
@@ -43,7 +38,7 @@ type FunnelVisit struct {
 // FunnelAmount is a value from a moment on.
 type FunnelAmount struct {
 	Revision int64
-	Since    Moment
+	Since    time.Time
 	Amount   domain.Money
 }
 
@@ -55,39 +50,42 @@ type FunnelProduct struct {
 
 const (
 	funnelDealsSQL = `
-select id, owner, region, source, opened_at, opened_recorded_at
-from rapport.opportunity
+select id, owner, region, source, opened_at
+from opportunity
 where tenant = $1 and pipeline_id = $2 and `
 
 	funnelVisitsSQL = `
-select v.opportunity_id, v.stage, v.pipeline_version, v.probability, v.entered_revision, v.entered_at, v.entered_recorded_at,
-	v.left_at, v.left_recorded_at, v.left_by, v.amount::text, v.currency, v.closed_amount::text, v.closed_currency
-from rapport.opportunity_stage_visit v
+select v.opportunity_id, v.stage, v.pipeline_version, v.probability, v.entered_revision, v.entered_at,
+	v.left_at, v.left_by, v.amount::text, v.currency, v.closed_amount::text, v.closed_currency
+from opportunity_stage_visit v
 where v.tenant = $1 and v.pipeline_id = $2 and %s
 order by v.opportunity_id, v.visit`
 
 	funnelEstimatesSQL = `
-select a.opportunity_id, a.revision, a.amount::text, a.currency, a.occurred_at, a.recorded_at
-from rapport.opportunity_amount a
+select a.opportunity_id, a.revision, a.amount::text, a.currency, a.occurred_at
+from opportunity_amount a
 where a.tenant = $1 and a.event_type = 'opportunity.re_estimated' and %s
 order by a.opportunity_id, a.revision`
 
 	funnelProductsSQL = `
 select l.opportunity_id, l.product_code, l.currency, sum(l.total)::text
-from rapport.opportunity_line l
+from opportunity_line l
 where l.tenant = $1 and %s
 group by l.opportunity_id, l.product_code, l.currency
 order by l.opportunity_id, l.product_code, l.currency`
 )
 
-// Funnel computes the funnel of a pipeline as of now, or of q.AsOf. An unknown pipeline is a *domain.NotFoundError, a
+// Funnel computes the funnel of a pipeline as of now, or of q.AsOf by the rows of now. An unknown pipeline is a *domain.NotFoundError, a
 // query that means nothing an *domain.InvalidError.
 func (s *Store) Funnel(ctx context.Context, tenant domain.Tenant, q FunnelQuery, now time.Time) (Funnel, error) {
 	if err := prepareAll(opportunities.prepare, pipelines.prepare, pipelineVersions.prepare); err != nil {
 		return Funnel{}, err
 	}
 	if q.AsOf.IsZero() {
-		q.AsOf = now
+		q.AsOf = s.now(now)
+	}
+	if s.moment != nil {
+		q.Axis = s.moment.Axis
 	}
 	args := arguments{string(tenant), string(q.PipelineID)}
 	where, err := opportunities.filter.where(q.Filter, &args)
@@ -104,7 +102,7 @@ func (s *Store) Funnel(ctx context.Context, tenant domain.Tenant, q FunnelQuery,
 	read.Queue(funnelDealsSQL+where+" order by id", args...).Query(func(rows pgx.Rows) error {
 		var d FunnelDeal
 		var id [16]byte
-		_, err := pgx.ForEachRow(rows, []any{&id, &d.Owner, &d.Region, &d.Source, &d.Opened.Occurred, &d.Opened.Recorded}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&id, &d.Owner, &d.Region, &d.Source, &d.Opened}, func() error {
 			d.ID = formatUUID(id)
 			byID[id] = len(deals)
 			deals = append(deals, d)
@@ -115,7 +113,7 @@ func (s *Store) Funnel(ctx context.Context, tenant domain.Tenant, q FunnelQuery,
 	// The rows that belong to deals are narrowed only where it saves something: a join costs more than reading all.
 	ofDeals := "$2::uuid is not null"
 	if q.Filter != "" {
-		ofDeals = "opportunity_id in (select id from rapport.opportunity where tenant = $1 and pipeline_id = $2 and " + where + ")"
+		ofDeals = "opportunity_id in (select id from opportunity where tenant = $1 and pipeline_id = $2 and " + where + ")"
 	}
 	into := &funnelDeals{list: &deals, byID: byID}
 	read.Queue(fmt.Sprintf(funnelVisitsSQL, ofDeals), args...).Query(into.visits)
@@ -123,7 +121,11 @@ func (s *Store) Funnel(ctx context.Context, tenant domain.Tenant, q FunnelQuery,
 	if slices.Contains(q.GroupBy, "product") {
 		read.Queue(fmt.Sprintf(funnelProductsSQL, ofDeals), args...).Query(into.products)
 	}
-	at, err := s.read(ctx, &read)
+	reach := views("pipeline", "pipeline_version", "opportunity", "opportunity_stage_visit", "opportunity_amount")
+	if slices.Contains(q.GroupBy, "product") {
+		reach.Views = append(reach.Views, "opportunity_line")
+	}
+	at, err := s.read(ctx, tenant, reach, &read)
 	switch {
 	case err != nil:
 		return Funnel{}, err
@@ -151,23 +153,18 @@ func (f *funnelDeals) of(id [16]byte) *FunnelDeal {
 
 func (f *funnelDeals) visits(rows pgx.Rows) error {
 	var (
-		id                     [16]byte
-		v                      FunnelVisit
-		leftAt, leftRecordedAt *time.Time
-		amount, closed         *string
-		currency, closedIn     string
+		id                 [16]byte
+		v                  FunnelVisit
+		amount, closed     *string
+		currency, closedIn string
 	)
 	_, err := pgx.ForEachRow(rows, []any{
-		&id, &v.Stage, &v.PipelineVersion, &v.Probability, &v.Revision, &v.Entered.Occurred, &v.Entered.Recorded, &leftAt,
-		&leftRecordedAt, &v.LeftBy, &amount, &currency, &closed, &closedIn,
+		&id, &v.Stage, &v.PipelineVersion, &v.Probability, &v.Revision, &v.Entered, &v.Left, &v.LeftBy,
+		&amount, &currency, &closed, &closedIn,
 	}, func() (err error) {
 		d := f.of(id)
 		if d == nil {
 			return nil
-		}
-		v.Left = nil
-		if leftAt != nil && leftRecordedAt != nil {
-			v.Left = &Moment{*leftAt, *leftRecordedAt}
 		}
 		if v.Amount, err = moneyOf(amount, currency); err != nil {
 			return err
@@ -188,7 +185,7 @@ func (f *funnelDeals) estimates(rows pgx.Rows) error {
 		amount   *string
 		currency string
 	)
-	_, err := pgx.ForEachRow(rows, []any{&id, &a.Revision, &amount, &currency, &a.Since.Occurred, &a.Since.Recorded}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &a.Revision, &amount, &currency, &a.Since}, func() error {
 		d := f.of(id)
 		money, err := moneyOf(amount, currency)
 		if err != nil || d == nil || money == nil {

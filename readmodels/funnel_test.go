@@ -143,7 +143,7 @@ func TestWonValueByProductAddsUp(t *testing.T) {
 func TestMonthsAreThoseOfTheZone(t *testing.T) {
 	late := on("03-01").Add(-time.Millisecond) // 23:59:59.999 on 02-28 in UTC, March in Shanghai
 	deals := []FunnelDeal{deal("D", worth("01-05", "100"), "q 01-05", "W 02-01")}
-	deals[0].Visits[0].Left = &Moment{late, late}
+	deals[0].Visits[0].Left = &late
 	for zone, want := range map[string]string{"UTC": "2026-02", "Asia/Shanghai": "2026-03", "America/New_York": "2026-02"} {
 		f, err := ComputeFunnel(FunnelQuery{AsOf: on("04-01"), Zone: zone, GroupBy: []string{"month"}}, goldenPipeline, deals)
 		if err != nil || f.Won[0].Groups[0].Key != want {

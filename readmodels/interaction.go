@@ -61,5 +61,5 @@ func (s *Store) Interactions(ctx context.Context, tenant domain.Tenant, q Query)
 
 // Interaction returns one interaction, or a *domain.NotFoundError.
 func (s *Store) Interaction(ctx context.Context, tenant domain.Tenant, id domain.ID) (Interaction, domain.Position, error) {
-	return one(ctx, s, interactions, "interaction", string(id), "tenant = $1 and id = $2", string(tenant), string(id))
+	return one(ctx, s, interactions, tenant, recordOf(tenant, "interaction", id, "interaction"), "interaction", string(id), "tenant = $1 and id = $2", string(tenant), string(id))
 }

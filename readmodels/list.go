@@ -172,8 +172,17 @@ func after(keys []sortKey, values []*string, args *arguments) (string, error) {
 	return "(" + strings.Join(alternatives, " or ") + ")", nil
 }
 
-// list answers one page. The first place of the statement's parameters is the tenant.
-func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Tenant, q Query, scopes ...scope) (Page[R], error) {
+// list answers one page of a whole view. The first place of the statement's parameters is the tenant.
+func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Tenant, q Query) (answer Page[R], err error) {
+	err = s.within(ctx, tenant, views(r.view), func(from Querier) error {
+		answer, err = page(ctx, s, from, r, tenant, q)
+		return err
+	})
+	return answer, err
+}
+
+// page answers one page by a querier that within has given.
+func page[R any](ctx context.Context, s *Store, querier Querier, r *resource[R], tenant domain.Tenant, q Query, scopes ...scope) (Page[R], error) {
 	if err := r.prepare(); err != nil {
 		return Page[R]{}, err
 	}
@@ -205,11 +214,18 @@ func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Te
 		return Page[R]{}, err
 	}
 	conditions = append(conditions, where)
-	from := " from rapport." + r.view + " where " + strings.Join(conditions, " and ")
+	from := " from " + r.view + " where " + strings.Join(conditions, " and ")
 	counted := args[:len(args):len(args)]
 
+	if s.moment != nil {
+		binding = append(binding, s.moment.binding()...)
+	}
 	if q.Cursor != "" {
-		values, err := decodeCursor(binding, q.Cursor, len(keys))
+		cursor, err := s.moment.unpin(q.Cursor)
+		if err != nil {
+			return Page[R]{}, err
+		}
+		values, err := decodeCursor(binding, cursor, len(keys))
 		if err != nil {
 			return Page[R]{}, err
 		}
@@ -219,12 +235,12 @@ func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Te
 		}
 		conditions = append(conditions, beyond)
 	}
-	page := fmt.Sprintf("select %s from rapport.%s where %s order by %s limit %d",
+	rows := fmt.Sprintf("select %s from %s where %s order by %s limit %d",
 		r.columns(), r.view, strings.Join(conditions, " and "), orderBy(keys), limit+1)
 
 	var answer Page[R]
 	var read reading
-	queue(&read, &answer.Items, page, args...)
+	queue(&read, &answer.Items, rows, args...)
 	switch q.Count {
 	case "", CountNone:
 	case CountExact:
@@ -244,7 +260,7 @@ func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Te
 	default:
 		return Page[R]{}, domain.Invalid("count", "%q is not none, estimate or exact", q.Count)
 	}
-	if answer.Position, err = s.read(ctx, &read); err != nil {
+	if answer.Position, err = s.send(ctx, querier, &read); err != nil {
 		return Page[R]{}, fmt.Errorf("list %s: %w", r.view, err)
 	}
 	if len(answer.Items) > limit {
@@ -254,7 +270,7 @@ func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Te
 		for i, k := range keys {
 			values[i] = k.format(last)
 		}
-		answer.Next = encodeCursor(binding, values)
+		answer.Next = s.moment.pin(encodeCursor(binding, values))
 	}
 	return answer, nil
 }

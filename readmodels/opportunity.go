@@ -179,7 +179,8 @@ func (s *Store) Opportunity(ctx context.Context, tenant domain.Tenant, id domain
 	queueRows(&read, opportunityLines, &answer.Lines, of+"line", string(tenant), string(id))
 	queueRows(&read, opportunityStakeholders, &answer.Stakeholders, of+"since, contact_id", string(tenant), string(id))
 	queueRows(&read, stageVisits, &answer.Visits, of+"visit", string(tenant), string(id))
-	at, err := s.read(ctx, &read)
+	at, err := s.read(ctx, tenant, recordOf(tenant, "opportunity", id,
+		"opportunity", "opportunity_line", "opportunity_stakeholder", "opportunity_stage_visit"), &read)
 	if err == nil && len(rows) == 0 {
 		err = &domain.NotFoundError{Kind: "opportunity", ID: string(id)}
 	}

@@ -175,7 +175,7 @@ func (s *Store) Order(ctx context.Context, tenant domain.Tenant, id domain.ID) (
 	queueRows(&read, orders, &rows, "tenant = $1 and id = $2", string(tenant), string(id))
 	queueRows(&read, orderLines, &answer.Lines, of+"line", string(tenant), string(id))
 	queueRows(&read, payments, &answer.Payments, of+"revision", string(tenant), string(id))
-	at, err := s.read(ctx, &read)
+	at, err := s.read(ctx, tenant, recordOf(tenant, "order", id, "sales_order", "sales_order_line", "payment"), &read)
 	if err == nil && len(rows) == 0 {
 		err = &domain.NotFoundError{Kind: "order", ID: string(id)}
 	}
@@ -216,10 +216,10 @@ func (s *Store) OrderTotals(ctx context.Context, tenant domain.Tenant, filter st
 select currency, kind, status, count(*) as orders, count(distinct customer_id) as customers, sum(total) as total,
 	coalesce(sum(total) filter (where customer_id is not null), 0) as with_customer, sum(returned) as returned,
 	sum(paid - refunded) as paid, sum(outstanding) as outstanding
-from rapport.sales_order
+from sales_order
 where tenant = $1 and `+where+`
 group by currency, kind, status
 order by currency, kind, status`, args...)
-	at, err := s.read(ctx, &read)
+	at, err := s.read(ctx, tenant, views("sales_order"), &read)
 	return totals, at, err
 }

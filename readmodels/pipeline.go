@@ -76,7 +76,7 @@ func (s *Store) Pipeline(ctx context.Context, tenant domain.Tenant, id domain.ID
 	var read reading
 	queueRows(&read, pipelines, &rows, "tenant = $1 and id = $2", string(tenant), string(id))
 	queueRows(&read, pipelineVersions, &answer.Versions, "tenant = $1 and pipeline_id = $2 order by version", string(tenant), string(id))
-	at, err := s.read(ctx, &read)
+	at, err := s.read(ctx, tenant, recordOf(tenant, "pipeline", id, "pipeline", "pipeline_version"), &read)
 	if err == nil && len(rows) == 0 {
 		err = &domain.NotFoundError{Kind: "pipeline", ID: string(id)}
 	}

@@ -33,5 +33,5 @@ func (s *Store) Products(ctx context.Context, tenant domain.Tenant, q Query) (Pa
 
 // Product returns one product, or a *domain.NotFoundError.
 func (s *Store) Product(ctx context.Context, tenant domain.Tenant, id domain.ID) (Product, domain.Position, error) {
-	return one(ctx, s, products, "product", string(id), "tenant = $1 and id = $2", string(tenant), string(id))
+	return one(ctx, s, products, tenant, recordOf(tenant, "product", id, "product"), "product", string(id), "tenant = $1 and id = $2", string(tenant), string(id))
 }

@@ -27,11 +27,22 @@ const (
 	waitPoll         = 250 * time.Millisecond // between looks at the checkpoints when no notification comes
 )
 
+// viewSchema holds the views. Queries name them without it, so that they run over rows of the past as well.
+const viewSchema = "rapport"
+
 // CheckpointChannel is the NOTIFY channel on which projectors tell that checkpoints have moved.
 const CheckpointChannel = "rapport_checkpoint"
 
-// Store answers queries from the read models. It is safe for concurrent use; Close it when done.
+// Store answers queries from the read models as they stand, or as of a moment of the past. It is safe for concurrent use;
+// Close the one that Open returned when done.
 type Store struct {
+	*database
+	moment *AsOf // nil means now
+	past   Past  // of moment
+}
+
+// database is the connection to the read models as they stand.
+type database struct {
 	pool *pgxpool.Pool
 
 	stop context.CancelFunc
@@ -56,6 +67,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		parameters["application_name"] = "rapport-readmodels"
 	}
 	parameters["timezone"] = "UTC"
+	parameters["search_path"] = viewSchema
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
@@ -70,7 +82,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		pool.Close()
 		return nil, unavailable(err)
 	}
-	s := &Store{pool: pool, moved: make(chan struct{})}
+	s := &Store{database: &database{pool: pool, moved: make(chan struct{})}}
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.done.Go(func() { s.listen(listening) })
@@ -87,19 +99,18 @@ func (s *Store) Close() {
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return unavailable(s.pool.Ping(ctx)) }
 
-// positionSQL counts a halted projection as long as no other version of it serves: queries still read its rows.
+// positionSQL looks at the builds that the views point at, halted ones too: queries read their rows.
 const positionSQL = `
 select commit_position, prepare_position
-from projection.checkpoint c
-where state = 'serving' or state = 'halted' and not exists (
-	select from projection.checkpoint other where other.name = c.name and other.state = 'serving')
+from projection.checkpoint
+where state = 'serving'
 order by commit_position, prepare_position
 limit 1`
 
 // Position returns the place in the log that all serving projections have reached: every query made later reflects it at
 // least. It is zero when no projection serves.
 func (s *Store) Position(ctx context.Context) (domain.Position, error) {
-	return s.read(ctx, &reading{})
+	return position(ctx, s.pool, &reading{})
 }
 
 // WaitFor returns once all serving projections have reached p. It waits until ctx ends, MaxWait at most, and then returns
@@ -127,13 +138,13 @@ func (s *Store) WaitFor(ctx context.Context, p domain.Position) error {
 	}
 }
 
-func (s *Store) movement() <-chan struct{} {
+func (s *database) movement() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.moved
 }
 
-func (s *Store) announce() {
+func (s *database) announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.moved)
@@ -141,7 +152,7 @@ func (s *Store) announce() {
 }
 
 // listen turns notifications into wake-ups of WaitFor until ctx ends. While it cannot, WaitFor polls.
-func (s *Store) listen(ctx context.Context) {
+func (s *database) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.listenOnce(ctx)
 		select {
@@ -151,7 +162,7 @@ func (s *Store) listen(ctx context.Context) {
 	}
 }
 
-func (s *Store) listenOnce(ctx context.Context) {
+func (s *database) listenOnce(ctx context.Context) {
 	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
 	if err != nil {
 		return // the queries report it; here only the retry matters
@@ -183,8 +194,25 @@ func queue[R any](b *reading, into *[]R, sql string, args ...any) {
 	})
 }
 
-// read runs the queries after it has read the position, which the rows therefore reflect at least.
-func (s *Store) read(ctx context.Context, queries *reading) (domain.Position, error) {
+// read runs the queries over the rows within reach and returns the position that the rows reflect at least.
+func (s *Store) read(ctx context.Context, tenant domain.Tenant, r Reach, queries *reading) (at domain.Position, err error) {
+	err = s.within(ctx, tenant, r, func(q Querier) error {
+		at, err = s.send(ctx, q, queries)
+		return err
+	})
+	return at, err
+}
+
+// send is read by a querier that within has given.
+func (s *Store) send(ctx context.Context, q Querier, queries *reading) (domain.Position, error) {
+	if s.moment == nil {
+		return position(ctx, q, queries)
+	}
+	return s.moment.Position, q.SendBatch(ctx, &queries.Batch).Close()
+}
+
+// position runs the queries after it has read the position, which the rows therefore reflect at least.
+func position(ctx context.Context, q Querier, queries *reading) (domain.Position, error) {
 	var at domain.Position
 	var batch pgx.Batch
 	batch.Queue(positionSQL).Query(func(rows pgx.Rows) error {
@@ -196,7 +224,7 @@ func (s *Store) read(ctx context.Context, queries *reading) (domain.Position, er
 		return err
 	})
 	batch.QueuedQueries = append(batch.QueuedQueries, queries.QueuedQueries...)
-	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
+	if err := q.SendBatch(ctx, &batch).Close(); err != nil {
 		return domain.Position{}, unavailable(err)
 	}
 	return at, nil
@@ -209,8 +237,12 @@ var transient = map[string]bool{
 	"57P03": true, // cannot_connect_now
 	"57014": true, // query_canceled: the statement timeout
 	"53300": true, // too_many_connections
-	"42P01": true, // undefined_table: a view that the projectors have not made yet
+	"42P01": true, // undefined_table: a view that the projectors have not made yet, because its table is being built
 	"3F000": true, // invalid_schema_name: the same, for the first of all
+	"42703": true, // undefined_column: the view still has the columns of an older version, while the newer is being built
+	"42883": true, // undefined_function: the same, for a column of another type
+	"42804": true, // datatype_mismatch: the same
+	"0A000": true, // feature_not_supported: a column has changed its type under a prepared statement, at the switch
 	"40001": true, // serialization_failure
 	"40P01": true, // deadlock_detected
 }

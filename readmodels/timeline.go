@@ -32,18 +32,28 @@ var timeline = newResource[TimelineEntry]("customer_timeline", "-occurredAt")
 // otherwise: "-occurredAt" by the business, "-position" by when we learned. It is empty for a customer that nothing is
 // known of.
 func (s *Store) CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q Query) (Page[TimelineEntry], error) {
-	ids, err := s.family(ctx, tenant, customer)
+	reach, err := s.streamsOf(ctx, views("customer_timeline", "customer"), tenant, relatedStreamsSQL, string(tenant), string(customer))
 	if err != nil {
 		return Page[TimelineEntry]{}, err
 	}
-	if len(ids) == 1 {
-		return list(ctx, s, timeline, tenant, q, scope{sql: "customer_id = %s", args: []any{ids[0]}, typ: "uuid"})
-	}
-	return list(ctx, s, timeline, tenant, q, scope{sql: ofFamilySQL, args: []any{ids}, typ: "uuid[]"})
+	var answer Page[TimelineEntry]
+	err = s.within(ctx, tenant, reach, func(from Querier) error {
+		ids, err := family(ctx, from, tenant, customer)
+		if err != nil {
+			return err
+		}
+		of := scope{sql: ofFamilySQL, args: []any{ids}, typ: "uuid[]"}
+		if len(ids) == 1 {
+			of = scope{sql: "customer_id = %s", args: []any{ids[0]}, typ: "uuid"}
+		}
+		answer, err = page(ctx, s, from, timeline, tenant, q, of)
+		return err
+	})
+	return answer, err
 }
 
 // ofFamilySQL keeps one row of an event that concerns several customers of a family.
 const ofFamilySQL = `customer_id = any(%[1]s) and not exists (
-	select from rapport.customer_timeline other
+	select from customer_timeline other
 	where other.tenant = customer_timeline.tenant and other.position = customer_timeline.position
 		and other.customer_id = any(%[1]s) and other.customer_id < customer_timeline.customer_id)`

@@ -17,6 +17,7 @@ import (
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/runner"
 	"github.com/rapport-crm/rapport/readmodels"
@@ -126,8 +127,14 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	if err != nil {
 		return nil, err
 	}
+	past, err := asof.Open(ctx, postgres, l.Store, reads, projections.All(), asof.Options{Logger: c.log})
+	if err != nil {
+		return nil, err
+	}
+	closing.add(func() error { past.Close(); return nil })
 	server, err := api.New(api.Options{
-		Bus: bus, Reads: reads, Log: l.Store, History: historian, Projections: admin{projector},
+		Bus: bus, Reads: reads, Past: past, Log: l.Store,
+		History: func(reads *readmodels.Store) api.Historian { return historian.At(reads) }, Projections: admin{projector},
 		Probes:  []api.Probe{{Name: "projections", Check: func(context.Context) error { return projector.Err() }}},
 		Metrics: metrics, Logger: c.log, Version: versionText(),
 	})

@@ -76,6 +76,25 @@ func (s *Store) ReadAll(ctx context.Context, after domain.Position) iter.Seq2[do
 	}
 }
 
+// ReadTypes yields the events of all streams after a position whose types are wanted, up to the end of the log. The others
+// are not decoded. An error is the last thing yielded.
+func (s *Store) ReadTypes(ctx context.Context, after domain.Position, wanted func(eventType string) bool) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for raw, err := range s.log.ReadAll(ctx, after) {
+			var event domain.Recorded
+			switch {
+			case err == nil && !wanted(raw.Type):
+				continue
+			case err == nil:
+				event, err = s.codec.Decode(raw)
+			}
+			if !yield(event, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // Subscribe yields the events of all streams after a position and then every new one, until ctx ends or it cannot go on.
 // An error is the last thing yielded.
 func (s *Store) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error] {

@@ -48,6 +48,13 @@ func New(log Log, timeline Timeline, declared []projection.Projection) (*Reader,
 	return &Reader{log: log, timeline: timeline, records: records}, nil
 }
 
+// At returns a Reader to which only those events belong that a timeline as of a moment has.
+func (r *Reader) At(timeline Timeline) *Reader {
+	at := *r
+	at.timeline = timeline
+	return &at
+}
+
 // Customer returns up to limit events after a position of one customer and everything linked to it, in the order of
 // the log, each with what it changed. The position is what the answer reflects
 // at least. It returns *domain.NotFoundError for a customer that never existed.

@@ -3,6 +3,8 @@ package projection
 import (
 	"cmp"
 	"fmt"
+	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,12 +20,19 @@ type Memory interface {
 	Apply(domain.Recorded) error
 	// All returns the rows, values of the row type, in the order of the key.
 	All() []any
+	// Len returns the number of rows.
+	Len() int
+	// Copy renders the rows, in no order and at most so many at a time, in the format that Table.CopySQL reads. What it
+	// yields is valid until the next. An error is the last thing yielded.
+	Copy(rows int) iter.Seq2[[]byte, error]
 }
 
 // FoldMemory is the Memory of a Fold.
 type FoldMemory[K comparable, R any] struct {
-	rules folding[K, R]
-	rows  map[K]R
+	rules   folding[K, R]
+	rows    map[K]R
+	only    func(K) bool // which keys matter; nil means all
+	touched func(K)      // told of each key that an event has touched; may be nil
 }
 
 // Memory returns an evaluation of no events, or why the declaration is wrong.
@@ -44,6 +53,9 @@ func (m *FoldMemory[K, R]) Apply(e domain.Recorded) error {
 	if err != nil {
 		return err
 	}
+	if m.only != nil {
+		keys = slices.DeleteFunc(keys, func(k K) bool { return !m.only(k) })
+	}
 	changed := make([]*R, len(keys))
 	for i, k := range keys {
 		var before *R
@@ -55,6 +67,9 @@ func (m *FoldMemory[K, R]) Apply(e domain.Recorded) error {
 		}
 	}
 	for i, k := range keys {
+		if m.touched != nil {
+			m.touched(k)
+		}
 		if changed[i] == nil {
 			delete(m.rows, k)
 		} else {
@@ -81,6 +96,14 @@ func (m *FoldMemory[K, R]) Rows() []R {
 
 // All implements Memory.
 func (m *FoldMemory[K, R]) All() []any { return anys(m.Rows()) }
+
+// Len implements Memory.
+func (m *FoldMemory[K, R]) Len() int { return len(m.rows) }
+
+// Copy implements Memory.
+func (m *FoldMemory[K, R]) Copy(rows int) iter.Seq2[[]byte, error] {
+	return pieces(m.rules.compiled.Table, maps.Values(m.rows), rows)
+}
 
 // AppendMemory is the Memory of an Append.
 type AppendMemory[R any] struct {
@@ -122,6 +145,37 @@ func (m *AppendMemory[R]) Rows() []R { return sorted(m.rules.compiled.Table, sli
 
 // All implements Memory.
 func (m *AppendMemory[R]) All() []any { return anys(m.Rows()) }
+
+// Len implements Memory.
+func (m *AppendMemory[R]) Len() int { return len(m.rows) }
+
+// Copy implements Memory.
+func (m *AppendMemory[R]) Copy(rows int) iter.Seq2[[]byte, error] {
+	return pieces(m.rules.compiled.Table, slices.Values(m.rows), rows)
+}
+
+// pieces renders rows for COPY, a number of them at a time.
+func pieces[R any](t *Table, rows iter.Seq[R], size int) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		var buffer []byte
+		piece := make([]reflect.Value, 0, size)
+		flush := func() bool {
+			var err error
+			buffer, err = copyRows(buffer[:0], t, piece)
+			piece = piece[:0]
+			return yield(buffer, err) && err == nil
+		}
+		for row := range rows {
+			piece = append(piece, reflect.ValueOf(&row).Elem())
+			if len(piece) == size && !flush() {
+				return
+			}
+		}
+		if len(piece) > 0 {
+			flush()
+		}
+	}
+}
 
 func anys[R any](rows []R) []any {
 	list := make([]any, len(rows))

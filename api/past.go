@@ -1,0 +1,99 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// Past finds moments of the past and answers as of them.
+type Past interface {
+	// Resolve finds the moment that a client names, or returns an *domain.InvalidError.
+	Resolve(ctx context.Context, tenant domain.Tenant, q readmodels.PastQuery) (readmodels.AsOf, error)
+	// At returns the read models as of a moment.
+	At(m readmodels.AsOf) *readmodels.Store
+}
+
+// PastParameters name the moment that a query sees.
+type PastParameters struct {
+	AsOf    string          `query:"asOf" maxLength:"64" doc:"Answer as of the past: a time (RFC 3339), or a position of the log. The state of now when left out." example:"2026-02-01T00:00:00Z"`
+	Axis    readmodels.Axis `query:"axis" enum:"recorded,occurred" default:"recorded" doc:"What asOf divides: recorded, the answer as it was known then; occurred, restated: everything that is known now and had happened then, folded in the order in which it happened."`
+	KnownAt string          `query:"knownAt" maxLength:"64" doc:"With axis=occurred: a time or a position up to which what was recorded counts; everything does when left out."`
+}
+
+// Shown says in headers which state an answer shows.
+type Shown struct {
+	Position string          `header:"X-As-Of-Position" doc:"Place in the log that the answer reflects; at least, when it is of now."`
+	Axis     readmodels.Axis `header:"X-As-Of-Axis" doc:"recorded: as known then; occurred: restated."`
+	Time     string          `header:"X-As-Of-Time" doc:"The instant that the answer calls now; absent when it is of now."`
+}
+
+func shown(reads *readmodels.Store, at domain.Position) Shown {
+	basis := Shown{Position: at.String(), Axis: readmodels.AxisRecorded}
+	if m := reads.Moment(); m != nil {
+		basis.Axis, basis.Time = m.Axis, m.Time.UTC().Format(time.RFC3339Nano)
+	}
+	return basis
+}
+
+// reads returns the read models that a query sees: those of now, once they reflect the position asked for, or those as of
+// the moment asked for. cursor is that of a list.
+func (s *Server) reads(ctx context.Context, c Consistency, cursor string) (*readmodels.Store, error) {
+	if err := s.await(ctx, c.MinPosition); err != nil {
+		return nil, err
+	}
+	q, err := c.PastParameters.query()
+	if err != nil || q == nil {
+		return s.opts.Reads, err
+	}
+	if p, ok := readmodels.PinnedPosition(cursor); ok {
+		q.Pinned = &p
+	}
+	if s.opts.Past == nil {
+		return nil, domain.Invalid("asOf", "this server answers as of now only")
+	}
+	m, err := s.opts.Past.Resolve(ctx, tenant, *q)
+	if err != nil {
+		return nil, err
+	}
+	return s.opts.Past.At(m), nil
+}
+
+// query reads the parameters; nil means now.
+func (p PastParameters) query() (*readmodels.PastQuery, error) {
+	occurred := p.Axis == readmodels.AxisOccurred
+	switch {
+	case p.KnownAt != "" && !occurred:
+		return nil, domain.Invalid("knownAt", "goes with axis=occurred only; on axis recorded asOf says what was known")
+	case p.AsOf == "" && occurred:
+		return nil, domain.Invalid("asOf", "is missing: axis=occurred needs a time")
+	case p.AsOf == "":
+		return nil, nil
+	}
+	q := readmodels.PastQuery{Axis: p.Axis}
+	var err error
+	if q.AsOf, err = parsePoint("asOf", p.AsOf); err != nil {
+		return nil, err
+	}
+	if occurred && q.AsOf.Position != nil {
+		return nil, domain.Invalid("asOf", "axis=occurred needs a time: positions order what was recorded")
+	}
+	if p.KnownAt != "" {
+		q.KnownAt, err = parsePoint("knownAt", p.KnownAt)
+	}
+	return &q, err
+}
+
+// parsePoint reads a position of the log or a time.
+func parsePoint(name, text string) (readmodels.Point, error) {
+	if p, err := domain.ParsePosition(text); err == nil {
+		return readmodels.Point{Position: &p}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
+		return readmodels.Point{}, domain.Invalid(name, "is neither a time of the form 2006-01-02T15:04:05Z nor a position of the log")
+	}
+	return readmodels.Point{Time: t.UTC()}, nil
+}

@@ -1,0 +1,120 @@
+package asof
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// evaluate folds the whole log as of a moment, and returns how many events it has folded.
+func (e *Evaluator) evaluate(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled) (*Evaluation, int, error) {
+	evaluation := NewEvaluation(list...)
+	scale := scales{limit: e.opts.MaxMemory}
+	var held []domain.Recorded
+	n := 0
+	for event, err := range e.log.ReadTypes(ctx, domain.Position{}, evaluation.Matches) {
+		if err != nil {
+			return nil, 0, err
+		}
+		if m.Position.Before(event.Position) {
+			break
+		}
+		if event.Tenant != tenant {
+			continue
+		}
+		n++
+		if m.Axis == readmodels.AxisOccurred {
+			held = append(held, event)
+		} else if err := evaluation.Apply(event); err != nil {
+			return nil, 0, err
+		}
+		if err := scale.check(event, len(held), evaluation); err != nil {
+			return nil, 0, err
+		}
+	}
+	for _, event := range Order(held, m) {
+		if err := evaluation.Apply(event); err != nil {
+			return nil, 0, err
+		}
+		if err := scale.check(event, len(held), evaluation); err != nil {
+			return nil, 0, err
+		}
+	}
+	return evaluation, n, nil
+}
+
+// scales estimate how much memory an evaluation takes, from the mean size of the events: a row holds its columns and what
+// the events brought.
+type scales struct {
+	limit           int64
+	events, sampled int
+	bytes           int64 // of the sampled events
+}
+
+const (
+	sampleEvery = 16    // events of which one is weighed
+	checkEvery  = 1_024 // events after which the sum is compared with the limit
+	columnBytes = 24    // of a row's struct, in the mean
+	rowBytes    = 100   // of a row's place in a map, with its key
+)
+
+// check returns a *domain.Rejection when the evaluation takes more than the limit.
+func (s *scales) check(e domain.Recorded, held int, evaluation *Evaluation) error {
+	if s.events%sampleEvery == 0 {
+		s.bytes += weigh(reflect.ValueOf(e))
+		s.sampled++
+	}
+	s.events++
+	if s.events%checkEvery != 0 {
+		return nil
+	}
+	mean := s.bytes / int64(s.sampled)
+	sum := int64(held) * mean
+	for i, c := range evaluation.projections {
+		sum += int64(evaluation.memories[i].Len()) * (mean + rowBytes + columnBytes*int64(len(c.Table.Columns)))
+	}
+	if sum <= s.limit {
+		return nil
+	}
+	return domain.Reject("as-of-too-large", "this answer as of the past takes more than %d MiB of memory to compute; an administrator can allow more", s.limit>>20).At("asOf")
+}
+
+// weigh returns the bytes that a value takes, with what it points to.
+func weigh(v reflect.Value) int64 { return int64(v.Type().Size()) + beyond(v) }
+
+// beyond returns the bytes that a value points to.
+func beyond(v reflect.Value) (n int64) {
+	switch v.Kind() {
+	case reflect.String:
+		return int64(v.Len())
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() || v.Type() == typeLocation {
+			return 0
+		}
+		return weigh(v.Elem())
+	case reflect.Slice:
+		n = int64(v.Len()) * int64(v.Type().Elem().Size())
+		switch v.Type().Elem().Kind() {
+		case reflect.String, reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Map, reflect.Struct:
+			for i := range v.Len() {
+				n += beyond(v.Index(i))
+			}
+		}
+	case reflect.Map:
+		for entries := v.MapRange(); entries.Next(); {
+			n += weigh(entries.Key()) + weigh(entries.Value())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			n += beyond(v.Field(i))
+		}
+	}
+	return n
+}
+
+// typeLocation is what all times share.
+var typeLocation = reflect.TypeFor[*time.Location]()

@@ -1,0 +1,69 @@
+package asof
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// Log is what answers as of the past need of the event log.
+type Log interface {
+	// Read yields the events of a stream from a revision on.
+	Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error]
+	// ReadTypes yields the events of all streams after a position whose types are wanted, up to the end of the log.
+	ReadTypes(ctx context.Context, after domain.Position, wanted func(eventType string) bool) iter.Seq2[domain.Recorded, error]
+	// Head returns the position of the last event, zero when there is none.
+	Head(ctx context.Context) (domain.Position, error)
+}
+
+// Events returns the events of streams that are seen as of a moment, in the order in which projections fold them.
+func Events(ctx context.Context, log Log, streams []domain.StreamID, m readmodels.AsOf) ([]domain.Recorded, error) {
+	var events []domain.Recorded
+	for _, stream := range streams {
+		for e, err := range log.Read(ctx, stream, 0) {
+			if err != nil {
+				return nil, err
+			}
+			if m.Position.Before(e.Position) {
+				break
+			}
+			events = append(events, e)
+		}
+	}
+	slices.SortFunc(events, func(a, b domain.Recorded) int { return a.Position.Compare(b.Position) })
+	return Order(events, m), nil
+}
+
+// Order returns those of events, which are in the order of the log, that are seen as of a moment, in the order in which
+// projections fold them: that of the log or, on AxisOccurred, that in which they happened. There an event that is dated
+// before its stream began counts as happened when the stream began, because nothing can be folded before its beginning.
+func Order(events []domain.Recorded, m readmodels.AsOf) []domain.Recorded {
+	if m.Axis != readmodels.AxisOccurred {
+		return events
+	}
+	begun := map[domain.StreamID]time.Time{}
+	when := func(e domain.Recorded) time.Time {
+		if b := begun[e.Stream]; e.OccurredAt.Before(b) {
+			return b
+		}
+		return e.OccurredAt
+	}
+	seen := make([]domain.Recorded, 0, len(events))
+	for _, e := range events {
+		if e.Revision == 0 {
+			begun[e.Stream] = e.OccurredAt
+		}
+		if !when(e).After(m.Time) {
+			seen = append(seen, e)
+		}
+	}
+	slices.SortStableFunc(seen, func(a, b domain.Recorded) int {
+		return cmp.Or(when(a).Compare(when(b)), a.Position.Compare(b.Position))
+	})
+	return seen
+}

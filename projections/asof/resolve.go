@@ -1,0 +1,145 @@
+package asof
+
+import (
+	"context"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// Resolve finds the moment that a client names, or says by an *domain.InvalidError why there is none.
+//
+// A time on AxisRecorded is the longest beginning of the log of which nothing was recorded after the time. Clocks that were
+// set back therefore never show an event that was recorded later, and what follows once the log has passed the time cannot
+// change the answer.
+func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q readmodels.PastQuery) (readmodels.AsOf, error) {
+	m := readmodels.AsOf{Axis: q.Axis, Time: q.AsOf.Time}
+	if m.Axis == "" {
+		m.Axis = readmodels.AxisRecorded
+	}
+	now := e.opts.Clock()
+	if q.AsOf.Time.After(now) {
+		return m, domain.Invalid("asOf", "lies in the future, which nobody knows yet")
+	}
+	if q.KnownAt.Time.After(now) {
+		return m, domain.Invalid("knownAt", "lies in the future, which nobody knows yet")
+	}
+	end, err := e.end(ctx)
+	if err != nil {
+		return m, err
+	}
+	known, name := q.AsOf, "asOf"
+	if m.Axis == readmodels.AxisOccurred {
+		known, name = q.KnownAt, "knownAt"
+	}
+	switch {
+	case q.Pinned != nil:
+		m.Position, name = *q.Pinned, "cursor"
+	case known.Position != nil:
+		m.Position = *known.Position
+	case !known.Time.IsZero():
+		m.Position, err = e.positionAt(ctx, tenant, known.Time, end)
+	default: // everything that is known
+		m.Position = end
+	}
+	if err != nil {
+		return m, err
+	}
+	if end.Before(m.Position) {
+		return m, domain.Invalid(name, "the log ends at position %s", end)
+	}
+	if m.Time.IsZero() {
+		m.Time, err = e.timeAt(ctx, tenant, m.Position)
+	}
+	return m, err
+}
+
+// end returns the position beyond which nothing is known: that of the last event, or of the read models, which may have
+// come further although nothing followed.
+func (e *Evaluator) end(ctx context.Context) (domain.Position, error) {
+	head, err := e.log.Head(ctx)
+	if err != nil {
+		return head, err
+	}
+	reached, err := e.reads.Position(ctx)
+	if head.Before(reached) {
+		head = reached
+	}
+	return head, err
+}
+
+// positionAt returns the position of the last event of the longest beginning of a tenant's events of which none was
+// recorded after t.
+func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time.Time, end domain.Position) (domain.Position, error) {
+	in, next, err := e.reads.LogTimeOf(ctx, tenant, t)
+	if err != nil {
+		return domain.Position{}, err
+	}
+	var last domain.Position // an event that is seen
+	switch {
+	case in != nil && (next == nil || in.FirstPosition < next.FirstPosition):
+		if in.FirstRecordedAt.After(t) {
+			return before(in.First()), nil
+		}
+		last = in.First()
+	case next != nil:
+		return before(next.First()), nil
+	default: // nothing was recorded later, as far as the read models know: look at what they do not know yet
+		newest, err := e.reads.LogTimeBefore(ctx, tenant, end)
+		if err != nil {
+			return domain.Position{}, err
+		}
+		if newest != nil {
+			last = newest.First()
+		}
+	}
+	for event, err := range e.log.ReadTypes(ctx, last, every) {
+		if err != nil {
+			return domain.Position{}, err
+		}
+		if event.Tenant != tenant {
+			continue
+		}
+		if event.RecordedAt.After(t) {
+			return last, nil
+		}
+		last = event.Position
+	}
+	return last, nil
+}
+
+// timeAt returns when the last event of a tenant up to a position was recorded; the zero time when there is none.
+func (e *Evaluator) timeAt(ctx context.Context, tenant domain.Tenant, p domain.Position) (at time.Time, err error) {
+	begin, err := e.reads.LogTimeBefore(ctx, tenant, p)
+	if err != nil {
+		return at, err
+	}
+	var from domain.Position
+	if begin != nil {
+		from, at = begin.First(), begin.FirstRecordedAt
+	}
+	for event, err := range e.log.ReadTypes(ctx, from, every) {
+		if err != nil {
+			return at, err
+		}
+		if p.Before(event.Position) {
+			break
+		}
+		if event.Tenant == tenant {
+			at = event.RecordedAt
+		}
+	}
+	return at, nil
+}
+
+func every(string) bool { return true }
+
+// before returns the last position before another.
+func before(p domain.Position) domain.Position {
+	if p.Commit == p.Prepare {
+		p.Commit--
+	}
+	p.Prepare--
+	return p
+}

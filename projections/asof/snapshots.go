@@ -1,0 +1,360 @@
+package asof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// key names one projection as of one moment.
+type key struct {
+	tenant     domain.Tenant
+	projection string
+	axis       readmodels.Axis
+	position   domain.Position
+	time       string // on AxisOccurred; on AxisRecorded the position alone decides
+}
+
+func keyOf(tenant domain.Tenant, c *projection.Compiled, m readmodels.AsOf) key {
+	k := key{tenant: tenant, projection: c.Name, axis: m.Axis, position: m.Position}
+	if m.Axis == readmodels.AxisOccurred {
+		k.time = m.Time.UTC().Format(time.RFC3339Nano)
+	}
+	return k
+}
+
+// snapshot is one projection as of one moment, in a schema of its own. Fields below made are set before made is closed.
+type snapshot struct {
+	key   key
+	users int       // requests that hold it; guarded by snapshots.mu
+	used  time.Time // when the last let go; guarded by snapshots.mu
+
+	made   chan struct{}
+	err    error
+	schema string
+	bytes  int64
+}
+
+// snapshots keeps what was evaluated from the whole log.
+//
+//  1. A schema is filled in one transaction: nobody sees half of it, and a killed process leaves none half made.
+//  2. One is dropped only when no request holds it and nobody can come to hold it.
+//  3. The names of a process's schemas begin with its number, and a session of it holds the advisory lock of that number:
+//     schemas whose lock is free belong to nobody.
+type snapshots struct {
+	evaluator *Evaluator
+	alive     *pgxpool.Conn // holds the lock
+	prefix    string
+
+	ctx  context.Context // ends with close
+	stop context.CancelFunc
+	work sync.WaitGroup
+	slot chan struct{} // held by the one snapshot that is being made
+
+	mu      sync.Mutex
+	kept    map[key]*snapshot
+	waiting int // to be made, or being made
+	number  int // of the last schema
+}
+
+const (
+	schemaPrefix  = "asof_"
+	aliveLock     = 0x61736f66 // class of the advisory locks; arbitrary
+	undefined     = "42P01"    // SQLSTATE undefined_table
+	sweepInterval = time.Minute
+	dropTimeout   = 10 * time.Second
+)
+
+func openSnapshots(ctx context.Context, e *Evaluator) (*snapshots, error) {
+	alive, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return nil, &domain.UnavailableError{What: unavailable, Err: err}
+	}
+	s := &snapshots{evaluator: e, alive: alive, kept: map[key]*snapshot{}, slot: make(chan struct{}, 1)}
+	for locked := false; !locked; {
+		number := rand.Int32()
+		if err := alive.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", int32(aliveLock), number).Scan(&locked); err != nil {
+			alive.Release()
+			return nil, &domain.UnavailableError{What: unavailable, Err: err}
+		}
+		s.prefix = fmt.Sprintf("%s%08x_", schemaPrefix, number)
+	}
+	if err := s.dropLeftovers(ctx); err != nil {
+		alive.Release()
+		return nil, &domain.UnavailableError{What: unavailable, Err: err}
+	}
+	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.work.Go(s.sweep)
+	return s, nil
+}
+
+// dropLeftovers drops the schemas of processes that live no more.
+func (s *snapshots) dropLeftovers(ctx context.Context) error {
+	rows, err := s.alive.Query(ctx, `select nspname from pg_namespace where nspname ~ $1`, "^"+schemaPrefix+"[0-9a-f]{8}_[0-9]+$")
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		var number uint32
+		if _, err := fmt.Sscanf(name, schemaPrefix+"%08x_", &number); err != nil || strings.HasPrefix(name, s.prefix) {
+			continue
+		}
+		var free bool
+		if err := s.alive.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", int32(aliveLock), int32(number)).Scan(&free); err != nil {
+			return err
+		}
+		if !free {
+			continue
+		}
+		_, err := s.alive.Exec(ctx, "drop schema if exists "+name+" cascade")
+		if _, unlock := s.alive.Exec(ctx, "select pg_advisory_unlock($1, $2)", int32(aliveLock), int32(number)); err == nil {
+			err = unlock
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends what is being made, drops what is kept and waits for both.
+func (s *snapshots) close() {
+	s.stop()
+	s.work.Wait()
+	s.mu.Lock()
+	all := s.kept
+	s.kept = nil
+	s.mu.Unlock()
+	for _, made := range all {
+		s.drop(made)
+	}
+	s.alive.Release()
+}
+
+// sweep drops what has become too old, until close.
+func (s *snapshots) sweep() {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.evict()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// within lets f query the rows of the projections as of a moment, which it has made when they are not kept.
+func (s *snapshots) within(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, f func(readmodels.Querier) error) error {
+	held, err := s.hold(tenant, m, list)
+	if err != nil {
+		return err
+	}
+	defer s.release(held)
+	timeout := time.NewTimer(s.evaluator.opts.Wait)
+	defer timeout.Stop()
+	path := make([]string, len(held))
+	for i, one := range held {
+		select {
+		case <-one.made:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timeout.C:
+			return &domain.UnavailableError{What: unavailable, RetryAfter: s.evaluator.opts.Wait / 2, Err: fmt.Errorf("%s as of %s is still being made", one.key.projection, m.Position)}
+		}
+		if one.err != nil {
+			return one.err
+		}
+		path[i] = one.schema
+	}
+	err = s.evaluator.reads.Borrow(ctx, strings.Join(path, ", "), func(tx pgx.Tx) error { return f(tx) })
+	var state *pgconn.PgError
+	if errors.As(err, &state) && state.Code == undefined {
+		s.forget(held) // somebody has dropped them; the next request makes them anew
+	}
+	return err
+}
+
+// hold returns the snapshots of the projections, made, being made, or begun now.
+func (s *snapshots) hold(tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled) ([]*snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var missing []*projection.Compiled
+	for _, c := range list {
+		if s.kept[keyOf(tenant, c, m)] == nil {
+			missing = append(missing, c)
+		}
+	}
+	if s.ctx.Err() != nil || len(missing) > 0 && s.waiting >= maxWaiting {
+		return nil, &domain.UnavailableError{What: unavailable, RetryAfter: s.evaluator.opts.Wait, Err: errors.New("too many moments of the past are asked for at the same time")}
+	}
+	begun := make([]*snapshot, len(missing))
+	for i, c := range missing {
+		s.number++
+		begun[i] = &snapshot{key: keyOf(tenant, c, m), made: make(chan struct{}), schema: fmt.Sprint(s.prefix, s.number)}
+		s.kept[begun[i].key] = begun[i]
+	}
+	if len(missing) > 0 {
+		s.waiting++
+		s.work.Go(func() { s.makeAll(tenant, m, missing, begun) })
+	}
+	held := make([]*snapshot, len(list))
+	for i, c := range list {
+		held[i] = s.kept[keyOf(tenant, c, m)]
+		held[i].users++
+	}
+	return held, nil
+}
+
+func (s *snapshots) release(held []*snapshot) {
+	now := s.evaluator.opts.Clock()
+	s.mu.Lock()
+	for _, one := range held {
+		one.users--
+		one.used = now
+		if one.users == 0 && s.kept[one.key] != one && one.isMade() && one.err == nil && s.ctx.Err() == nil { // forgotten
+			s.work.Go(func() { s.drop(one) })
+		}
+	}
+	s.mu.Unlock()
+	s.evict()
+}
+
+// forget makes room for snapshots to be made anew.
+func (s *snapshots) forget(list []*snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range list {
+		if s.kept[one.key] == one {
+			delete(s.kept, one.key)
+		}
+	}
+}
+
+// evict drops what nobody holds and is too old, or too much.
+func (s *snapshots) evict() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.evaluator.opts
+	for {
+		var bytes int64
+		var oldest *snapshot
+		for _, one := range s.kept {
+			bytes += one.size()
+			if one.users == 0 && one.isMade() && (oldest == nil || one.used.Before(oldest.used)) {
+				oldest = one
+			}
+		}
+		full := bytes > o.MaxStored || len(s.kept) > o.MaxTables
+		if oldest == nil || s.ctx.Err() != nil || !full && o.Clock().Sub(oldest.used) < o.MaxAge {
+			return
+		}
+		delete(s.kept, oldest.key)
+		s.work.Go(func() { s.drop(oldest) })
+	}
+}
+
+func (s *snapshot) isMade() bool {
+	select {
+	case <-s.made:
+		return true
+	default:
+		return false
+	}
+}
+
+// size returns the bytes that a snapshot takes, 0 while it is being made.
+func (s *snapshot) size() int64 {
+	if s.isMade() {
+		return s.bytes
+	}
+	return 0
+}
+
+// drop removes a snapshot from the database. What it cannot drop goes at the next start of a process.
+func (s *snapshots) drop(one *snapshot) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), dropTimeout)
+	defer cancel()
+	if _, err := s.evaluator.pool.Exec(ctx, "drop schema if exists "+one.schema+" cascade"); err != nil {
+		s.evaluator.opts.Logger.WarnContext(ctx, "snapshot not dropped", "schema", one.schema, "err", err)
+	}
+}
+
+// makeAll makes snapshots of several projections from one pass over the log.
+func (s *snapshots) makeAll(tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, begun []*snapshot) {
+	ctx, cancel := context.WithTimeout(s.ctx, buildTimeout)
+	defer cancel()
+	err := s.makeOne(ctx, tenant, m, list, begun)
+	if err != nil {
+		s.forget(begun)
+	}
+	s.mu.Lock()
+	s.waiting--
+	s.mu.Unlock()
+	for _, one := range begun {
+		one.err = err
+		close(one.made)
+	}
+}
+
+func (s *snapshots) makeOne(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, begun []*snapshot) error {
+	select {
+	case s.slot <- struct{}{}:
+		defer func() { <-s.slot }()
+	case <-ctx.Done():
+		return &domain.UnavailableError{What: unavailable, Err: ctx.Err()}
+	}
+	start := s.evaluator.opts.Clock()
+	evaluation, events, err := s.evaluator.evaluate(ctx, tenant, m, list)
+	if err != nil {
+		return err
+	}
+	err = pgx.BeginFunc(ctx, s.evaluator.pool, func(tx pgx.Tx) error {
+		for i, c := range list {
+			if err := store(ctx, tx, c.Table.In(begun[i].schema), evaluation.Memory(c.Name)); err != nil {
+				return err
+			}
+			const sizeSQL = "select pg_total_relation_size($1::regclass)"
+			if err := tx.QueryRow(ctx, sizeSQL, c.Table.In(begun[i].schema).Qualified()).Scan(&begun[i].bytes); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store rows as of %s: %w", m.Position, err)
+	}
+	s.evaluator.opts.Logger.InfoContext(ctx, "snapshot made", "tenant", tenant, "axis", m.Axis, "position", m.Position,
+		"projections", len(list), "events", events, "took", s.evaluator.opts.Clock().Sub(start))
+	return nil
+}
+
+// store makes a table in a schema of its own. Nothing of it needs to survive a crash of the server.
+func store(ctx context.Context, tx pgx.Tx, table *projection.Table, rows projection.Memory) error {
+	statements := []string{"create schema " + table.Schema, table.CreateSQL()[0], "alter table " + table.Qualified() + " set unlogged"}
+	if _, err := tx.Exec(ctx, strings.Join(statements, ";")); err != nil {
+		return err
+	}
+	if err := load(ctx, tx, table, rows); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, strings.Join(append(table.IndexSQL(), table.AnalyzeSQL()), ";"))
+	return err
+}

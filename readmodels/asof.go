@@ -1,0 +1,214 @@
+package readmodels
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// Axis says by which time a moment of the past divides events.
+type Axis string
+
+// The axes of time. The zero value is AxisRecorded.
+const (
+	AxisRecorded Axis = "recorded" // as known then: what had been recorded, in the order of the log
+	AxisOccurred Axis = "occurred" // restated: what had happened, by what is known now, in the order in which it happened
+)
+
+// AsOf says what a query as of the past sees.
+type AsOf struct {
+	Axis     Axis
+	Position domain.Position // nothing that was recorded after it is seen, on either axis
+	Time     time.Time       // stands for now; on AxisOccurred nothing that happened after it is seen
+}
+
+// Point is a place on an axis as a client names it: a time or a position, or nothing.
+type Point struct {
+	Time     time.Time
+	Position *domain.Position
+}
+
+// PastQuery names a moment as a client does.
+type PastQuery struct {
+	Axis    Axis
+	AsOf    Point            // on AxisOccurred a time
+	KnownAt Point            // on AxisOccurred: nothing that was recorded later is seen; nothing given: all that is known
+	Pinned  *domain.Position // that the cursor of a list names; it wins over what the points would lead to
+}
+
+// binding is what cursors of a list as of the moment are bound to. On AxisRecorded the position alone decides what is seen.
+func (m AsOf) binding() []string {
+	parts := []string{string(m.Axis), m.Position.String()}
+	if m.Axis == AxisOccurred {
+		parts = append(parts, m.Time.UTC().Format(time.RFC3339Nano))
+	}
+	return parts
+}
+
+// Reach says which rows a query may touch: as of the past no others are made.
+type Reach struct {
+	Views   []string          // names of projections
+	Streams []domain.StreamID // whose events make the rows; nil means every stream
+}
+
+// Querier runs queries that name views without their schema.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
+// Past makes rows as they were at a moment.
+type Past interface {
+	// Within lets f query the rows of a tenant within reach as of a moment, and returns what f returns.
+	Within(ctx context.Context, tenant domain.Tenant, m AsOf, r Reach, f func(Querier) error) error
+}
+
+// AsOf returns the same store as of a moment of the past: every query is answered as it would have been then. Its
+// Position and WaitFor are those of s, which must stay open.
+func (s *Store) AsOf(m AsOf, past Past) *Store {
+	return &Store{database: s.database, moment: &m, past: past}
+}
+
+// Borrow lets f work in a transaction on a connection of the store, where names without a schema are looked up in the
+// schemas of searchPath, and takes everything back that f has done.
+func (s *Store) Borrow(ctx context.Context, searchPath string, f func(pgx.Tx) error) error {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) // what fails here has lost its connection
+	if _, err := tx.Exec(ctx, "set local search_path to "+searchPath); err != nil {
+		return err
+	}
+	return f(tx)
+}
+
+// Moment returns the moment that the store answers as of, nil for now.
+func (s *Store) Moment() *AsOf { return s.moment }
+
+// within runs f over the rows within reach, those of now or of the store's moment.
+func (s *Store) within(ctx context.Context, tenant domain.Tenant, r Reach, f func(Querier) error) error {
+	if s.moment == nil {
+		return unavailable(f(s.pool))
+	}
+	return unavailable(s.past.Within(ctx, tenant, *s.moment, r, f))
+}
+
+// now returns the instant that a query calls now.
+func (s *Store) now(clock time.Time) time.Time {
+	if s.moment == nil {
+		return clock
+	}
+	return s.moment.Time
+}
+
+// views is the reach of a query over whole views.
+func views(names ...string) Reach { return Reach{Views: names} }
+
+// recordOf is the reach of a query for a record that one stream makes.
+func recordOf(tenant domain.Tenant, aggregate string, id domain.ID, names ...string) Reach {
+	return Reach{Views: names, Streams: []domain.StreamID{{Tenant: tenant, Aggregate: aggregate, ID: id}}}
+}
+
+// relativesSQL finds the customers that stand for one, were merged into it, or ever were its parent, child, group or member;
+// $1 is the tenant, $2 the customer. Relations are never forgotten, so that those of any moment of the past are among
+// them. The family comes first: relatives of relatives do not count, unless they are the same customer.
+const relativesSQL = `
+with recursive family as (
+	select $2::uuid as id
+	union
+	select case when r.customer_id = family.id then r.other_id else r.customer_id end
+	from customer_relation r join family on family.id in (r.customer_id, r.other_id)
+	where r.tenant = $1 and r.kind = 'merged'
+), relative as (
+	select id from family
+	union
+	select case when r.customer_id = family.id then r.other_id else r.customer_id end
+	from customer_relation r join family on family.id in (r.customer_id, r.other_id)
+	where r.tenant = $1
+)`
+
+const (
+	// relatedStreamsSQL finds every stream that ever said something of a customer or of its relatives: whatever the views of
+	// the customer show as of any moment, the events stand in these.
+	relatedStreamsSQL = relativesSQL + `
+select 'customer', id::text from relative
+union
+select t.aggregate, t.aggregate_id::text from customer_timeline t
+where t.tenant = $1 and t.customer_id in (select id from family)`
+
+	// contactStreamsSQL finds the contacts whose streams say something of a contact.
+	contactStreamsSQL = `
+select 'contact', $2::text
+union
+select 'contact', contact_id::text from contact_relation where tenant = $1 and other_id = $2::uuid`
+
+	// externalStreamsSQL finds the customers that another system ever knew under an identifier.
+	externalStreamsSQL = `
+select 'customer', customer_id::text from customer_external_id where tenant = $1 and system = $2 and external_id = $3`
+)
+
+// streamsOf narrows a reach, as of the past, to the streams that sql finds in the read models of now.
+func (s *Store) streamsOf(ctx context.Context, r Reach, tenant domain.Tenant, sql string, args ...any) (Reach, error) {
+	if s.moment == nil {
+		return r, nil
+	}
+	if err := s.WaitFor(ctx, s.moment.Position); err != nil {
+		return r, err
+	}
+	var err error
+	r.Streams, err = s.streams(ctx, tenant, sql, args...)
+	return r, err
+}
+
+func (s *Store) streams(ctx context.Context, tenant domain.Tenant, sql string, args ...any) ([]domain.StreamID, error) {
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	found := []domain.StreamID{} // never nil, which would mean all
+	var aggregate, id string
+	_, err = pgx.ForEachRow(rows, []any{&aggregate, &id}, func() error {
+		found = append(found, domain.StreamID{Tenant: tenant, Aggregate: aggregate, ID: domain.ID(id)})
+		return nil
+	})
+	return found, unavailable(err)
+}
+
+// pin puts the position of the moment before a cursor, so that the next page shows the same state however the moment was
+// named.
+func (m *AsOf) pin(cursor string) string {
+	if m == nil || cursor == "" {
+		return cursor
+	}
+	return m.Position.String() + pinned + cursor
+}
+
+// unpin takes off what pin put before a cursor.
+func (m *AsOf) unpin(cursor string) (string, error) {
+	if m == nil || cursor == "" {
+		return cursor, nil
+	}
+	rest, ok := strings.CutPrefix(cursor, m.Position.String()+pinned)
+	if !ok {
+		return "", errCursor()
+	}
+	return rest, nil
+}
+
+const pinned = "." // no character of a cursor's own
+
+// PinnedPosition returns the position of the moment that the cursor of a list as of the past belongs to, and false for
+// any other cursor.
+func PinnedPosition(cursor string) (domain.Position, bool) {
+	head, _, ok := strings.Cut(cursor, pinned)
+	if !ok {
+		return domain.Position{}, false
+	}
+	p, err := domain.ParsePosition(head)
+	return p, err == nil
+}
