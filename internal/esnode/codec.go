@@ -3,6 +3,7 @@ package esnode
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -48,20 +49,50 @@ func (a *arena) clone(b []byte) []byte {
 	return a.free[at:len(a.free):len(a.free)]
 }
 
-// Field numbers of ReadResp and its Checkpoint.
+// Field numbers of ReadResp, and of its Checkpoint, CaughtUp and FellBehind as servers
+// since 25.0 send them. Clients that know the older, empty notices skip what is new.
 const (
-	fieldRespCheckpoint    = 3
-	fieldCheckpointCommit  = 1
-	fieldCheckpointPrepare = 2
+	fieldRespCheckpoint      = 3
+	fieldRespCaughtUp        = 8
+	fieldRespFellBehind      = 9
+	fieldCheckpointTimestamp = 3
+	fieldNoticeTimestamp     = 1
+	fieldNoticeRevision      = 2
+	fieldNoticePosition      = 3
+	fieldPositionCommit      = 1
+	fieldPositionPrepare     = 2
+	fieldTimestampSeconds    = 1
+	fieldTimestampNanos      = 2
 )
 
 // encodeCheckpoint is the message that a filtered subscription has considered all
 // events up to the position.
-func encodeCheckpoint(position uint64) encoded {
-	var inner [24]byte
-	b := appendVarint(inner[:0], fieldCheckpointCommit, position)
-	b = appendVarint(b, fieldCheckpointPrepare, position)
+func encodeCheckpoint(position uint64, now time.Time) encoded {
+	b := appendBytes(appendPosition(nil, position), fieldCheckpointTimestamp, encodeTimestamp(now))
 	return appendBytes(nil, fieldRespCheckpoint, b)
+}
+
+// encodeNotice is the message that a subscription has caught up or fallen behind.
+func encodeNotice(field protowire.Number, now time.Time, place []byte) encoded {
+	b := appendBytes(nil, fieldNoticeTimestamp, encodeTimestamp(now))
+	return appendBytes(nil, field, append(b, place...))
+}
+
+// positionPlace and revisionPlace are from where a subscription can be resumed.
+func positionPlace(position uint64) []byte {
+	return appendBytes(nil, fieldNoticePosition, appendPosition(nil, position))
+}
+
+func revisionPlace(revision int64) []byte {
+	return appendVarint(nil, fieldNoticeRevision, uint64(revision))
+}
+
+func appendPosition(dst []byte, position uint64) []byte {
+	return appendVarint(appendVarint(dst, fieldPositionCommit, position), fieldPositionPrepare, position)
+}
+
+func encodeTimestamp(t time.Time) []byte {
+	return appendVarint(appendVarint(nil, fieldTimestampSeconds, uint64(t.Unix())), fieldTimestampNanos, uint64(t.Nanosecond()))
 }
 
 // eventData returns the data of an encoded ReadResp that holds an event.

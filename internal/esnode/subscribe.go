@@ -12,6 +12,8 @@ type cursor interface {
 	// fill reads on into the reader's page, no further than the log is synced, and
 	// reports how many events it then still knows to be ahead.
 	fill(r *reader) (ahead uint64, err error)
+	// place is where the cursor stands, as fields of a notice.
+	place(r *reader) []byte
 }
 
 // subscribeAll sends the events of $all after a position, and then those to come.
@@ -59,13 +61,14 @@ func (r *reader) subscribe(c cursor) error {
 	defer r.store.head.unwatch(wake)
 	live := false
 	for {
+		sent := c.place(r) // who resumes from a notice misses nothing of what is read now
 		ahead, err := c.fill(r)
 		if err != nil {
 			return err
 		}
 		if live && ahead > fellBehindEvents {
 			live = false
-			if err := r.stream.Send(fellBehind); err != nil {
+			if err := r.stream.SendMsg(encodeNotice(fieldRespFellBehind, r.store.now(), sent)); err != nil {
 				return err
 			}
 		}
@@ -77,7 +80,7 @@ func (r *reader) subscribe(c cursor) error {
 		}
 		if !live {
 			live = true
-			if err := r.stream.Send(caughtUp); err != nil {
+			if err := r.stream.SendMsg(encodeNotice(fieldRespCaughtUp, r.store.now(), c.place(r))); err != nil {
 				return err
 			}
 		}
@@ -90,11 +93,6 @@ func (r *reader) subscribe(c cursor) error {
 		}
 	}
 }
-
-var (
-	caughtUp   = &streams.ReadResp{Content: &streams.ReadResp_CaughtUp_{CaughtUp: &streams.ReadResp_CaughtUp{}}}
-	fellBehind = &streams.ReadResp{Content: &streams.ReadResp_FellBehind_{FellBehind: &streams.ReadResp_FellBehind{}}}
-)
 
 func (r *reader) confirm() error {
 	id, err := uuid.NewRandom()
@@ -134,6 +132,8 @@ func (c *allCursor) fill(r *reader) (uint64, error) {
 	return synced - c.last, err
 }
 
+func (c *allCursor) place(*reader) []byte { return positionPlace(c.last) }
+
 // count adds a checkpoint after every interval of events a filter has considered. The
 // events before it that passed the filter stand before it in the page.
 func (c *allCursor) count(r *reader) {
@@ -143,7 +143,7 @@ func (c *allCursor) count(r *reader) {
 	c.considered++
 	if c.considered >= c.filter.interval {
 		c.considered = 0
-		r.page.add(encodeCheckpoint(c.last))
+		r.page.add(encodeCheckpoint(c.last, r.store.now()))
 	}
 }
 
@@ -188,4 +188,13 @@ func (c *streamCursor) fill(r *reader) (uint64, error) {
 		return 0, &streamDeletedError{stream: c.name}
 	}
 	return 0, nil
+}
+
+// place of a stream that has no event yet is one in the log: the protocol wants none
+// then, but the client for Go since 1.0 dereferences it.
+func (c *streamCursor) place(r *reader) []byte {
+	if c.last < 0 {
+		return positionPlace(r.store.synced())
+	}
+	return revisionPlace(c.last)
 }
