@@ -48,7 +48,7 @@ func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
 	claims := &claimSet{bus: b, call: c}
 	receipt, err := b.attempts(ctx, c, s, claims)
 	err = timely(err)
-	if err != nil {
+	if err != nil || receipt.Replayed {
 		claims.abandon(ctx, err)
 	}
 	return receipt, err
@@ -67,7 +67,6 @@ func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet
 		if e := s.execution(c.id); e != nil {
 			return c.receipt(e, sent)
 		}
-		claims.inDoubt = false
 		d, err := b.decide(ctx, c, s.look(), fresh)
 		if !fresh && (err != nil || len(d.events) == 0) {
 			// A refusal is believed only when nothing newer could change it; and another process may have executed this
@@ -88,6 +87,13 @@ func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet
 		}
 		gone, err := claims.acquire(ctx, d)
 		if err != nil {
+			// Another process may have executed this very command, and its value may have changed hands since.
+			if failed := b.refresh(ctx, s); failed != nil {
+				return Receipt{}, failed
+			}
+			if e := s.execution(c.id); e != nil {
+				return c.receipt(e, sent)
+			}
 			return Receipt{}, err
 		}
 		pending := b.pending(c, d)
@@ -103,6 +109,7 @@ func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet
 			claims.inDoubt = false
 			return Receipt{}, fmt.Errorf("append to %s: %w", c.stream, o.Err)
 		case domain.Conflict:
+			claims.inDoubt = false // what stands there is not ours
 			if conflicts == MaxConflictRetries {
 				return Receipt{}, &domain.ConflictError{Stream: c.stream, Actual: o.Actual}
 			}
