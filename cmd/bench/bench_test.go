@@ -1,6 +1,8 @@
 package main
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,33 +11,63 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/internal/codec"
 )
 
-func TestInventedWorldIsTheSameForASeed(t *testing.T) {
-	const events = 2_000
-	first, err := invent(t.Context(), 7, events)
-	if err != nil {
-		t.Fatal(err)
+func TestGeneratedLogIsTheSameForASeed(t *testing.T) {
+	const events = 5_000
+	run := func() (list []entry) {
+		if err := generate(7, events, func(e entry) error { list = append(list, e); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return list
 	}
-	again, err := invent(t.Context(), 7, events)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(first, again, cmp.AllowUnexported(entry{}), cmpopts.EquateComparable(domain.Expected{})); diff != "" {
+	first := run()
+	if diff := cmp.Diff(first, run(), cmp.AllowUnexported(entry{}), cmpopts.EquateComparable(domain.Expected{})); diff != "" {
 		t.Error(diff)
 	}
-	aggregates, total := map[string]int{}, 0
+	registry, err := codec.New(catalogue.Definitions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aggregates, lanes, total := map[string]int{}, map[int]int{}, 0
+	next := map[domain.StreamID]domain.Expected{}
+	var last time.Time
 	for _, e := range first {
-		aggregates[e.stream.Aggregate] += len(e.events)
-		total += len(e.events)
-	}
-	if total < events {
-		t.Errorf("%d events, want %d", total, events)
-	}
-	for _, name := range []string{"customer", "contact", "interaction", "product", "pipeline", "opportunity", "order"} {
-		if aggregates[name] == 0 {
-			t.Errorf("nothing happened to any %s: %v", name, aggregates)
+		expected, grown := next[e.stream]
+		if !grown {
+			expected = domain.NoStream
 		}
+		if e.expected != expected {
+			t.Fatalf("%s is expected at %s, and is at %s", e.stream, e.expected, expected)
+		}
+		revision, _ := expected.Revision() // one less than 0 for no stream
+		next[e.stream] = domain.AtRevision(revision + uint64(len(e.events)))
+		aggregates[e.stream.Aggregate] += len(e.events)
+		lanes[e.lane] += len(e.events)
+		total += len(e.events)
+		for _, p := range e.events {
+			if _, _, err := registry.Encode(p); err != nil {
+				t.Fatal(err)
+			}
+			if p.RecordedAt.Before(last) || p.RecordedAt.Before(p.OccurredAt) {
+				t.Fatalf("recorded at %s, after %s, and occurred at %s", p.RecordedAt, last, p.OccurredAt)
+			}
+			last = p.RecordedAt
+		}
+	}
+	if total < events || total > events+10 || float64(total)/float64(len(first)) < 1.8 {
+		t.Errorf("%d events in %d appends", total, len(first))
+	}
+	for _, name := range []string{"customer", "contact", "interaction", "product", "opportunity", "order"} {
+		if aggregates[name] < total/100 {
+			t.Errorf("hardly anything happened to any %s: %v", name, aggregates)
+		}
+	}
+	shares := slices.Sorted(maps.Values(lanes))
+	if most, middle := shares[len(shares)-1], shares[len(shares)/2]; most < 5*middle {
+		t.Errorf("the busiest customer has %d events, the median %d", most, middle)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/catalogue"
@@ -30,7 +31,7 @@ import (
 
 const (
 	catchUpGoal  = 15  // times the baseline
-	fillWriters  = 128 // that write the invented world into the log
+	fillWriters  = 128 // that write the generated log
 	catchUpLimit = 5 * time.Minute
 	bulkRows     = 100 // as the runner has it
 )
@@ -81,47 +82,51 @@ func (r *replica) Close() error {
 	return errors.Join(append(errs, discard(r.dir))...)
 }
 
-// fill writes the entries into the log. Those of one lane keep their order; lane 0, which the others rest upon, comes first.
-func (r *replica) fill(ctx context.Context, entries []entry) error {
-	store := eventlog.NewStore(r.log, r.registry)
+// fill writes a generated log through a store that has none, with many writers, each of which has lanes of its own.
+func fill(ctx context.Context, store *eventlog.Store, seed uint64, events int) error {
+	bus := commands.NewBus(store, commands.Options{Secret: []byte("a generated business has no secrets")})
+	commands.All(bus)
+	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
+		return err
+	}
 	write := func(ctx context.Context, e entry) error {
 		if outcome, ok := store.Append(ctx, e.stream, e.expected, e.events).(domain.Committed); !ok {
 			return fmt.Errorf("fill the log: append to %s: %T", e.stream, outcome)
 		}
 		return nil
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(ctx)
 	lanes := make([]chan entry, fillWriters)
 	for i := range lanes {
 		lanes[i] = make(chan entry, 16)
 		group.Go(func() error {
-			var failed error
 			for e := range lanes[i] {
-				if failed == nil {
-					failed = write(groupCtx, e)
+				if err := write(ctx, e); err != nil {
+					return err
 				}
 			}
-			return failed
+			return nil
 		})
 	}
-	var first error
-	for _, e := range entries {
-		if first = groupCtx.Err(); first != nil {
-			break
-		}
-		if e.lane > 0 {
-			lanes[e.lane%fillWriters] <- e
-		} else if first = write(ctx, e); first != nil {
-			break
-		}
-	}
-	for _, lane := range lanes {
-		close(lane)
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return first
+	group.Go(func() error {
+		defer func() {
+			for _, lane := range lanes {
+				close(lane)
+			}
+		}()
+		return generate(seed, events, func(e entry) error {
+			if e.lane == 0 {
+				return write(ctx, e)
+			}
+			select {
+			case lanes[e.lane%fillWriters] <- e:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	return group.Wait()
 }
 
 // database makes an empty database with the fixed tables of the read models.
@@ -255,21 +260,15 @@ func foldAll(c *projection.Compiled, events []domain.Recorded) error {
 }
 
 func (b *bench) catchUp(ctx context.Context) (err error) {
-	b.say("inventing %s events", grouped(int64(b.events)))
-	entries, err := invent(ctx, b.seed, b.events)
-	if err != nil {
-		return err
-	}
 	r, err := b.newReplica(ctx, "catchup")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	b.say("writing them into the log in %s appends", grouped(int64(len(entries))))
-	if err := r.fill(ctx, entries); err != nil {
+	b.say("generating %s events", grouped(int64(b.events)))
+	if err := fill(ctx, eventlog.NewStore(r.log, r.registry), b.seed, b.events); err != nil {
 		return err
 	}
-	entries = nil
 	s, positions, err := r.measureStages(ctx)
 	if err != nil {
 		return err

@@ -82,36 +82,41 @@ func (r *commandRig) change(_ context.Context, worker int) error {
 
 // comparison is what one setting of the server reaches beside bare appends.
 type comparison struct {
-	appends, create, change load
-	behind                  time.Duration // longest time that read models needed to catch up after a slice
+	appends, create, change          load
+	appendsCPU, createCPU, changeCPU usage         // catching up included, when that is awaited
+	behind                           time.Duration // longest time that read models needed to catch up after a slice
 }
 
 // measure adds slices of appends, creating and changing in turns. After each slice it waits, when asked to, until the read
 // models have caught up, so that slices do not disturb each other.
 func (c *comparison) measure(ctx context.Context, appending *appendRig, commanding *commandRig, rounds int, d time.Duration, await bool) error {
 	for range rounds {
+		before := commanding.server.usage()
 		l, err := appending.load(ctx, writers, d)
 		if err != nil {
 			return err
 		}
 		c.appends = c.appends.join(l)
+		c.appendsCPU = c.appendsCPU.plus(commanding.server.usage().minus(before))
 		for _, m := range []struct {
 			into *load
+			cpu  *usage
 			do   func(context.Context, int) error
-		}{{&c.create, commanding.create}, {&c.change, commanding.change}} {
+		}{{&c.create, &c.createCPU, commanding.create}, {&c.change, &c.changeCPU, commanding.change}} {
+			before := commanding.server.usage()
 			l, err := closedLoop(ctx, len(commanding.clients), d, m.do)
 			if err != nil {
 				return err
 			}
 			*m.into = m.into.join(l)
-			if !await {
-				continue
+			if await {
+				behind, err := commanding.server.drained(ctx, commanding.last)
+				if err != nil {
+					return err
+				}
+				c.behind = max(c.behind, behind)
 			}
-			behind, err := commanding.server.drained(ctx, commanding.last)
-			if err != nil {
-				return err
-			}
-			c.behind = max(c.behind, behind)
+			*m.cpu = m.cpu.plus(commanding.server.usage().minus(before))
 		}
 	}
 	return nil
@@ -188,25 +193,31 @@ func (b *bench) commands(ctx context.Context) error {
 		return err
 	}
 	t := table{head: []string{fmt.Sprintf("%d connections", writers), "per second", "p50", "p99", "share of appends", fmt.Sprintf("goal %s", percent(commandGoal))}}
-	line := func(name string, l load, share string, verdict string) {
+	costs := table{head: []string{"CPU time of one", "all", "client", "server", "PostgreSQL"}}
+	line := func(name string, l load, u usage, share string, verdict string) {
 		t.add(name, rate(l.rate()), millis(l.quantile(.5)), millis(l.quantile(.99)), share, verdict)
+		each := func(d time.Duration) string { return micros(d / time.Duration(max(len(l.latencies), 1))) }
+		costs.add(name, each(u.sum()), each(u.client), each(u.server), each(u.postgres))
 	}
 	for _, m := range []struct {
 		where string
 		comparison
 	}{{"", c}, {", projectors elsewhere", elsewhere}} {
-		line("bare appends of one event", m.appends, percent(1), "")
+		line("bare appends of one event", m.appends, m.appendsCPU, percent(1), "")
 		for _, kind := range []struct {
 			name string
 			load load
-		}{{"create: POST /v1/customers", m.create}, {"change: POST /v1/customers/{id}/update-profile", m.change}} {
+			cpu  usage
+		}{{"create: POST /v1/customers", m.create, m.createCPU}, {"change: POST /v1/customers/{id}/update-profile", m.change, m.changeCPU}} {
 			share := kind.load.rate() / m.appends.rate()
-			line(kind.name+m.where, kind.load, percent(share), verdict(share, commandGoal))
+			line(kind.name+m.where, kind.load, kind.cpu, percent(share), verdict(share, commandGoal))
 		}
 	}
 	t.print(b.out)
 	fmt.Fprintf(b.out, "\nEach three take turns of %s, %d times. The server is the real binary. In the first three lines its projectors and PostgreSQL work beside it on the same cores, "+
-		"which the bare appends do not feed; after each turn they needed at most %s to catch up. In the others somebody else holds the projectors' lock.\n", b.slice, b.rounds, secs(c.behind))
+		"which the bare appends do not feed; after each turn they needed at most %s to catch up. In the others somebody else holds the projectors' lock.\n\n", b.slice, b.rounds, secs(c.behind))
+	costs.print(b.out)
+	fmt.Fprintf(b.out, "\nOf bare appends the client is this process, node included; of commands it has the connections alone, and the server has its node and projectors.\n")
 	return b.collect(ctx)
 }
 

@@ -41,23 +41,55 @@ func statOf(pid string) []string {
 	return fields
 }
 
-// postgresCPU returns the CPU time of the PostgreSQL server and of its sessions.
-func (r *replica) postgresCPU() time.Duration {
-	server := firstLine(filepath.Join(r.postgres.DataDir(), "postmaster.pid"))
-	pid, err := strconv.Atoi(server)
-	if err != nil {
-		return 0
-	}
-	sum := cpuOf(pid)
+// cpuBelow returns the CPU time of the processes that a process has started, and of those that they have.
+func cpuBelow(pid int) time.Duration {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0
 	}
+	children := map[int][]int{}
 	for _, p := range processes {
-		if stat := statOf(p.Name()); stat != nil && stat[1] == server {
-			child, _ := strconv.Atoi(p.Name()) // a folder with a stat has a number for a name
-			sum += cpuOf(child)
+		child, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
 		}
+		if stat := statOf(p.Name()); stat != nil {
+			parent, _ := strconv.Atoi(stat[1]) // the kernel writes a number
+			children[parent] = append(children[parent], child)
+		}
+	}
+	var sum time.Duration
+	for next := children[pid]; len(next) > 0; next = next[1:] {
+		sum += cpuOf(next[0])
+		next = append(next, children[next[0]]...)
 	}
 	return sum
 }
+
+// postgresCPU returns the CPU time of the PostgreSQL server and of its sessions.
+func (r *replica) postgresCPU() time.Duration {
+	pid, err := strconv.Atoi(firstLine(filepath.Join(r.postgres.DataDir(), "postmaster.pid")))
+	if err != nil {
+		return 0
+	}
+	return cpuOf(pid) + cpuBelow(pid)
+}
+
+// usage is CPU time by who used it.
+type usage struct{ client, server, postgres time.Duration }
+
+// usage returns what this process, which has the clients, the server and its PostgreSQL have used.
+func (s *server) usage() usage {
+	pid := s.process.Process.Pid
+	return usage{client: cpuOf(os.Getpid()), server: cpuOf(pid), postgres: cpuBelow(pid)}
+}
+
+func (u usage) plus(v usage) usage {
+	return usage{u.client + v.client, u.server + v.server, u.postgres + v.postgres}
+}
+
+func (u usage) minus(v usage) usage {
+	return usage{u.client - v.client, u.server - v.server, u.postgres - v.postgres}
+}
+
+func (u usage) sum() time.Duration { return u.client + u.server + u.postgres }

@@ -67,4 +67,8 @@ func millis(d time.Duration) string {
 	return fmt.Sprintf("%.2f ms", ms)
 }
 
+func micros(d time.Duration) string {
+	return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond))
+}
+
 func secs(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
