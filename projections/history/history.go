@@ -14,6 +14,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/view"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
@@ -22,9 +23,11 @@ type Log interface {
 	Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error]
 }
 
-// Timeline is what a Reader needs of the read models: which events concern a customer.
+// Timeline is what a Reader needs of the read models: which events concern a customer, and where the others stand.
 type Timeline interface {
 	CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q readmodels.Query) (readmodels.Page[readmodels.TimelineEntry], error)
+	CustomerStreams(ctx context.Context, tenant domain.Tenant, customer domain.ID) ([]domain.StreamID, domain.Position, error)
+	Position(ctx context.Context) (domain.Position, error)
 }
 
 // Reader answers histories. It is safe for concurrent use.
@@ -32,6 +35,7 @@ type Reader struct {
 	log      Log
 	timeline Timeline
 	records  []*projection.Compiled
+	shape    *view.Shape
 }
 
 // New returns a Reader that compares the records among the projections: those whose rows carry the revision of one
@@ -45,7 +49,8 @@ func New(log Log, timeline Timeline, declared []projection.Projection) (*Reader,
 		return !slices.ContainsFunc(c.Table.Columns, func(col projection.Column) bool { return col.Name == "revision" }) ||
 			slices.ContainsFunc(c.Table.Columns, func(col projection.Column) bool { return col.Name == "event_id" })
 	})
-	return &Reader{log: log, timeline: timeline, records: records}, nil
+	shape, err := view.New(declared)
+	return &Reader{log: log, timeline: timeline, records: records, shape: shape}, err
 }
 
 // At returns a Reader to which only those events belong that a timeline as of a moment has.
@@ -109,34 +114,55 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 // Stream yields every event of one stream with what it changed, from the first on.
 func (r *Reader) Stream(ctx context.Context, stream domain.StreamID) iter.Seq2[readmodels.HistoryEntry, error] {
 	return func(yield func(readmodels.HistoryEntry, error) bool) {
-		memories := make([]projection.Memory, len(r.records))
-		before := make([]map[string]record, len(r.records))
-		for i, c := range r.records {
-			memories[i] = c.NewMemory()
-		}
+		t := r.track()
 		for event, err := range r.log.Read(ctx, stream, 0) {
-			if err != nil {
-				yield(readmodels.HistoryEntry{}, err)
-				return
+			var entry readmodels.HistoryEntry
+			if err == nil {
+				entry, err = t.next(event)
 			}
-			entry := entryOf(event)
-			for i, c := range r.records {
-				if !c.Matches(event.Type()) {
-					continue
-				}
-				after, err := apply(memories[i], event)
-				if err != nil {
-					yield(readmodels.HistoryEntry{}, err)
-					return
-				}
-				entry.Changes = append(entry.Changes, compare(c.Name, before[i], after)...)
-				before[i] = after
-			}
-			if !yield(entry, nil) {
+			if !yield(entry, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// track follows the records of one stream from event to event.
+type track struct {
+	records  []*projection.Compiled
+	memories []projection.Memory
+	before   []map[string]record
+}
+
+func (r *Reader) track() *track {
+	t := &track{records: r.records, memories: make([]projection.Memory, len(r.records)), before: make([]map[string]record, len(r.records))}
+	for i, c := range r.records {
+		t.memories[i] = c.NewMemory()
+	}
+	return t
+}
+
+// next returns the entry of the stream's next event, with what it changed.
+func (t *track) next(event domain.Recorded) (readmodels.HistoryEntry, error) {
+	entry := entryOf(event)
+	for i, c := range t.records {
+		if !c.Matches(event.Type()) {
+			continue
+		}
+		after, err := apply(t.memories[i], event)
+		if err != nil {
+			return entry, err
+		}
+		changes := compare(c.Name, t.before[i], after)
+		if len(union(t.before[i], after)) == 1 {
+			for j := range changes {
+				changes[j].Key = "" // the aggregate has one row there, which needs no name
+			}
+		}
+		entry.Changes = append(entry.Changes, changes...)
+		t.before[i] = after
+	}
+	return entry, nil
 }
 
 func entryOf(e domain.Recorded) readmodels.HistoryEntry {
@@ -208,11 +234,7 @@ func compare(name string, before, after map[string]record) []readmodels.Change {
 			if bookkeeping[field] || string(from) == string(to) || nothing(from) && nothing(to) {
 				continue
 			}
-			c := readmodels.Change{Record: name, Field: field, From: from, To: to}
-			if len(keys) > 1 {
-				c.Key = key
-			}
-			changes = append(changes, c)
+			changes = append(changes, readmodels.Change{Record: name, Key: key, Field: field, From: from, To: to})
 		}
 	}
 	return changes

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,6 +48,9 @@ func (w *world) add(s domain.StreamID, e domain.Event, concerns ...domain.Stream
 			r.Revision++
 		}
 	}
+	for _, c := range append([]domain.StreamID{s}, concerns...) {
+		r.Subjects = append(r.Subjects, c.ID)
+	}
 	w.events = append(w.events, r)
 	for _, c := range append([]domain.StreamID{s}, concerns...) {
 		w.entries = append(w.entries, readmodels.TimelineEntry{
@@ -80,6 +84,34 @@ func (w *world) CustomerTimeline(_ context.Context, _ domain.Tenant, _ domain.ID
 		}
 	}
 	return page, nil
+}
+
+// CustomerStreams implements history.Timeline.
+func (w *world) CustomerStreams(context.Context, domain.Tenant, domain.ID) ([]domain.StreamID, domain.Position, error) {
+	var streams []domain.StreamID
+	for _, e := range w.events {
+		if !slices.Contains(streams, e.Stream) {
+			streams = append(streams, e.Stream)
+		}
+	}
+	at, err := w.Position(nil)
+	return streams, at, err
+}
+
+// Position implements history.Timeline.
+func (w *world) Position(context.Context) (domain.Position, error) {
+	return domain.Position{Commit: uint64(len(w.events)), Prepare: uint64(len(w.events))}, nil
+}
+
+// ReadAll implements history.WholeLog.
+func (w *world) ReadAll(_ context.Context, after domain.Position) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for _, e := range w.events {
+			if after.Before(e.Position) && !yield(e, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (w *world) reader(t *testing.T) *history.Reader {

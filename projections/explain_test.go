@@ -1,0 +1,286 @@
+package projections_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/interaction"
+	"github.com/rapport-crm/rapport/domain/opportunity"
+	"github.com/rapport-crm/rapport/domain/order"
+	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/history"
+	"github.com/rapport-crm/rapport/projections/view"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// Read implements history.WholeLog.
+func (l *eventLog) Read(_ context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for _, e := range l.events {
+			if e.Stream == stream && e.Revision >= from && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// ReadAll implements history.WholeLog.
+func (l *eventLog) ReadAll(_ context.Context, after domain.Position) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for _, e := range l.events {
+			if after.Before(e.Position) && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// storyOf tells the whole story of a record; nil for one that never was.
+func storyOf(t rapid.TB, log *eventLog, aggregate string, id domain.ID) *history.Story {
+	t.Helper()
+	reader, err := history.New(log, nil, projections.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	scan, err := reader.Scan(context.Background(), log, domain.DefaultTenant, aggregate, id)
+	var none *domain.NotFoundError
+	if errors.As(err, &none) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	story, err := scan.Story(readmodels.AsOf{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return story
+}
+
+// valueOf evaluates a field over some events and nothing else.
+func valueOf(t rapid.TB, story *history.Story, events []domain.Recorded, field string, now time.Time) json.RawMessage {
+	t.Helper()
+	shape, err := view.New(projections.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := view.Path(field)
+	part, _ := story.Kind.Part(path[0])
+	f := shape.Fold(part.Needs...)
+	for _, e := range events {
+		if err := f.Apply(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	document, err := story.Kind.Explained(f, story.ID, path[0], now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value := view.Lookup(document, path); value != nil {
+		return value
+	}
+	return json.RawMessage("null")
+}
+
+// fields lists the pointers that can be explained of a record, with the elements that its lists have.
+func fields(t rapid.TB, story *history.Story, now time.Time) (list []string) {
+	t.Helper()
+	f, err := story.Fold(story.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range story.Kind.Fields() {
+		path := view.Path(pattern)
+		document, err := story.Kind.Explained(f, story.ID, path[0], now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, expand(document, nil, path)...)
+	}
+	return list
+}
+
+func expand(document json.RawMessage, done, rest []string) (list []string) {
+	i := slices.Index(rest, "*")
+	if i < 0 {
+		return []string{view.Pointer(slices.Concat(done, rest))}
+	}
+	at := slices.Concat(done, rest[:i])
+	value := view.Lookup(document, at)
+	elements, ok := view.Elements(at[len(at)-1], value)
+	if !ok {
+		_ = json.Unmarshal(value, &elements) // a map, or nothing
+	}
+	for name := range elements {
+		list = append(list, expand(document, append(slices.Clone(at), name), rest[i+1:])...)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// TestAnExplanationIsMinimal explains random values of random histories: the events given yield the value, and without any
+// one of them it is another.
+func TestAnExplanationIsMinimal(t *testing.T) {
+	now := day("12-31")
+	rapid.Check(t, func(t *rapid.T) {
+		w := randomWorld(t)
+		aggregate := rapid.SampledFrom([]string{"customer", "customer", "opportunity", "order", "contact"}).Draw(t, "explained")
+		kinds := map[string]int{"customer": 0xc, "opportunity": 0xd, "order": 0xf, "contact": 0xb}
+		story := storyOf(t, w.log, aggregate, number(rapid.IntRange(0, 2).Draw(t, "record"), kinds[aggregate]))
+		if story == nil {
+			return
+		}
+		all := fields(t, story, now)
+		for range 5 {
+			field := rapid.SampledFrom(all).Draw(t, "field")
+			answer, err := story.Explain(context.Background(), field, now)
+			if err != nil {
+				t.Fatalf("%s: %v", field, err)
+			}
+			checkMinimal(t, story, answer, now)
+		}
+	})
+}
+
+func checkMinimal(t rapid.TB, story *history.Story, answer readmodels.Explanation, now time.Time) {
+	t.Helper()
+	whole := valueOf(t, story, story.Events, answer.Field, now)
+	var chosen []domain.Recorded
+	for _, e := range answer.Events {
+		i := slices.IndexFunc(story.Events, func(r domain.Recorded) bool { return r.ID == e.EventID })
+		chosen = append(chosen, story.Events[i])
+	}
+	if alone := valueOf(t, story, chosen, answer.Field, now); !bytes.Equal(alone, whole) || !bytes.Equal(answer.Value, whole) || !bytes.Equal(answer.Recomputed, whole) {
+		t.Fatalf("%s is %s, explained as %s, its %d events give %s", answer.Field, whole, answer.Value, len(chosen), alone)
+	}
+	for i, e := range chosen {
+		without := slices.Delete(slices.Clone(chosen), i, i+1)
+		if got := valueOf(t, story, without, answer.Field, now); bytes.Equal(got, whole) {
+			t.Fatalf("%s is %s without %s too", answer.Field, whole, e.Type())
+		}
+	}
+}
+
+// sold is a customer with orders, an opportunity and dealings.
+func sold() *eventLog {
+	l := newLog()
+	c, deal := number(1, 0xc), number(1, 0xd)
+	l.add("customer", c, day("01-01"), customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "Anvil Works"}}, c)
+	standing := opportunity.Standing{CustomerID: c, Owner: "ann", PipelineID: goldenPipeline, PipelineVersion: 1}
+	worth := domain.MustMoney("1000", "EUR")
+	l.add("opportunity", deal, day("01-02"), opportunity.Opened{Name: "Forge", Standing: standing, Stage: "q", Visit: 1, Probability: 10, Amount: &worth}, c)
+	l.add("opportunity", deal, day("01-03"), opportunity.StageMoved{From: "q", To: "p", FromVisit: 1, ToVisit: 2, Probability: 50, Standing: standing, Amount: &worth}, c)
+	l.add("opportunity", deal, day("01-04"), opportunity.ReEstimated{From: &worth, To: domain.MustMoney("800", "EUR"), Standing: standing}, c)
+	for n := range 3 {
+		placed := order.Placed{Subject: order.Subject{Number: fmt.Sprint(n), Kind: order.KindSale, CustomerID: c}, Currency: "EUR", Total: amount("10")}
+		l.add("order", number(n, 0xf), day("02-01"), placed, c)
+	}
+	l.add("order", number(1, 0xf), day("02-02"), order.Cancelled{Subject: order.Subject{Number: "1", Kind: order.KindSale, CustomerID: c}, Currency: "EUR", Total: amount("10"), Reason: "twice"}, c)
+	for n := range 3 {
+		l.add("interaction", number(n, 0xa), day("03-01").AddDate(0, 0, n), interaction.Logged{Details: interaction.Details{
+			CustomerID: c, Channel: "phone", Direction: "inbound", StartedAt: day("03-01").AddDate(0, 0, n)}}, c)
+	}
+	return l
+}
+
+// TestExplanationsOfTheViews names the events behind the values that people ask about most.
+func TestExplanationsOfTheViews(t *testing.T) {
+	log := sold()
+	deal := string(number(1, 0xd))
+	orders := func(n int) string { return fmt.Sprintf("order.placed@%d", n) }
+	for _, c := range []struct {
+		aggregate, field, value string
+		events                  []string // type@position/100
+		contribution            string   // of the last
+	}{
+		{"customer", "/lifetimeValue/EUR/net", `"20"`, []string{orders(5), orders(7)}, `"10" → "20"`},
+		{"customer", "lifetimeValue.EUR.orders", `3`, []string{orders(5), orders(6), orders(7)}, `2 → 3`},
+		{"customer", "/lifetimeValue/0/cancelled", `1`, []string{"order.cancelled@8"}, `null → 1`},
+		{"customer", "/lastContact", `"2026-03-03T00:00:00Z"`, []string{"interaction.logged@11"}, `null → "2026-03-03T00:00:00Z"`},
+		{"customer", "/interactionCount", `3`, []string{"interaction.logged@9", "interaction.logged@10", "interaction.logged@11"}, `2 → 3`},
+		{"customer", "/openValue/EUR/weighted", `"400"`, []string{"opportunity.stage_moved@3", "opportunity.re_estimated@4"}, `null → "400"`},
+		{"customer", "/openOpportunities/" + deal + "/stage", `"p"`, []string{"opportunity.stage_moved@3"}, `null → "p"`},
+		{"customer", "/lostOpportunities", `0`, []string{}, ""},
+		{"customer", "/profile/name", `"Anvil Works"`, []string{"customer.registered@1"}, `"" → "Anvil Works"`},
+		{"opportunity", "/weighted", `"400"`, []string{"opportunity.stage_moved@3", "opportunity.re_estimated@4"}, `null → "400"`},
+		{"opportunity", "/name", `"Forge"`, []string{"opportunity.opened@2"}, `"" → "Forge"`},
+		{"opportunity", "/visits/2/probability", `50`, []string{"opportunity.stage_moved@3"}, `null → 50`},
+	} {
+		id := number(1, map[string]int{"customer": 0xc, "opportunity": 0xd}[c.aggregate])
+		story := storyOf(t, log, c.aggregate, id)
+		answer, err := story.Explain(t.Context(), c.field, day("12-31"))
+		if err != nil {
+			t.Errorf("%s: %v", c.field, err)
+			continue
+		}
+		events := []string{}
+		last := ""
+		for _, e := range answer.Events {
+			events = append(events, fmt.Sprintf("%s@%d", e.EventType, e.Position.Commit/100))
+			last = string(e.Before) + " → " + string(e.After)
+			if e.Actor.ID != "ann" || e.OccurredAt.IsZero() || e.Summary == "" {
+				t.Errorf("%s: %s does not say who and when: %+v", c.field, e.EventType, e)
+			}
+		}
+		if string(answer.Value) != c.value || last != c.contribution || answer.Formula == "" {
+			t.Errorf("%s: %s by %s, want %s by %s", c.field, answer.Value, last, c.value, c.contribution)
+		}
+		if diff := cmp.Diff(c.events, events); diff != "" {
+			t.Errorf("%s: %s", c.field, diff)
+		}
+		checkMinimal(t, story, answer, day("12-31"))
+	}
+}
+
+func TestAnUnknownFieldNamesTheKnownOnes(t *testing.T) {
+	story := storyOf(t, sold(), "customer", number(1, 0xc))
+	for field, words := range map[string]string{
+		"/profile/nickname": "/lifetimeValue/*/net", "": "/lastContact", "/": "/lastContact", "lifetimeValue.net": "there is no net in /lifetimeValue",
+		"/lifetimeValue/USD/net": "there is no USD in /lifetimeValue", "/lifetimeValue/7/net": "there is no 7 in /lifetimeValue",
+		"/tenant": "/profile/name",
+	} {
+		_, err := story.Explain(t.Context(), field, day("12-31"))
+		var invalid *domain.InvalidError
+		if !errors.As(err, &invalid) || invalid.Fields[0].Pointer != "field" || !strings.Contains(err.Error(), words) {
+			t.Errorf("%q: %v", field, err)
+		}
+	}
+}
+
+// TestAnExplanationIsBounded explains a sum over more events than can be tried one by one.
+func TestAnExplanationIsBounded(t *testing.T) {
+	l := newLog()
+	c := number(1, 0xc)
+	l.add("customer", c, day("01-01"), customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "Anvil Works"}}, c)
+	for n := range 1500 {
+		placed := order.Placed{Subject: order.Subject{Number: fmt.Sprint(n), Kind: order.KindSale, CustomerID: c}, Currency: "EUR", Total: amount("10")}
+		l.add("order", number(n, 0xf), day("02-01").Add(time.Duration(n)*time.Minute), placed, c)
+	}
+	story := storyOf(t, l, "customer", c)
+	var refused *domain.Rejection
+	if _, err := story.Explain(t.Context(), "/lifetimeValue/EUR/net", day("12-31")); !errors.As(err, &refused) || refused.Rule != "explanation-too-long" {
+		t.Errorf("a sum of 1,500 orders: %v", err)
+	}
+	answer, err := story.Explain(t.Context(), "/lifetimeValue/EUR/lastOrderAt", day("12-31"))
+	if err != nil || len(answer.Events) != 1 {
+		t.Errorf("the last of 1,500 orders rests on %d events: %v", len(answer.Events), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := story.Explain(ctx, "/lifetimeValue/EUR/net", day("12-31")); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+}

@@ -1,0 +1,278 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/asof"
+	"github.com/rapport-crm/rapport/projections/view"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// MaxEvents bounds what is folded for one answer: the events of a record and of everything linked to it.
+const MaxEvents = 50_000
+
+// Story is all that happened to one record: its events, and those of everything that its view is made of, in order.
+type Story struct {
+	Kind   view.Kind
+	ID     domain.ID
+	Events []domain.Recorded // in the order of the moment's axis
+	At     domain.Position   // which the story reflects
+
+	reader *Reader
+	axis   readmodels.Axis
+	time   time.Time // of the moment; zero when it has none
+}
+
+// Story reads what happened to a record up to a moment; the zero moment is now. It returns *domain.NotFoundError for a
+// record that did not exist then, and a *domain.Rejection, "history-too-long", for more than
+// MaxEvents events. Time means nothing on AxisRecorded: the position alone decides.
+func (r *Reader) Story(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf) (*Story, error) {
+	kind, ok := view.Of(aggregate)
+	if !ok {
+		return nil, fmt.Errorf("history: records of %s are not replayed", aggregate)
+	}
+	streams := []domain.StreamID{{Tenant: tenant, Aggregate: aggregate, ID: id}}
+	var at domain.Position
+	var err error
+	if aggregate == "customer" {
+		streams, at, err = r.timeline.CustomerStreams(ctx, tenant, id)
+	} else {
+		at, err = r.timeline.Position(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	events, err := r.read(ctx, streams)
+	if err != nil {
+		return nil, err
+	}
+	if m.Position.IsZero() {
+		m.Position = at
+	}
+	if m.Time.IsZero() {
+		m.Axis = readmodels.AxisRecorded
+	}
+	return r.story(kind, tenant, id, events, m)
+}
+
+// read returns the events of streams.
+func (r *Reader) read(ctx context.Context, streams []domain.StreamID) ([]domain.Recorded, error) {
+	var events []domain.Recorded
+	for _, s := range streams {
+		for e, err := range r.log.Read(ctx, s, 0) {
+			if err != nil {
+				return nil, err
+			}
+			if events = append(events, e); len(events) > MaxEvents {
+				return nil, readmodels.HistoryTooLong(MaxEvents)
+			}
+		}
+	}
+	return events, nil
+}
+
+// story cuts events at a moment and puts them in its order.
+func (r *Reader) story(kind view.Kind, tenant domain.Tenant, id domain.ID, events []domain.Recorded, m readmodels.AsOf) (*Story, error) {
+	s := &Story{Kind: kind, ID: id, At: m.Position, reader: r, axis: m.Axis, time: m.Time}
+	own := domain.StreamID{Tenant: tenant, Aggregate: kind.Aggregate(), ID: id}
+	events = slices.DeleteFunc(events, func(e domain.Recorded) bool { return m.Position.Before(e.Position) })
+	slices.SortFunc(events, func(a, b domain.Recorded) int { return a.Position.Compare(b.Position) })
+	s.Events = asof.Order(events, m)
+	if !slices.ContainsFunc(s.Events, func(e domain.Recorded) bool { return e.Stream == own }) {
+		return nil, &domain.NotFoundError{Kind: kind.Aggregate(), ID: string(id)}
+	}
+	return s, nil
+}
+
+// now returns the instant to which the state after an event belongs.
+func (s *Story) now(e domain.Recorded) time.Time {
+	if s.axis == readmodels.AxisOccurred {
+		return e.OccurredAt
+	}
+	return e.RecordedAt
+}
+
+// Entries returns what happened, each event with what it changed. Of a customer these are the events that concern it or
+// what was merged into it by then; of other records those of their stream.
+func (s *Story) Entries() ([]readmodels.HistoryEntry, error) {
+	concerns, err := s.concerns()
+	if err != nil {
+		return nil, err
+	}
+	tracks := map[domain.StreamID]*track{}
+	var entries []readmodels.HistoryEntry
+	for _, e := range s.Events {
+		t := tracks[e.Stream]
+		if t == nil {
+			t = s.reader.track()
+			tracks[e.Stream] = t
+		}
+		entry, err := t.next(e)
+		if err != nil {
+			return nil, err
+		}
+		if concerns(e) {
+			entry.Summary = projections.Words(e.Event)
+			entries = append(entries, entry)
+		}
+	}
+	return entries, nil
+}
+
+// concerns returns which events are the record's own story.
+func (s *Story) concerns() (func(domain.Recorded) bool, error) {
+	if s.Kind.Aggregate() != "customer" {
+		return func(e domain.Recorded) bool { return e.Stream.ID == s.ID && e.Stream.Aggregate == s.Kind.Aggregate() }, nil
+	}
+	f, err := s.Fold(s.Events)
+	if err != nil {
+		return nil, err
+	}
+	family := view.Family(f, s.ID)
+	return func(e domain.Recorded) bool {
+		return slices.ContainsFunc(e.Subjects, func(id domain.ID) bool { return slices.Contains(family, id) })
+	}, nil
+}
+
+// Fold evaluates what the record's states are made of over some events.
+func (s *Story) Fold(events []domain.Recorded) (view.Fold, error) {
+	f := s.reader.shape.Fold(s.Kind.Needs()...)
+	for _, e := range events {
+		if err := f.Apply(e); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// State returns the record after all events of the story, as of its moment.
+func (s *Story) State() (any, error) {
+	f, err := s.Fold(s.Events)
+	if err != nil {
+		return nil, err
+	}
+	now := s.time
+	if now.IsZero() {
+		now = s.now(s.Events[len(s.Events)-1])
+	}
+	return s.Kind.State(f, s.ID, now), nil
+}
+
+// Difference lists what differs between two states, given as JSON, nil standing for nothing: by member of the view, element
+// of its lists and field.
+func Difference(before, after json.RawMessage) ([]readmodels.Change, error) {
+	old, err := members(before)
+	if err != nil {
+		return nil, err
+	}
+	now, err := members(after)
+	if err != nil {
+		return nil, err
+	}
+	changes := []readmodels.Change{}
+	for _, name := range slices.Sorted(maps.Keys(union(old, now))) {
+		if bookkeeping[name] {
+			continue
+		}
+		changes = append(changes, compare(name, old[name], now[name])...)
+	}
+	return changes, nil
+}
+
+// members returns the members of a view as records: an object is one, a list one for each element, and anything else one
+// with a nameless field.
+func members(state json.RawMessage) (map[string]map[string]record, error) {
+	if state == nil {
+		return nil, nil
+	}
+	var object record
+	if err := json.Unmarshal(state, &object); err != nil {
+		return nil, fmt.Errorf("a state is no object: %w", err)
+	}
+	out := map[string]map[string]record{}
+	for name, value := range object {
+		rows := map[string]record{}
+		var fields record
+		if elements, ok := view.Elements(name, value); ok {
+			for key, element := range elements {
+				fields = nil
+				if err := json.Unmarshal(element, &fields); err != nil {
+					return nil, err
+				}
+				rows[key] = fields
+			}
+		} else if json.Unmarshal(value, &fields) == nil && fields != nil {
+			rows[""] = fields
+		} else if list := []record{}; json.Unmarshal(value, &list) == nil { // nothing identifies them but their place
+			for i, fields := range list {
+				rows[strconv.Itoa(i+1)] = fields
+			}
+		} else {
+			rows[""] = record{"": value}
+		}
+		out[name] = rows
+	}
+	return out, nil
+}
+
+// errUnknownEntry says that a page is to begin behind an event that is not in the story.
+var errUnknownEntry = errors.New("is not the position of an event of this record")
+
+// Replay returns up to limit entries behind the event at a position, the zero position standing before the first, each
+// with the state of the record after it.
+func (s *Story) Replay(after domain.Position, limit int) ([]readmodels.ReplayEntry[any], error) {
+	entries, err := s.Entries()
+	if err != nil {
+		return nil, err
+	}
+	from := 0
+	if !after.IsZero() {
+		from = 1 + slices.IndexFunc(entries, func(e readmodels.HistoryEntry) bool { return e.Position == after })
+		if from == 0 {
+			return nil, domain.Invalid("after", "%v", errUnknownEntry)
+		}
+	}
+	page := entries[from:min(from+limit, len(entries))]
+	list := make([]readmodels.ReplayEntry[any], 0, len(page))
+	f := s.reader.shape.Fold(s.Kind.Needs()...)
+	for _, e := range s.Events {
+		if len(list) == len(page) {
+			break
+		}
+		if err := f.Apply(e); err != nil {
+			return nil, err
+		}
+		if e.Position == page[len(list)].Position {
+			list = append(list, readmodels.ReplayEntry[any]{HistoryEntry: page[len(list)], State: s.Kind.State(f, s.ID, s.now(e))})
+		}
+	}
+	return list, nil
+}
+
+// Replay tells a story up to a moment, page by page, as Story.Replay does, and says which position it reflects.
+func (r *Reader) Replay(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf, after domain.Position, limit int) ([]readmodels.ReplayEntry[any], domain.Position, error) {
+	story, err := r.Story(ctx, tenant, aggregate, id, m)
+	if err != nil {
+		return nil, domain.Position{}, err
+	}
+	entries, err := story.Replay(after, limit)
+	return entries, story.At, err
+}
+
+// Explain explains a value as of a moment, as Story.Explain does.
+func (r *Reader) Explain(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf, field string, now time.Time) (readmodels.Explanation, error) {
+	story, err := r.Story(ctx, tenant, aggregate, id, m)
+	if err != nil {
+		return readmodels.Explanation{}, err
+	}
+	return story.Explain(ctx, field, now)
+}

@@ -1,0 +1,140 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/projections/view"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// WholeLog is what a Scan needs of the event log.
+type WholeLog interface {
+	Log
+	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error]
+}
+
+// Scan holds all events that any story of a record needs, read from the log alone: for a customer it went through the whole
+// of it. Stories are told from it for any moment.
+type Scan struct {
+	Head domain.Position // of the last of them
+
+	reader *Reader
+	kind   view.Kind
+	tenant domain.Tenant
+	id     domain.ID
+	events []domain.Recorded
+}
+
+// Scan reads the events of a record and of everything linked to it. It does not ask the read models, which need not be
+// there. A record that never existed is a *domain.NotFoundError.
+func (r *Reader) Scan(ctx context.Context, log WholeLog, tenant domain.Tenant, aggregate string, id domain.ID) (*Scan, error) {
+	kind, ok := view.Of(aggregate)
+	if !ok {
+		return nil, fmt.Errorf("history: records of %s are not replayed", aggregate)
+	}
+	s := &Scan{reader: r, kind: kind, tenant: tenant, id: id}
+	own := domain.StreamID{Tenant: tenant, Aggregate: aggregate, ID: id}
+	streams := []domain.StreamID{own}
+	var err error
+	if aggregate == "customer" {
+		if streams, err = s.linked(ctx, log, own); err != nil {
+			return nil, err
+		}
+	}
+	if s.events, err = r.read(ctx, streams); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(s.events, func(e domain.Recorded) bool { return e.Stream == own }) {
+		return nil, &domain.NotFoundError{Kind: aggregate, ID: string(id)}
+	}
+	for _, e := range s.events {
+		if s.Head.Before(e.Position) {
+			s.Head = e.Position
+		}
+	}
+	return s, nil
+}
+
+// linked returns the streams that say something of a customer, of its family or of its relatives.
+func (s *Scan) linked(ctx context.Context, log WholeLog, own domain.StreamID) ([]domain.StreamID, error) {
+	family, relatives := []domain.ID{own.ID}, []domain.ID{}
+	for i := 0; i < len(family); i++ { // grows on the way
+		for e, err := range log.Read(ctx, domain.StreamID{Tenant: s.tenant, Aggregate: "customer", ID: family[i]}, 0) {
+			if err != nil {
+				return nil, err
+			}
+			merged, others := named(e.Event)
+			if merged != "" && !slices.Contains(family, merged) {
+				family = append(family, merged)
+			}
+			relatives = append(relatives, others...)
+		}
+	}
+	inFamily := func(id domain.ID) bool { return slices.Contains(family, id) }
+	streams := map[domain.StreamID]bool{}
+	for _, id := range append(relatives, family...) {
+		streams[domain.StreamID{Tenant: s.tenant, Aggregate: "customer", ID: id}] = true
+	}
+	for e, err := range log.ReadAll(ctx, domain.Position{}) {
+		if err != nil {
+			return nil, err
+		}
+		if e.Tenant != s.tenant {
+			continue
+		}
+		_, others := named(e.Event)
+		if slices.ContainsFunc(e.Subjects, inFamily) || slices.ContainsFunc(others, inFamily) {
+			streams[e.Stream] = true
+		}
+	}
+	list := make([]domain.StreamID, 0, len(streams))
+	for stream := range streams {
+		list = append(list, stream)
+	}
+	slices.SortFunc(list, func(a, b domain.StreamID) int { return strings.Compare(a.String(), b.String()) })
+	return list, nil
+}
+
+// named returns the customers that an event of a customer names: the one that is the same customer, and relatives.
+func named(e domain.Event) (merged domain.ID, relatives []domain.ID) {
+	switch e := e.(type) {
+	case customer.Merged:
+		return e.DuplicateID, nil
+	case customer.MergedInto:
+		return e.SurvivorID, nil
+	case customer.Registered:
+		if e.ParentID != "" {
+			return "", []domain.ID{e.ParentID}
+		}
+	case customer.ParentSet:
+		return "", []domain.ID{e.To}
+	case customer.MemberAdded:
+		return "", []domain.ID{e.MemberID}
+	}
+	return "", nil
+}
+
+// Story tells what had happened by a moment. Without a position everything is known that the log holds; without a time
+// nothing is too late. On AxisRecorded a time ends the story before the first event that was recorded after it.
+func (s *Scan) Story(m readmodels.AsOf) (*Story, error) {
+	if m.Position.IsZero() {
+		m.Position = s.Head
+	}
+	if m.Time.IsZero() {
+		m.Axis = readmodels.AxisRecorded
+	}
+	events := slices.Clone(s.events)
+	if m.Axis != readmodels.AxisOccurred && !m.Time.IsZero() {
+		slices.SortFunc(events, func(a, b domain.Recorded) int { return a.Position.Compare(b.Position) })
+		if i := slices.IndexFunc(events, func(e domain.Recorded) bool { return e.RecordedAt.After(m.Time) }); i >= 0 {
+			events = events[:i]
+		}
+	}
+	return s.reader.story(s.kind, s.tenant, s.id, events, m)
+}

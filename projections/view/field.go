@@ -1,0 +1,170 @@
+package view
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// keys are the members that identify the elements of lists, by the list's own name.
+var keys = map[string]string{
+	"lifetimeValue": "currency", "openValue": "currency", "openCommitments": "commitmentId", "feedback": "eventId",
+	"openOpportunities": "id", "wonOpportunities": "id", "orders": "id", "interactions": "id", "contacts": "contactId",
+	"children": "id", "members": "id", "groups": "id", "preferences": "name",
+	"lines": "line", "stakeholders": "contactId", "visits": "visit", "payments": "revision",
+	"links": "customerId", "stages": "key", "versions": "version",
+}
+
+// Fields implements Kind.
+func (k *kind[S, V]) Fields() []string {
+	var list []string
+	collect("", reflect.TypeFor[V](), &list)
+	slices.Sort(list)
+	return list
+}
+
+var (
+	timeType   = reflect.TypeFor[time.Time]()
+	amountType = reflect.TypeFor[domain.Amount]()
+)
+
+// collect lists the pointers to the members of a type.
+func collect(at string, t reflect.Type, list *[]string) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == timeType || t == amountType:
+	case t.Kind() == reflect.Struct:
+		for _, f := range reflect.VisibleFields(t) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.Anonymous || name == "" || name == "-" || len(f.Index) > 1 && hidden(t, f, name) {
+				continue
+			}
+			here := at + "/" + name
+			*list = append(*list, here)
+			collect(here, f.Type, list)
+		}
+	case t.Kind() == reflect.Slice:
+		if name := at[strings.LastIndex(at, "/")+1:]; keys[name] != "" {
+			*list = append(*list, at+"/*")
+			collect(at+"/*", t.Elem(), list)
+		}
+	case t.Kind() == reflect.Map:
+		*list = append(*list, at+"/*")
+	}
+}
+
+// hidden reports whether a promoted field stands behind one of the outer struct with the same name in JSON.
+func hidden(t reflect.Type, f reflect.StructField, name string) bool {
+	return slices.ContainsFunc(reflect.VisibleFields(t), func(o reflect.StructField) bool {
+		tag, _, _ := strings.Cut(o.Tag.Get("json"), ",")
+		return tag == name && len(o.Index) < len(f.Index)
+	})
+}
+
+// Path splits a JSON pointer, or dotted names, into its members. Blank ones are kept.
+func Path(field string) []string {
+	if !strings.HasPrefix(field, "/") {
+		return strings.Split(field, ".")
+	}
+	path := strings.Split(field[1:], "/")
+	for i, p := range path {
+		path[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(p)
+	}
+	return path
+}
+
+// Pointer renders members as a JSON pointer.
+func Pointer(path []string) string {
+	var b strings.Builder
+	for _, p := range path {
+		b.WriteString("/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(p))
+	}
+	return b.String()
+}
+
+// Known reports whether a path leads to something of the kind's view, whatever the elements of its lists.
+func Known(k Kind, path []string) bool {
+	return slices.ContainsFunc(k.Fields(), func(field string) bool {
+		want := Path(field)
+		return len(want) == len(path) && same(want, path)
+	})
+}
+
+func same(pattern, path []string) bool {
+	for i, p := range pattern {
+		if p != "*" && p != path[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Lookup returns the value that a path leads to in a document; nil when nothing stands there. An element of a list is
+// named by what identifies it.
+func Lookup(document json.RawMessage, path []string) json.RawMessage {
+	value, list := document, ""
+	for _, member := range path {
+		if elements, ok := Elements(list, value); ok {
+			value = elements[member]
+		} else {
+			var object map[string]json.RawMessage
+			if json.Unmarshal(value, &object) != nil {
+				return nil
+			}
+			value = object[member]
+		}
+		list = member
+	}
+	if string(value) == "null" {
+		return nil
+	}
+	return value
+}
+
+// Elements returns the elements of a list by what identifies them, and false for what is no such list.
+func Elements(list string, value json.RawMessage) (map[string]json.RawMessage, bool) {
+	var objects []map[string]json.RawMessage
+	var elements []json.RawMessage
+	key := keys[list]
+	if key == "" || json.Unmarshal(value, &objects) != nil || json.Unmarshal(value, &elements) != nil || elements == nil {
+		return nil, false
+	}
+	found := make(map[string]json.RawMessage, len(elements))
+	for i, object := range objects {
+		name := string(object[key])
+		var text string
+		if json.Unmarshal(object[key], &text) == nil {
+			name = text
+		}
+		found[name] = elements[i]
+	}
+	return found, true
+}
+
+// Named returns the path with the elements of lists by what identifies them, where it has them by number, from 0.
+func Named(document json.RawMessage, path []string) []string {
+	named, list := slices.Clone(path), ""
+	for i, member := range path {
+		at := Lookup(document, named[:i])
+		elements, ok := Elements(list, at)
+		if n, err := strconv.Atoi(member); ok && err == nil && elements[member] == nil && n >= 0 {
+			var ordered []json.RawMessage
+			if json.Unmarshal(at, &ordered) == nil && n < len(ordered) {
+				for name, element := range elements {
+					if string(element) == string(ordered[n]) {
+						named[i] = name
+					}
+				}
+			}
+		}
+		list = member
+	}
+	return named
+}

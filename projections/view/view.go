@@ -1,0 +1,231 @@
+// Package view assembles the answers of the read models from rows in memory: the states of a replay, and the values that
+// are explained. What the queries of package readmodels do in SQL it does over the rows of an evaluation of a few streams.
+package view
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections/asof"
+	"github.com/rapport-crm/rapport/projections/projection"
+)
+
+// Shape knows every kind of record that can be replayed. It is safe for concurrent use.
+type Shape struct {
+	compiled map[string]*projection.Compiled
+}
+
+// New compiles the projections that records are assembled from.
+func New(declared []projection.Projection) (*Shape, error) {
+	list, err := projection.Compile(declared...)
+	if err != nil {
+		return nil, err
+	}
+	s := &Shape{compiled: map[string]*projection.Compiled{}}
+	for _, c := range list {
+		s.compiled[c.Name] = c
+	}
+	for _, k := range kinds {
+		for _, p := range k.parts() {
+			for _, name := range p.Needs {
+				if s.compiled[name] == nil {
+					return nil, fmt.Errorf("view of %s: there is no projection %s", k.Aggregate(), name)
+				}
+			}
+		}
+	}
+	return s, nil
+}
+
+// Fold is an evaluation of some projections in memory. It is not safe for concurrent use.
+type Fold struct{ *asof.Evaluation }
+
+// Fold returns an evaluation of no events by the projections named.
+func (s *Shape) Fold(names ...string) Fold {
+	list := make([]*projection.Compiled, len(names))
+	for i, name := range names {
+		list[i] = s.compiled[name]
+	}
+	return Fold{asof.NewEvaluation(list...)}
+}
+
+// rows returns the rows of a projection for which keep holds, in the order of the key.
+func rows[R any](f Fold, name string, keep func(R) bool) []R {
+	list := []R{}
+	memory := f.Memory(name)
+	if memory == nil {
+		return list // not asked for: the member stays empty
+	}
+	for _, row := range memory.All() {
+		if r := row.(R); keep(r) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// Part is a member of a view, or several that are made of the same rows.
+type Part struct {
+	Members []string // of the JSON object; none stands for all that no other part names
+	Needs   []string // the projections whose rows it is made of
+	Formula string   // how it is made, for readers
+	Explain bool     // it is explained and not a part of states, because it follows from them
+}
+
+// Kind is a kind of record with its view.
+type Kind interface {
+	// Aggregate names the streams of such records.
+	Aggregate() string
+	// State assembles the record as a replay shows it, with now for what depends on the date.
+	State(f Fold, id domain.ID, now time.Time) any
+	// Needs returns the projections that State reads.
+	Needs() []string
+	// Part returns the part of the explained view to which a member belongs, and false when there is none.
+	Part(member string) (Part, bool)
+	// Explained assembles the part of the view that holds a member, as of an instant, as JSON.
+	Explained(f Fold, id domain.ID, member string, now time.Time) (json.RawMessage, error)
+	// Fields returns the JSON pointers of everything that can be explained; * stands for an element of a list.
+	Fields() []string
+
+	parts() []Part
+}
+
+// kinds are all kinds of records that can be replayed.
+var kinds = []Kind{customerKind, opportunityKind, orderKind, contactKind, interactionKind, productKind, pipelineKind}
+
+// Of returns the kind of records whose streams an aggregate name stands for, and false when there is none.
+func Of(aggregate string) (Kind, bool) {
+	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Aggregate() == aggregate })
+	if i < 0 {
+		return nil, false
+	}
+	return kinds[i], true
+}
+
+// Aggregates names all kinds.
+func Aggregates() []string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = k.Aggregate()
+	}
+	return names
+}
+
+// subject is the record that a view is about.
+type subject struct {
+	id     domain.ID
+	family []domain.ID // of a customer: the survivor, then all that were merged into it
+	now    time.Time
+}
+
+// filler is a Part of a view of type V and how to fill it in.
+type filler[V any] struct {
+	Part
+	fill func(*V, Fold, subject)
+}
+
+// kind is a Kind whose states are of type S and whose explained views, which begin with a state, are of type V.
+type kind[S, V any] struct {
+	aggregate string
+	fillers   []filler[V]
+	state     func(*V) *S
+	family    bool // the record stands for a family of customers
+}
+
+func (k *kind[S, V]) Aggregate() string { return k.aggregate }
+
+func (k *kind[S, V]) parts() []Part {
+	list := make([]Part, len(k.fillers))
+	for i, f := range k.fillers {
+		list[i] = f.Part
+	}
+	return list
+}
+
+func (k *kind[S, V]) Needs() []string {
+	var names []string
+	for _, p := range k.parts() {
+		if !p.Explain {
+			names = append(names, p.Needs...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (k *kind[S, V]) subject(f Fold, id domain.ID, now time.Time) subject {
+	s := subject{id: id, now: now}
+	if k.family {
+		s.family = Family(f, id)
+		s.id = s.family[0]
+	}
+	return s
+}
+
+func (k *kind[S, V]) State(f Fold, id domain.ID, now time.Time) any {
+	var v V
+	of := k.subject(f, id, now)
+	for _, p := range k.fillers {
+		if !p.Explain {
+			p.fill(&v, f, of)
+		}
+	}
+	return *k.state(&v)
+}
+
+func (k *kind[S, V]) filler(member string) (filler[V], bool) {
+	i := slices.IndexFunc(k.fillers, func(p filler[V]) bool { return slices.Contains(p.Members, member) })
+	if i < 0 {
+		i = slices.IndexFunc(k.fillers, func(p filler[V]) bool { return p.Members == nil })
+	}
+	if i < 0 {
+		return filler[V]{}, false
+	}
+	return k.fillers[i], true
+}
+
+func (k *kind[S, V]) Part(member string) (Part, bool) {
+	f, ok := k.filler(member)
+	return f.Part, ok
+}
+
+func (k *kind[S, V]) Explained(f Fold, id domain.ID, member string, now time.Time) (json.RawMessage, error) {
+	var v V
+	if p, ok := k.filler(member); ok {
+		p.fill(&v, f, k.subject(f, id, now))
+	}
+	return json.Marshal(v)
+}
+
+// newestFirst orders optional times downwards, missing ones first, as descending columns do.
+func newestFirst(a, b *time.Time) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return -1
+	case b == nil:
+		return 1
+	}
+	return b.Compare(*a)
+}
+
+// nullsLast orders optional values upwards, missing ones last, as ascending columns do.
+func nullsLast[T cmp.Ordered](a, b *T) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return cmp.Compare(*a, *b)
+}
+
+// first returns at most n elements.
+func first[T any](list []T, n int) []T { return list[:min(n, len(list))] }
