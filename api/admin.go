@@ -53,9 +53,27 @@ func (s *Server) adminRoutes() error {
 			at, err := s.opts.Reads.Position(ctx)
 			return listAnswer(ctx, s.opts.Reads, readmodels.Page[ParkedStream]{Items: parked, Position: at}, err)
 		})
-	s.adminAction("rebuildProjection", "rebuild", "Empties a projection's table and builds it again from the log; the list of projections shows how it goes.", nil,
+	s.adminAction("rebuildProjection", "rebuild", "Builds a projection's table anew from the log, beside the one that serves, and switches to it when it is verified; the list of projections shows how it goes.", RebuildRequest{},
 		func(c echo.Context, name, actor string) (any, error) {
-			return struct{}{}, admin.Rebuild(c.Request().Context(), name, actor)
+			var req RebuildRequest
+			if c.Request().ContentLength != 0 { // without a body it is as usual
+				body, err := readBody(c.Request())
+				if err != nil {
+					return nil, err
+				}
+				if err := decodeObject(body, &req, ""); err != nil {
+					return nil, err
+				}
+			}
+			return struct{}{}, admin.Rebuild(c.Request().Context(), name, actor, req)
+		})
+	s.adminAction("switchProjection", "switch", "Switches readers to a build that is ready and was held.", nil,
+		func(c echo.Context, name, actor string) (any, error) {
+			return struct{}{}, admin.Switch(c.Request().Context(), name, actor)
+		})
+	s.adminAction("rollbackProjection", "rollback", "Switches readers back to the build that served before; it was kept up to date.", nil,
+		func(c echo.Context, name, actor string) (any, error) {
+			return struct{}{}, admin.Rollback(c.Request().Context(), name, actor)
 		})
 	s.adminAction("retryParked", "parked/retry", "Applies parked events again.", ParkedRequest{},
 		func(c echo.Context, name, actor string) (any, error) {
@@ -110,7 +128,12 @@ func (s *Server) adminAction(id, verb, summary string, example any, act func(c e
 	}
 	if example != nil {
 		op.RequestBody = s.jsonBody(reflect.TypeOf(example), example)
-		op.Responses["200"].Content = map[string]*huma.MediaType{mediaJSON: {Schema: s.schema(reflect.TypeFor[ParkedResult]())}}
+		switch example.(type) {
+		case RebuildRequest:
+			op.RequestBody.Required = false
+		case ParkedRequest:
+			op.Responses["200"].Content = map[string]*huma.MediaType{mediaJSON: {Schema: s.schema(reflect.TypeFor[ParkedResult]())}}
+		}
 	}
 	s.handle(op, func(c echo.Context) error {
 		for name := range c.Request().URL.Query() {

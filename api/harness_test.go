@@ -199,9 +199,17 @@ func (r runnerAdmin) Status(ctx context.Context) ([]api.ProjectionStatus, error)
 			Name: st.Name, Version: st.Version, State: string(st.State), Healthy: st.Healthy(), Problem: st.Problem,
 			Position: st.Position, Head: st.Head, LagEvents: st.LagEvents, LagSeconds: st.Lag.Seconds(),
 			HeartbeatSeconds: st.HeartbeatAge.Seconds(), ParkedStreams: st.ParkedStreams, ParkedEvents: st.ParkedEvents,
+			Readable: st.Readable, Builds: []api.ProjectionBuild{},
+		}
+		for _, b := range st.Builds {
+			out[i].Builds = append(out[i].Builds, api.ProjectionBuild{Version: b.Version, Build: b.Build, Stage: b.Stage, Position: b.Position})
 		}
 	}
 	return out, err
+}
+
+func (r runnerAdmin) Rebuild(ctx context.Context, name, actor string, req api.RebuildRequest) error {
+	return r.Runner.Rebuild(ctx, runner.Rebuild{Projections: []string{name}, Actor: actor, Hold: req.Hold, Park: req.Park})
 }
 
 func (r runnerAdmin) Parked(ctx context.Context, name string) ([]api.ParkedStream, error) {

@@ -95,6 +95,16 @@ type lagError struct{ name, state string }
 
 func (e *lagError) Error() string { return fmt.Sprintf("projection %s is %s", e.name, e.state) }
 
+// building says how far the table is that queries wait for.
+func building(p ProjectionStatus) string {
+	for _, b := range p.Builds {
+		if b.Stage == "building" && b.SecondsLeft >= 0 {
+			return fmt.Sprintf("being built: %.0f %%, %s left", b.Percent, time.Duration(b.SecondsLeft)*time.Second)
+		}
+	}
+	return "being built"
+}
+
 func (s *Server) projectionsReady(ctx context.Context) error {
 	all, err := s.opts.Projections.Status(ctx)
 	if err != nil {
@@ -104,6 +114,8 @@ func (s *Server) projectionsReady(ctx context.Context) error {
 		switch {
 		case p.State == "halted":
 			return &lagError{p.Name, "halted"}
+		case !p.Readable:
+			return &lagError{p.Name, building(p)}
 		case p.State != "rebuilding" && p.LagSeconds > MaxReadyLag.Seconds():
 			return &lagError{p.Name, fmt.Sprintf("more than %s behind", MaxReadyLag)}
 		}

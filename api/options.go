@@ -56,7 +56,8 @@ type Historian interface {
 type ProjectionStatus struct {
 	Name             string           `json:"name" doc:"The projection."`
 	Version          int              `json:"version" doc:"Version of its table."`
-	State            string           `json:"state" doc:"running, rebuilding, waiting (nobody works on it) or halted (it needs help)."`
+	State            string           `json:"state" doc:"running, rebuilding (nothing serves yet, or what serves stands still until a newer version is built), waiting (nobody works on it) or halted (it needs help)."`
+	Readable         bool             `json:"readable" doc:"Whether queries can be answered: a table serves, and has the columns that they need."`
 	Healthy          bool             `json:"healthy" doc:"Whether it needs nobody's attention."`
 	Problem          string           `json:"problem,omitempty" doc:"Why it is halted, or what it waits for."`
 	Position         domain.Position  `json:"position" doc:"Place in the log up to which its rows reflect the events."`
@@ -66,6 +67,28 @@ type ProjectionStatus struct {
 	HeartbeatSeconds float64          `json:"heartbeatSeconds" doc:"Time since somebody was seen working on it; -1 when nobody ever was."`
 	ParkedStreams    int              `json:"parkedStreams" doc:"Streams with an event that could not be applied."`
 	ParkedEvents     int              `json:"parkedEvents" doc:"Events that wait in them."`
+
+	Builds []ProjectionBuild `json:"builds" doc:"All its tables: the one that serves, one being built beside it, those kept for the way back."`
+}
+
+// ProjectionBuild is how one table of a projection stands.
+type ProjectionBuild struct {
+	Version         int             `json:"version" doc:"Version of the declaration."`
+	Build           int             `json:"build" doc:"Number of the table within the version."`
+	Stage           string          `json:"stage" doc:"building, indexing, tailing, verifying, ready (waits for the switch), serving, standby (kept up to date for the way back) or retired."`
+	Problem         string          `json:"problem,omitempty" doc:"Why it cannot go on."`
+	Hold            bool            `json:"hold,omitempty" doc:"Whether the switch is left to somebody."`
+	Position        domain.Position `json:"position" doc:"Place in the log that it has reached."`
+	EventsPerSecond float64         `json:"eventsPerSecond" doc:"Events of the log read per second, lately."`
+	Percent         float64         `json:"percent" doc:"Share of the log read."`
+	SecondsLeft     float64         `json:"secondsLeft" doc:"Until the log is read, at that rate; 0 when it is, -1 when not known."`
+	DropAt          *time.Time      `json:"dropAt,omitempty" doc:"When the table may be dropped; absent while it is needed."`
+}
+
+// RebuildRequest says how a projection is to be built anew.
+type RebuildRequest struct {
+	Hold bool `json:"hold,omitempty" doc:"Leave the switch to the operation of that name."`
+	Park bool `json:"park,omitempty" doc:"Park what cannot be applied, instead of giving up there."`
 }
 
 // ParkedStream is a stream that a projection could not digest.
@@ -88,7 +111,9 @@ type ParkedEvent struct {
 // declared.
 type Projections interface {
 	Status(ctx context.Context) ([]ProjectionStatus, error)
-	Rebuild(ctx context.Context, name, actor string) error // starts it; Status shows how it goes
+	Rebuild(ctx context.Context, name, actor string, req RebuildRequest) error // starts it; Status shows how it goes
+	Switch(ctx context.Context, name, actor string) error                      // to the build that was held
+	Rollback(ctx context.Context, name, actor string) error                    // to the build that served before
 	Parked(ctx context.Context, name string) ([]ParkedStream, error)
 	Retry(ctx context.Context, name, stream, actor string) (applied int, err error)           // every parked stream when stream is empty
 	Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) // every parked stream when stream is empty

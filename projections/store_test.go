@@ -43,7 +43,7 @@ func storeAt(t *testing.T, events []domain.Recorded) (*readmodels.Store, *pgx.Co
 		t.Fatal(err)
 	}
 	for _, c := range compiled {
-		for _, sql := range append(c.Table.CreateSQL(), c.Table.ViewSQL()...) {
+		for _, sql := range append(c.Table.CreateSQL(), c.Table.ViewSQL(true)...) {
 			exec(t, conn, sql)
 		}
 		engine := c.NewEngine(100)

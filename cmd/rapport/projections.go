@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,15 +12,20 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/rapport-crm/rapport/projections/runner"
 )
 
 type projectionsCommand struct {
-	Status  projectionsStatus  `cmd:"" help:"Print how each projection stands."`
-	Rebuild projectionsRebuild `cmd:"" help:"Empty a projection's table and build it from the beginning of the log."`
-	Parked  projectionsParked  `cmd:"" help:"Print the events that a projection has set aside."`
-	Retry   projectionsRetry   `cmd:"" help:"Apply parked events again, in order."`
-	Discard projectionsDiscard `cmd:"" help:"Forget parked events; the audit keeps who and why."`
+	Status   projectionsStatus   `cmd:"" help:"Print how each projection stands."`
+	Rebuild  projectionsRebuild  `cmd:"" help:"Build tables anew from the log, beside those that serve, and switch to them."`
+	Switch   projectionsSwitch   `cmd:"" help:"Switch readers to a build that is ready and was held back."`
+	Rollback projectionsRollback `cmd:"" help:"Switch readers back to the build that served before."`
+	Parked   projectionsParked   `cmd:"" help:"Print the events that a projection has set aside."`
+	Retry    projectionsRetry    `cmd:"" help:"Apply parked events again, in order."`
+	Discard  projectionsDiscard  `cmd:"" help:"Forget parked events; the audit keeps who and why."`
 }
 
 // Help shows an example.
@@ -79,38 +85,74 @@ func (p projectionsStatus) Run(ctx context.Context, c *console) error {
 		if err := print(c.out, statuses); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(statuses, func(s runner.Status) bool { return s.ParkedEvents > 0 || s.State == runner.Halted }) {
+		if slices.ContainsFunc(statuses, func(s runner.Status) bool { return s.ParkedEvents > 0 || s.State == runner.Halted || failed(s) != "" }) {
 			return errPartly
 		}
 		return nil
 	})
 }
 
+// failed returns why a build beside the one that serves cannot go on, or "".
+func failed(s runner.Status) string {
+	for _, b := range s.Builds {
+		if b.Problem != "" && b.Unfinished() {
+			return b.Problem
+		}
+	}
+	return ""
+}
+
+// printStatuses prints a line for each projection, and below it one for each other table that it has.
 func printStatuses(out io.Writer, statuses []runner.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "projection\tversion\tstate\tposition\tbehind\tparked\tproblem")
 	for _, s := range statuses {
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d events, %s\t%d\t%s\n", s.Name, s.Version, s.State, s.Position, s.LagEvents, s.Lag.Round(time.Second), s.ParkedEvents, s.Problem)
+		for _, b := range s.Builds {
+			if b.Stage != "serving" {
+				fmt.Fprintf(w, "  build %d\t%d\t%s\t%s\t%s\t\t%s\n", b.Build, b.Version, b.Stage, b.Position, outlook(b), b.Problem)
+			}
+		}
 	}
 	return w.Flush()
 }
 
+// outlook says how far a build is and how fast, or until when it is kept.
+func outlook(b runner.Build) string {
+	switch {
+	case b.DropAt != nil:
+		return "kept until " + b.DropAt.Format(time.RFC3339)
+	case b.Hold && b.Stage == "ready":
+		return "waits for rapport projections switch"
+	case !b.Unfinished():
+		return ""
+	case b.Left < 0:
+		return fmt.Sprintf("%.0f %%", b.Percent)
+	}
+	return fmt.Sprintf("%.0f %%, %.0f events/s, %s left", b.Percent, b.Rate, b.Left.Round(time.Second))
+}
+
 type projectionsRebuild struct {
 	stores
-	Name string `arg:"" optional:"" help:"The projection."`
-	All  bool   `help:"Every projection, such as after the log was restored from a backup."`
+	Names  []string `arg:"" optional:"" name:"name" help:"The projections."`
+	All    bool     `help:"Every projection, such as after the log was restored from a backup."`
+	Switch bool     `help:"Switch to the new tables when they are verified." default:"true" negatable:""`
+	Park   bool     `help:"Park what cannot be applied, instead of giving up there."`
+	Wait   bool     `help:"Wait until it is done, and show how it goes."`
 }
 
 // Help shows an example.
 func (projectionsRebuild) Help() string {
-	return "Example: rapport projections rebuild customer --data data\n\n" +
-		"A running server does the work at once; without one it is done by the next that starts. Readers see the table grow."
+	return "Example: rapport projections rebuild customer opportunity --data data --wait\n\n" +
+		"New tables are built beside those that serve, verified and switched to; readers notice nothing. Those replaced are kept up to date for a day, " +
+		"so that `rapport projections rollback` can return to them. Projections named together share one scan of the log. " +
+		"A running server does the work; without one --wait does it here, and otherwise the next server that starts."
 }
 
-// Validate refuses a name together with --all, and neither.
+// Validate refuses names together with --all, and neither.
 func (p projectionsRebuild) Validate() error {
-	if p.All == (p.Name != "") {
-		return errors.New("say either which projection or --all")
+	if p.All == (len(p.Names) > 0) {
+		return errors.New("say either which projections or --all")
 	}
 	return nil
 }
@@ -118,20 +160,90 @@ func (p projectionsRebuild) Validate() error {
 // Run asks for the rebuild.
 func (p projectionsRebuild) Run(ctx context.Context, c *console) error {
 	return p.with(ctx, c, func(r *runner.Runner) error {
-		if !p.All {
-			return r.Rebuild(ctx, p.Name, operator())
+		names := p.Names
+		if p.All {
+			names = r.Names()
 		}
+		if err := r.Rebuild(ctx, runner.Rebuild{Projections: names, Actor: operator(), Hold: !p.Switch, Park: p.Park}); err != nil || !p.Wait {
+			return err
+		}
+		working, stop := context.WithCancel(ctx)
+		var group errgroup.Group
+		group.Go(func() error { return r.Run(working) }) // waits for a server's, if there is one
+		err := awaitBuilds(ctx, c, r, names)
+		stop()
+		return errors.Join(err, group.Wait())
+	})
+}
+
+// buildPoll is how often a rebuild that is waited for is looked at.
+const buildPoll = 500 * time.Millisecond
+
+// awaitBuilds shows how builds go until none is on its way. One that has failed is an error.
+func awaitBuilds(ctx context.Context, c *console, r *runner.Runner, names []string) error {
+	bar := progressbar.NewOptions(100, progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionSetPredictTime(false))
+	for {
 		statuses, err := r.Status(ctx)
 		if err != nil {
 			return err
 		}
+		statuses = slices.DeleteFunc(statuses, func(s runner.Status) bool { return !slices.Contains(names, s.Name) })
+		var coming []runner.Build
+		var problems []error
 		for _, s := range statuses {
-			if err := r.Rebuild(ctx, s.Name, operator()); err != nil {
-				return err
+			if problem := failed(s); problem != "" {
+				problems = append(problems, fmt.Errorf("%s: %s", s.Name, problem))
+			}
+			for _, b := range s.Builds {
+				if b.Unfinished() && b.Problem == "" && !(b.Stage == "ready" && b.Hold) {
+					coming = append(coming, b)
+				}
 			}
 		}
-		return nil
-	})
+		if len(coming) == 0 {
+			return errors.Join(append(problems, bar.Finish())...)
+		}
+		last := slices.MinFunc(coming, func(a, b runner.Build) int { return cmp.Compare(a.Percent, b.Percent) })
+		bar.Describe(fmt.Sprintf("%s, %s", last.Stage, outlook(last)))
+		if err := bar.Set(int(last.Percent)); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(buildPoll):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+type projectionsSwitch struct {
+	stores
+	Name string `arg:"" help:"The projection."`
+}
+
+// Help shows an example.
+func (projectionsSwitch) Help() string {
+	return "Example: rapport projections switch customer --data data"
+}
+
+// Run switches to the build that waits.
+func (p projectionsSwitch) Run(ctx context.Context, c *console) error {
+	return p.with(ctx, c, func(r *runner.Runner) error { return r.Switch(ctx, p.Name, operator()) })
+}
+
+type projectionsRollback struct {
+	stores
+	Name string `arg:"" help:"The projection."`
+}
+
+// Help shows an example.
+func (projectionsRollback) Help() string {
+	return "Example: rapport projections rollback customer --data data"
+}
+
+// Run switches back.
+func (p projectionsRollback) Run(ctx context.Context, c *console) error {
+	return p.with(ctx, c, func(r *runner.Runner) error { return r.Rollback(ctx, p.Name, operator()) })
 }
 
 type projectionsParked struct {

@@ -152,12 +152,26 @@ func (a admin) Status(ctx context.Context) ([]api.ProjectionStatus, error) {
 			Name: s.Name, Version: s.Version, State: string(s.State), Healthy: s.Healthy(), Problem: cmp.Or(s.Problem, s.Retrying),
 			Position: s.Position, Head: s.Head, LagEvents: s.LagEvents, LagSeconds: s.Lag.Seconds(),
 			HeartbeatSeconds: s.HeartbeatAge.Seconds(), ParkedStreams: s.ParkedStreams, ParkedEvents: s.ParkedEvents,
+			Readable: s.Readable, Builds: make([]api.ProjectionBuild, len(s.Builds)),
+		}
+		for j, b := range s.Builds {
+			out[i].Builds[j] = api.ProjectionBuild{
+				Version: b.Version, Build: b.Build, Stage: b.Stage, Problem: b.Problem, Hold: b.Hold, Position: b.Position,
+				EventsPerSecond: b.Rate, Percent: b.Percent, SecondsLeft: b.Left.Seconds(), DropAt: b.DropAt,
+			}
+			if b.Left < 0 {
+				out[i].Builds[j].SecondsLeft = -1
+			}
 		}
 		if s.HeartbeatAge < 0 {
 			out[i].HeartbeatSeconds = -1
 		}
 	}
 	return out, err
+}
+
+func (a admin) Rebuild(ctx context.Context, name, actor string, req api.RebuildRequest) error {
+	return a.Runner.Rebuild(ctx, runner.Rebuild{Projections: []string{name}, Actor: actor, Hold: req.Hold, Park: req.Park})
 }
 
 func (a admin) Parked(ctx context.Context, name string) ([]api.ParkedStream, error) {

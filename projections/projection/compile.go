@@ -25,6 +25,7 @@ type Compiled struct {
 
 	engine func(cacheRows int) Engine
 	memory func() Memory
+	sample func(most int) Sample
 }
 
 // String names the projection for messages: "customer v3".
@@ -47,6 +48,18 @@ func (c *Compiled) Concerns(eventType string) bool {
 
 // NewMemory returns an evaluation in memory of no events.
 func (c *Compiled) NewMemory() Memory { return c.memory() }
+
+// NewSample returns a sample of no events that keeps up to most keys, or rows of a projection that only appends.
+func (c *Compiled) NewSample(most int) Sample { return c.sample(most) }
+
+// Build returns the same projection with the table of a build, by its number from 1.
+func (c *Compiled) Build(n int) *Compiled {
+	copied := *c
+	table := *c.Table
+	table.Name = TableName(c.Name, c.Version, n)
+	copied.Table = &table
+	return &copied
+}
 
 // NewEngine returns an evaluation against a stored table that keeps up to cacheRows rows between batches; Reset comes
 // first.
@@ -86,6 +99,7 @@ func (f Fold[K, R]) Compile() (*Compiled, error) {
 	rules := folding[K, R]{Fold: f, compiled: c, key: key, round: rounder(c.Table.Columns)}
 	c.engine = func(cacheRows int) Engine { return newFoldEngine(rules, cacheRows) }
 	c.memory = func() Memory { return &FoldMemory[K, R]{rules: rules, rows: map[K]R{}} }
+	c.sample = func(most int) Sample { return newFoldSample(rules, most) }
 	return c, nil
 }
 
@@ -102,6 +116,7 @@ func (a Append[R]) Compile() (*Compiled, error) {
 	rules := appending[R]{Append: a, compiled: c, round: rounder(c.Table.Columns)}
 	c.engine = func(int) Engine { return &appendEngine[R]{rules: rules} }
 	c.memory = func() Memory { return &AppendMemory[R]{rules: rules, seen: map[string]bool{}} }
+	c.sample = func(most int) Sample { return newAppendSample(rules, most) }
 	return c, nil
 }
 
@@ -120,8 +135,8 @@ func compile(name string, version int, doc string, events []string, row reflect.
 	c := &Compiled{
 		Name: name, Version: version, Doc: doc, Events: events,
 		Table: &Table{
-			Schema: TableSchema, Name: fmt.Sprintf("%s_v%d", name, version), View: name, Doc: doc,
-			Columns: list, Indexes: indexes, keys: keys,
+			Schema: TableSchema, Name: TableName(name, version, 1), View: name, Doc: doc,
+			Columns: list, Indexes: indexes, keys: keys, declared: TableName(name, version, 1),
 		},
 		exact: map[string]bool{}, category: map[string]bool{},
 	}
@@ -185,6 +200,19 @@ func (k *keyCopier) fromRow(row, key reflect.Value) {
 	for i, c := range k.columns {
 		assign(key.FieldByIndex(c.index), row.FieldByIndex(k.table.Columns[i].index))
 	}
+}
+
+// arrays returns the key columns of n keys as parameters.
+func (k *keyCopier) arrays(n int, key func(int) reflect.Value) []any {
+	list := make([]reflect.Value, n)
+	for i := range list {
+		list[i] = key(i)
+	}
+	arrays := make([]any, len(k.columns))
+	for i, c := range k.columns {
+		arrays[i], _ = c.values(list) // keys are strings, integers and booleans, which always convert
+	}
+	return arrays
 }
 
 func assign(to, from reflect.Value) {

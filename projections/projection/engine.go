@@ -187,15 +187,7 @@ func (s *foldStep[K, R]) Missing() []any {
 
 // keys returns the key columns of slots as arrays.
 func (s *foldStep[K, R]) keys(slots []*slot[K, R]) []any {
-	list := make([]reflect.Value, len(slots))
-	for i, at := range slots {
-		list[i] = reflect.ValueOf(&at.key).Elem()
-	}
-	arrays := make([]any, len(s.engine.rules.key.columns))
-	for i, c := range s.engine.rules.key.columns {
-		arrays[i], _ = c.values(list) // keys are strings, integers and booleans, which always convert
-	}
-	return arrays
+	return s.engine.rules.key.arrays(len(slots), func(i int) reflect.Value { return reflect.ValueOf(&slots[i].key).Elem() })
 }
 
 func (s *foldStep[K, R]) Target() []any {

@@ -14,14 +14,25 @@ const (
 
 // Table is the relational shape that follows from a declaration. Everything that it renders is deterministic.
 type Table struct {
-	Schema  string // of the database: TableSchema, unless In made it another
-	Name    string // with the version: "customer_v3"
-	View    string // without: "customer"
-	Doc     string
-	Columns []Column // the key's first
-	Indexes []Index
-	keys    int  // the first so many columns are the primary key
-	appends bool // rows are only ever inserted
+	Schema   string // of the database: TableSchema, unless In made it another
+	Name     string // with the version, and the build unless it is the first: "customer_v3", "customer_v3_b2"
+	View     string // without: "customer"
+	Doc      string
+	Columns  []Column // the key's first
+	Indexes  []Index
+	keys     int    // the first so many columns are the primary key
+	appends  bool   // rows are only ever inserted
+	declared string // the name of the first build
+}
+
+// TableName returns the name of the table of a build: the first of a version is "customer_v3", later ones stand beside it as
+// "customer_v3_b2".
+func TableName(projection string, version, build int) string {
+	name := fmt.Sprintf("%s_v%d", projection, version)
+	if build > 1 {
+		name += fmt.Sprintf("_b%d", build)
+	}
+	return name
 }
 
 // Key returns the columns of the primary key.
@@ -60,7 +71,7 @@ func (t *Table) CreateSQL() []string {
 func (t *Table) IndexSQL() []string {
 	var statements []string
 	for _, i := range t.Indexes {
-		statements = append(statements, t.indexSQL(i))
+		statements = append(statements, t.indexSQL(i, t.Name))
 	}
 	return statements
 }
@@ -69,7 +80,8 @@ func (t *Table) IndexSQL() []string {
 // was just loaded looks small, and lists are planned without their indexes.
 func (t *Table) AnalyzeSQL() string { return "analyze " + t.Qualified() }
 
-func (t *Table) indexSQL(i Index) string {
+// indexSQL names the index for the table of the name given.
+func (t *Table) indexSQL(i Index, name string) string {
 	using, where := "", ""
 	if i.Using != "" {
 		using = "using " + i.Using + " "
@@ -77,30 +89,23 @@ func (t *Table) indexSQL(i Index) string {
 	if i.Where != "" {
 		where = " where " + i.Where
 	}
-	return fmt.Sprintf("create index if not exists %s_%s on %s %s(%s)%s", t.Name, i.Name, t.Qualified(), using, i.Columns, where)
-}
-
-// EmptySQL returns the statements that remove all rows and the indexes. Views on the table stay.
-func (t *Table) EmptySQL() []string {
-	statements := []string{"truncate " + t.Qualified()}
-	for _, i := range t.Indexes {
-		statements = append(statements, fmt.Sprintf("drop index if exists %s.%s_%s", t.Schema, t.Name, i.Name))
-	}
-	return statements
+	return fmt.Sprintf("create index if not exists %s_%s on %s.%s %s(%s)%s", name, i.Name, t.Schema, name, using, i.Columns, where)
 }
 
 // DropSQL returns the statement that removes the table and all views on it.
 func (t *Table) DropSQL() string { return "drop table if exists " + t.Qualified() + " cascade" }
 
-// ViewSQL returns the statements that point the stable view at this table. The view is dropped first, because the
-// columns of a view cannot be changed in place.
-func (t *Table) ViewSQL() []string {
+// ViewSQL returns the statements that point the stable view at this table. A view can be replaced in place, with all that
+// stands upon it, as long as it keeps its columns and gets new ones behind them; else it is dropped first.
+func (t *Table) ViewSQL(inPlace bool) []string {
 	view := ViewSchema + "." + t.View
-	statements := []string{
-		"drop view if exists " + view,
-		fmt.Sprintf("create view %s as select %s from %s", view, names(t.Columns, ""), t.Qualified()),
-		comment("view", view, t.Doc),
+	var statements []string
+	if !inPlace {
+		statements = append(statements, "drop view if exists "+view)
 	}
+	statements = append(statements,
+		fmt.Sprintf("create or replace view %s as select %s from %s", view, names(t.Columns, ""), t.Qualified()),
+		comment("view", view, t.Doc))
 	for _, c := range t.Columns {
 		if c.Doc != "" {
 			statements = append(statements, comment("column", view+"."+c.Name, c.Doc))
@@ -118,7 +123,7 @@ func (t *Table) Definition() string {
 	}
 	fmt.Fprintf(h, "key %d\n", t.keys)
 	for _, i := range t.Indexes {
-		fmt.Fprintln(h, t.indexSQL(i))
+		fmt.Fprintln(h, t.indexSQL(i, t.declared)) // the same for all builds
 	}
 	return fmt.Sprintf("%016x", h.Sum64())
 }

@@ -165,7 +165,7 @@ func TestBeatAfterTheQuestionIsABeat(t *testing.T) {
 	f := setUp(t)
 	r := f.runner(quick(8), all()...)
 	f.catchUp(r)
-	if _, err := f.pool.Exec(t.Context(), "update projection.checkpoint set heartbeat_at = now() + interval '1 minute'"); err != nil {
+	if _, err := f.pool.Exec(t.Context(), "update projection.owner set heartbeat_at = now() + interval '1 minute'"); err != nil {
 		t.Fatal(err)
 	}
 	list, err := r.Status(t.Context())
@@ -179,7 +179,7 @@ type counter struct{ all, beats atomic.Int64 }
 
 func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
 	c.all.Add(1)
-	if q.SQL == heartbeatSQL {
+	if q.SQL == beatSQL {
 		c.beats.Add(1)
 	}
 	return ctx

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -12,60 +13,103 @@ import (
 	"github.com/rapport-crm/rapport/internal/bus"
 )
 
-// lane is a set of projections that share one subscription, one decode and one transaction for each batch. Its handler
-// runs one batch at a time, so its fields need no lock.
+// lane is a set of builds that share one subscription, one decode and one transaction for each batch. Its handler runs one
+// batch at a time, so its fields need no lock.
 type lane struct {
-	term    *term
-	name    string // for logs
-	members []*member
-	stale   bool // the last attempt failed: the members are to be loaded before the next
+	term     *term
+	name     string // for logs
+	members  []*member
+	building bool               // they are all being built: their batches are large
+	stale    bool               // the last attempt failed: the members are to be loaded before the next
+	since    time.Time          // when the last batch was stored, or the subscription began
+	end      context.CancelFunc // ends the subscription, when there is something else to do
 
 	caughtUp atomic.Bool
 	at       atomic.Pointer[domain.Position] // for the watchdog
-	handling atomic.Bool                     // a batch is in hand
+	handling atomic.Bool                     // a batch or a stage is in hand
 }
 
 // lanes puts members at the same position together, and those that have caught up with each other, wherever they stand:
-// each drops what it has already.
+// each drops what it has already. What is being built stays apart from what serves.
 func (t *term) lanes() []*lane {
+	type place struct {
+		at       domain.Position
+		building bool
+	}
 	var list []*lane
-	at := map[domain.Position]*lane{}
+	at := map[place]*lane{}
 	var live *lane
 	for _, m := range t.members {
-		if m.state == stateHalted {
+		if m.problem != "" {
 			continue
 		}
-		l := at[m.at]
+		where := place{m.at, m.state == stateBuilding}
+		l := at[where]
 		if m.caughtUp {
 			l = live
 		}
 		if l == nil {
-			l = &lane{term: t}
+			l = &lane{term: t, building: where.building, end: func() {}}
 			list = append(list, l)
 			if m.caughtUp {
 				live = l
 				l.caughtUp.Store(true)
 			} else {
-				at[m.at] = l
+				at[where] = l
 			}
 		}
 		if l.members != nil {
 			l.name += "+"
 		}
-		l.name += m.Name
+		l.name += m.Table.Name
 		l.members = append(l.members, m)
 	}
 	return list
 }
 
-// run reads the log from where the last of the members stands, until ctx ends or the log cannot go on.
+// run does what the stages of the members ask for, and reads the log, in turns, until ctx ends or the lane cannot go on.
 func (l *lane) run(ctx context.Context) error {
+	r := l.term.runner
+	pause := r.opts.Retry
+	for ctx.Err() == nil {
+		if err := l.stages(ctx); err != nil {
+			if kind, class := classify(err); kind == transient && !errors.Is(err, errFenced) && !errors.Is(err, errRegroup) {
+				r.metrics.retry(class)
+				r.health(l.name, err)
+				r.log.WarnContext(ctx, "a stage of a build is tried again", "projections", l.name, "err", err, "wait", pause)
+				sleep(ctx, jitter(pause))
+				pause = min(2*pause, maxRetry)
+				continue
+			}
+			return err
+		}
+		r.health(l.name, nil)
+		pause = r.opts.Retry
+		if len(l.members) == 0 {
+			return errRegroup
+		}
+		if err := l.read(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads the log from where the last of the members stands, until ctx ends, a stage is over or the log cannot go on.
+func (l *lane) read(ctx context.Context) error {
 	r := l.term.runner
 	last := slices.MinFunc(l.members, func(a, b *member) int { return a.at.Compare(b.at) })
 	at := last.at
 	l.at.Store(&at)
+	opts := r.opts.Bus
+	if l.building {
+		opts.MaxEvents, opts.MaxBytes, opts.Linger = buildEvents, r.opts.BuildBytes, buildLinger
+	}
 	r.log.InfoContext(ctx, "projections start", "projections", l.name, "position", at)
-	subscriber := bus.NewSubscriber(r.source.Subscribe, at, r.decode, r.opts.Bus)
+	ctx, l.end = context.WithCancel(ctx)
+	defer l.end()
+	l.since = time.Now()
+	subscriber := bus.NewSubscriber(r.source.Subscribe, at, r.decode, opts)
 	return bus.Run(ctx, l.name, subscriber, l.handle, r.metrics.batch)
 }
 
@@ -74,9 +118,6 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 	l.handling.Store(true)
 	defer l.handling.Store(false)
 	err := l.settle(ctx)
-	if err == nil && batch.CaughtUp {
-		err = l.index(ctx)
-	}
 	if err == nil {
 		err = l.apply(ctx, batch)
 	}
@@ -97,34 +138,13 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 	return err
 }
 
-// index makes the indexes of tables that are about to be complete: rows are loaded faster without. One that cannot be
-// made halts its projection. The planner's statistics come last.
-func (l *lane) index(ctx context.Context) error {
-	for _, m := range l.members {
-		if m.state != stateRebuilding {
-			continue
-		}
-		for _, sql := range append(m.Table.IndexSQL(), m.Table.AnalyzeSQL()) {
-			_, err := l.term.runner.pool.Exec(ctx, sql)
-			switch kind, _ := classify(err); {
-			case err == nil:
-			case kind == transient:
-				return err
-			default:
-				return errors.Join(errRegroup, l.term.halt(ctx, l.term.runner.pool, m, driftProblem(m.Name, "an index cannot be made: "+err.Error())))
-			}
-		}
-	}
-	return nil
-}
-
 // settle loads the members' state when the last attempt may have left another.
 func (l *lane) settle(ctx context.Context) error {
 	if !l.stale {
 		return nil
 	}
-	names, versions := identity(l.members)
-	rows, err := l.term.runner.pool.Query(ctx, readSQL, names, versions)
+	names, versions, builds := identity(l.members)
+	rows, err := l.term.runner.pool.Query(ctx, readSQL, names, versions, builds)
 	if err != nil {
 		return err
 	}
@@ -132,16 +152,16 @@ func (l *lane) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	byName := map[string]checkpoint{}
+	found := map[buildKey]checkpoint{}
 	for _, c := range stored {
-		byName[c.name] = c
+		found[c.buildKey] = c
 	}
 	for _, m := range l.members {
-		c, ok := byName[m.Name]
+		c, ok := found[m.buildKey]
 		switch {
-		case !ok || c.epoch != m.epoch:
+		case ok && c.epoch != m.epoch:
 			return errFenced
-		case c.generation != m.generation:
+		case !ok || c.generation != m.generation:
 			return errRegroup
 		case c.at.Before(m.at): // a database that has lost commits: what lies between has to be read again
 			return errRegroup
@@ -152,7 +172,7 @@ func (l *lane) settle(ctx context.Context) error {
 		return err
 	}
 	for _, m := range l.members {
-		m.load(byName[m.Name], parked[m.Name])
+		m.load(found[m.buildKey], parked[m.buildKey])
 	}
 	l.stale = false
 	return nil
@@ -166,19 +186,19 @@ func (m *member) load(c checkpoint, parked map[string]bool) {
 		m.parked = map[string]bool{}
 	}
 	m.engine.Reset(c.at.IsZero())
+	m.sync()
 }
 
-// advance is called after each batch that is stored: halted members leave, and lanes that have caught up are joined.
+// advance is called after each batch that is stored: members that are halted leave, those that have come to the end of a
+// stage go on with the next, and lanes that have caught up are joined.
 func (l *lane) advance(batch *bus.Batch) {
 	if !batch.End.IsZero() {
 		l.at.Store(&batch.End)
 	}
-	if slices.ContainsFunc(l.members, func(m *member) bool { return m.state == stateHalted }) {
-		l.members = slices.DeleteFunc(slices.Clone(l.members), func(m *member) bool { return m.state == stateHalted })
-		if len(l.members) == 0 {
-			l.term.interrupt(errRegroup)
-			return
-		}
+	l.leave()
+	if len(l.members) == 0 || slices.ContainsFunc(l.members, func(m *member) bool { return m.state == stateIndexing || m.state == stateVerifying }) {
+		l.end()
+		return
 	}
 	if batch.CaughtUp {
 		for _, m := range l.members {
@@ -186,5 +206,12 @@ func (l *lane) advance(batch *bus.Batch) {
 		}
 		l.caughtUp.Store(true)
 		l.term.join()
+	}
+}
+
+// leave lets go of members that are halted.
+func (l *lane) leave() {
+	if slices.ContainsFunc(l.members, func(m *member) bool { return m.problem != "" }) {
+		l.members = slices.DeleteFunc(slices.Clone(l.members), func(m *member) bool { return m.problem != "" })
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -19,10 +20,15 @@ var errInjected = errors.New("injected")
 // takeOver makes r the owner and returns its lanes, to be fed by hand.
 func (f *fixture) takeOver(r *Runner) []*lane {
 	f.t.Helper()
-	tm := r.newTerm()
-	tm.cancel = func(error) {}
+	tm := r.newTerm(r.projections)
 	if err := errors.Join(tm.take(f.t.Context()), tm.load(f.t.Context()), tm.verify(f.t.Context())); err != nil {
 		f.t.Fatal(err)
+	}
+	for _, m := range tm.members {
+		err := pgx.BeginFunc(f.t.Context(), f.pool, func(tx pgx.Tx) error { return pointView(f.t.Context(), tx, m.buildKey, m.Doc) })
+		if err != nil {
+			f.t.Fatal(err)
+		}
 	}
 	tm.running = tm.lanes()
 	return tm.running
@@ -47,13 +53,22 @@ func (f *fixture) handle(l *lane, b *bus.Batch) {
 	}
 }
 
-// clear empties everything for another run with the same database.
+// clear drops everything for another run with the same database.
 func (f *fixture) clear(r *Runner) {
 	f.t.Helper()
-	for _, c := range r.projections {
-		if err := r.Rebuild(f.t.Context(), c.Name, "test"); err != nil {
-			f.t.Fatal(err)
+	err := pgx.BeginFunc(f.t.Context(), f.pool, func(tx pgx.Tx) error {
+		rows, err := tx.Query(f.t.Context(), "select name, version, build from projection.checkpoint")
+		if err != nil {
+			return err
 		}
+		builds, err := pgx.CollectRows(rows, scanKey)
+		for _, key := range builds {
+			err = errors.Join(err, discard(f.t.Context(), tx, key, "test"))
+		}
+		return err
+	})
+	if err != nil {
+		f.t.Fatal(err)
 	}
 	f.log = newLog(f.t)
 	r.source = f.log
@@ -140,13 +155,7 @@ func TestFailureAtAnyStepChangesNothing(t *testing.T) {
 		} {
 			t.Run(point+"/"+name, func(t *testing.T) {
 				r := f.runner(quick(1), all()...)
-				for _, c := range r.projections {
-					if err := r.Rebuild(t.Context(), c.Name, "test"); err != nil {
-						t.Fatal(err)
-					}
-				}
-				f.log = newLog(t)
-				r.source = f.log
+				f.clear(r)
 				story(t, f.log, 40)
 				l := f.takeOver(r)[0]
 				f.handle(l, f.batch(0, 20))

@@ -17,6 +17,7 @@ import (
 type ParkedStream struct {
 	Projection string        `json:"projection"`
 	Version    int           `json:"version"`
+	Build      int           `json:"build"` // the table that lacks the events; two may, while one is built beside the other
 	Stream     string        `json:"stream"`
 	Error      string        `json:"error"`           // of the first event
 	Stack      string        `json:"stack,omitempty"` // where the projection's code panicked
@@ -35,17 +36,17 @@ type ParkedEvent struct {
 }
 
 const (
-	parkedSQL = `select stream, error, stack, parked_at from projection.parked_stream
-where name = $1 and version = $2 and ($3 = '' or stream = $3) order by parked_at, stream`
-	parkedEventsSQL = `select stream, event_id, event_type, revision, commit_position, prepare_position, data, metadata
-from projection.parked_event where name = $1 and version = $2 and ($3 = '' or stream = $3) order by stream, revision`
-	unparkSQL = `with events as (delete from projection.parked_event where name = $1 and version = $2 and stream = $3 returning revision),
-	streams as (delete from projection.parked_stream where name = $1 and version = $2 and stream = $3)
-insert into projection.parked_audit (name, version, stream, action, first_revision, last_revision, events, actor, reason)
-select $1, $2, $3, $4, min(revision), max(revision), count(*), $5, $6 from events having count(*) > 0`
-	// bumpSQL tells the owner to read everything again, and a halted projection to try again.
-	bumpSQL = `update projection.checkpoint set generation = generation + 1, problem = '',
-	state = case state when 'halted' then 'rebuilding' else state end where name = $1 and version = $2`
+	parkedSQL = `select build, stream, error, stack, parked_at from projection.parked_stream
+where name = $1 and version = $2 and ($3 = 0 or build = $3) and ($4 = '' or stream = $4) order by parked_at, stream, build`
+	parkedEventsSQL = `select build, stream, event_id, event_type, revision, commit_position, prepare_position, data, metadata
+from projection.parked_event where name = $1 and version = $2 and ($3 = 0 or build = $3) and ($4 = '' or stream = $4) order by stream, build, revision`
+	unparkSQL = `with events as (
+		delete from projection.parked_event where name = $1 and version = $2 and build = $3 and stream = $4 returning revision),
+	streams as (delete from projection.parked_stream where name = $1 and version = $2 and build = $3 and stream = $4)
+insert into projection.parked_audit (name, version, build, stream, action, first_revision, last_revision, events, actor, reason)
+select $1, $2, $3, $4, $5, min(revision), max(revision), count(*), $6, $7 from events having count(*) > 0`
+	// bumpSQL tells the owner to read everything again, and what is halted to try again.
+	bumpSQL = `update projection.checkpoint set generation = generation + 1, problem = '' where name = $1 and version = $2 and ($3 = 0 or build = $3)`
 )
 
 // Parked returns the parked streams of a projection, oldest first, with their events. It returns a *domain.NotFoundError
@@ -55,7 +56,7 @@ func (r *Runner) Parked(ctx context.Context, name string) ([]ParkedStream, error
 	if err != nil {
 		return nil, err
 	}
-	return r.parked(ctx, r.pool, c, "")
+	return r.parked(ctx, r.pool, c, 0, "")
 }
 
 // querier is a pool or a transaction.
@@ -63,26 +64,30 @@ type querier interface {
 	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
 }
 
-// parked returns parked streams, all or one.
-func (r *Runner) parked(ctx context.Context, db querier, c *projection.Compiled, stream string) ([]ParkedStream, error) {
+// parked returns parked streams of all builds or of one, all or one.
+func (r *Runner) parked(ctx context.Context, db querier, c *projection.Compiled, build int, stream string) ([]ParkedStream, error) {
+	type place struct {
+		build  int
+		stream string
+	}
 	var streams []ParkedStream
-	index := map[string]int{}
+	index := map[place]int{}
 	var b pgx.Batch
-	b.Queue(parkedSQL, c.Name, c.Version, stream).Query(func(rows pgx.Rows) error {
+	b.Queue(parkedSQL, c.Name, c.Version, build, stream).Query(func(rows pgx.Rows) error {
 		s := ParkedStream{Projection: c.Name, Version: c.Version}
-		_, err := pgx.ForEachRow(rows, []any{&s.Stream, &s.Error, &s.Stack, &s.ParkedAt}, func() error {
-			index[s.Stream] = len(streams)
+		_, err := pgx.ForEachRow(rows, []any{&s.Build, &s.Stream, &s.Error, &s.Stack, &s.ParkedAt}, func() error {
+			index[place{s.Build, s.Stream}] = len(streams)
 			streams = append(streams, s)
 			return nil
 		})
 		return err
 	})
-	b.Queue(parkedEventsSQL, c.Name, c.Version, stream).Query(func(rows pgx.Rows) error {
+	b.Queue(parkedEventsSQL, c.Name, c.Version, build, stream).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var e ParkedEvent
-			var of string
+			var of place
 			var revision, commit, prepare int64
-			if err := rows.Scan(&of, &e.ID, &e.Type, &revision, &commit, &prepare, &e.Data, &e.Metadata); err != nil {
+			if err := rows.Scan(&of.build, &of.stream, &e.ID, &e.Type, &revision, &commit, &prepare, &e.Data, &e.Metadata); err != nil {
 				return err
 			}
 			e.Revision, e.Position = uint64(revision), domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
@@ -101,7 +106,7 @@ func (r *Runner) parked(ctx context.Context, db querier, c *projection.Compiled,
 }
 
 // Retry applies the parked events of one stream, or of every parked stream when stream is empty, in order, and returns how
-// many. A stream succeeds as a whole or stays parked as it is, with an error that says why. It also lets a halted
+// many; those that several builds lack are applied to each and counted once. A stream succeeds as a whole or stays parked as it is, with an error that says why. It also lets a halted
 // projection try again. actor is who asks, for the audit.
 //
 // Rows that several streams change see the parked events after those that did not wait for them. Where a projection
@@ -129,7 +134,7 @@ func (r *Runner) empty(ctx context.Context, name, stream string, work func(pgx.T
 	if err != nil {
 		return 0, err
 	}
-	streams, err := r.parked(ctx, r.pool, c, stream)
+	streams, err := r.parked(ctx, r.pool, c, 0, stream)
 	if err != nil {
 		return 0, err
 	}
@@ -137,32 +142,33 @@ func (r *Runner) empty(ctx context.Context, name, stream string, work func(pgx.T
 		if stream != "" {
 			return 0, &domain.NotFoundError{Kind: "parked stream", ID: stream}
 		}
-		_, err := r.pool.Exec(ctx, bumpSQL, c.Name, c.Version)
+		_, err := r.pool.Exec(ctx, bumpSQL, c.Name, c.Version, 0)
 		return 0, err
 	}
 	var failed []error
+	done := map[string]int{}
 	for _, s := range streams {
-		n := 0
 		err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 			// The owner holds this row while it stores a batch: after it we see what it has parked.
-			if _, err := tx.Exec(ctx, lockSQL, []string{c.Name}, []int32{int32(c.Version)}); err != nil {
+			if _, err := tx.Exec(ctx, lockSQL, []string{c.Name}, []int32{int32(c.Version)}, []int32{int32(s.Build)}); err != nil {
 				return err
 			}
-			fresh, err := r.parked(ctx, tx, c, s.Stream)
+			fresh, err := r.parked(ctx, tx, c, s.Build, s.Stream)
 			if err != nil || len(fresh) == 0 {
 				return err
 			}
-			if err := work(tx, c, fresh[0]); err != nil {
+			if err := work(tx, c.Build(s.Build), fresh[0]); err != nil {
 				return err
 			}
-			n = len(fresh[0].Events)
-			_, err = tx.Exec(ctx, bumpSQL, c.Name, c.Version)
+			done[s.Stream] = max(done[s.Stream], len(fresh[0].Events))
+			_, err = tx.Exec(ctx, bumpSQL, c.Name, c.Version, s.Build)
 			return err
 		})
 		if err != nil {
-			failed = append(failed, fmt.Errorf("stream %s of %s: %w", s.Stream, c, err))
-			continue
+			failed = append(failed, fmt.Errorf("stream %s of %s: %w", s.Stream, buildKey{c.Name, c.Version, s.Build}, err))
 		}
+	}
+	for _, n := range done {
 		events += n
 	}
 	return events, errors.Join(failed...)
@@ -197,6 +203,6 @@ func (r *Runner) reapply(ctx context.Context, tx pgx.Tx, c *projection.Compiled,
 }
 
 func unpark(ctx context.Context, tx pgx.Tx, s ParkedStream, action, actor, reason string) error {
-	_, err := tx.Exec(ctx, unparkSQL, s.Projection, s.Version, s.Stream, action, actor, reason)
+	_, err := tx.Exec(ctx, unparkSQL, s.Projection, s.Version, s.Build, s.Stream, action, actor, reason)
 	return err
 }

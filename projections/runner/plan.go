@@ -11,7 +11,7 @@ import (
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
-// member is one projection at work. It belongs to one goroutine at a time: its lane's handler, or the term between rounds.
+// member is one build at work. It belongs to one goroutine at a time: its lane's handler, or the term between rounds.
 type member struct {
 	*projection.Compiled
 	checkpoint
@@ -19,6 +19,22 @@ type member struct {
 	parked   map[string]bool   // streams
 	scratch  []domain.Recorded // room for a plan's events
 	caughtUp bool              // has reached the end of the log in this term
+
+	verifyKeys int
+	sample     projection.Sample // of a build that is to be verified; nil otherwise
+	sampled    domain.Position   // everything up to here is in the sample
+}
+
+// key names the member's build for messages.
+func (m *member) key() string { return m.buildKey.String() }
+
+// rejects reports whether poison ends the member's build, with why.
+func (m *member) rejects(item *bus.Item, why cause) string {
+	if !m.strict() {
+		return ""
+	}
+	return fmt.Sprintf("event %s (%s) at position %s cannot be applied: %s; mend the projection, or let the build go past it with `rapport projections rebuild %s --park`",
+		item.Raw.ID, item.Raw.Type, item.Raw.Position, printable(why.message), m.Name)
 }
 
 // cause is why a stream is parked.
@@ -41,6 +57,7 @@ type plan struct {
 
 	events   []domain.Recorded // to be applied
 	park     []parking
+	read     int             // events of the log that the plan goes past
 	ignored  int             // events of types that nobody here knows, of aggregates that the projection does not read
 	skipped  int             // events that the rows contain already
 	at       domain.Position // the checkpoint afterwards
@@ -76,11 +93,11 @@ func (p *plan) begin(batch *bus.Batch) {
 // sort decides about each event: apply it, park it, or halt before it.
 func (p *plan) sort(batch *bus.Batch) {
 	m := p.member
-	p.events, p.park, p.ignored, p.skipped = m.scratch[:0], nil, 0, 0
+	p.events, p.park, p.read, p.ignored, p.skipped = m.scratch[:0], nil, 0, 0, 0
 	defer func() { m.scratch = p.events }()
 	p.at, p.event, p.recorded, p.state, p.problem = m.at, m.event, time.Time{}, m.state, ""
 	if p.drift != "" {
-		p.state, p.problem = stateHalted, p.drift
+		p.problem = p.drift
 		return
 	}
 	opened := map[string]bool{}
@@ -91,19 +108,27 @@ func (p *plan) sort(batch *bus.Batch) {
 			continue
 		}
 		if problem := p.halts(item); problem != "" {
-			p.state, p.problem = stateHalted, problem
+			p.problem = problem
 			return
 		}
+		matches := m.Matches(item.Raw.Type)
+		why, bad := p.poison[item.Raw.Position]
+		if matches && item.Err != nil {
+			why, bad = cause{message: item.Err.Error()}, true
+		}
+		if bad {
+			if problem := m.rejects(item, why); problem != "" {
+				p.problem = problem
+				return
+			}
+		}
 		p.at, p.event, p.recorded = item.Raw.Position, item.Raw.Position, item.Event.RecordedAt
-		if !m.Matches(item.Raw.Type) {
+		p.read++
+		if !matches {
 			if item.Err != nil {
 				p.ignored++
 			}
 			continue
-		}
-		why, bad := p.poison[item.Raw.Position]
-		if item.Err != nil {
-			why, bad = cause{message: item.Err.Error()}, true
 		}
 		switch {
 		case m.parked[item.Raw.Stream] || opened[item.Raw.Stream]:
@@ -119,7 +144,12 @@ func (p *plan) sort(batch *bus.Batch) {
 		p.at = batch.End
 	}
 	if batch.CaughtUp {
-		p.state = stateServing
+		switch p.state {
+		case stateBuilding:
+			p.state = stateIndexing
+		case stateTailing:
+			p.state = stateVerifying
+		}
 	}
 }
 

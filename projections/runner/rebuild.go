@@ -3,69 +3,74 @@ package runner
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
-// Rebuild empties a projection's table and starts it from the beginning of the log, in a lane of its own. Its readers see
-// the table grow. It works while a runner runs, in this process or another; actor is who asks, for the audit of what was
-// parked. It also accepts rows that come from another log, and a table of another shape than declared: only such a one is
-// dropped, with the views that users have put on it.
-func (r *Runner) Rebuild(ctx context.Context, name, actor string) error {
-	c, err := r.find(name)
+// Rebuild says which projections are to be built anew, and how.
+type Rebuild struct {
+	Projections []string
+	Actor       string // who asks
+	Hold        bool   // leave the switch to Runner.Switch
+	Park        bool   // park what cannot be applied, instead of giving up there
+}
+
+const newBuildSQL = `insert into projection.checkpoint (name, version, build, definition, hold, parks, actor) values ($1, $2, $3, $4, $5, $6, $7)`
+
+// Rebuild begins new builds of projections beside those that serve: the tables that readers see stay as they are until the
+// new ones are switched to. It works while a runner runs, in this process or another; else the next that runs does the
+// work. Projections asked for together share one scan of the log. One that is being built already, and is not halted, goes
+// on. It returns a *domain.NotFoundError for a projection that is not declared, and then has done nothing.
+func (r *Runner) Rebuild(ctx context.Context, ask Rebuild) error {
+	var list []*projection.Compiled
+	for _, name := range ask.Projections {
+		c, err := r.find(name)
+		if err != nil {
+			return err
+		}
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b *projection.Compiled) int { return strings.Compare(a.Name, b.Name) })
+	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		for _, c := range slices.Compact(list) {
+			if err := begin(ctx, tx, c, ask); err != nil {
+				return fmt.Errorf("rebuild %s: %w", c, err)
+			}
+		}
+		return nil
+	})
+}
+
+// begin makes the checkpoint of a new build; its owner makes the table.
+func begin(ctx context.Context, tx pgx.Tx, c *projection.Compiled, ask Rebuild) error {
+	builds, err := lockName(ctx, tx, c.Name)
 	if err != nil {
 		return err
 	}
-	err = pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, lockSQL, []string{c.Name}, []int32{int32(c.Version)})
-		if err != nil {
-			return err
+	number, serving := 1, false
+	for _, b := range builds {
+		serving = serving || b.state == stateServing
+		if b.version != c.Version {
+			continue
 		}
-		stored, err := pgx.CollectRows(rows, scanCheckpoint)
-		if err != nil {
+		number = max(number, b.build+1)
+		switch {
+		case !b.unfinished():
+		case b.problem == "" && b.definition == c.Table.Definition():
+			const join = `update projection.checkpoint set hold = $4, parks = parks or $5, generation = generation + 1
+where name = $1 and version = $2 and build = $3`
+			_, err := tx.Exec(ctx, join, b.name, b.version, b.build, ask.Hold, ask.Park)
 			return err
-		}
-		streams, err := r.parked(ctx, tx, c, "")
-		if err != nil {
-			return err
-		}
-		for _, s := range streams {
-			if err := unpark(ctx, tx, s, "rebuilt", actor, ""); err != nil {
+		default:
+			if err := discard(ctx, tx, b.buildKey, ask.Actor); err != nil {
 				return err
 			}
 		}
-		asDeclared := len(stored) == 1 && stored[0].definition == c.Table.Definition()
-		if err := clearTable(ctx, tx, c.Table, asDeclared); err != nil {
-			return err
-		}
-		const reset = `update projection.checkpoint set state = 'rebuilding', problem = '', log_id = null, definition = $3,
-	commit_position = 0, prepare_position = 0, event_commit = 0, event_prepare = 0, event_recorded_at = null,
-	generation = generation + 1, updated_at = now() where name = $1 and version = $2`
-		if _, err := tx.Exec(ctx, reset, c.Name, c.Version, c.Table.Definition()); err != nil {
-			return err
-		}
-		_, err = prepareTable(ctx, tx, c) // it cannot differ: it is made here
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("rebuild %s: %w", c, err)
 	}
-	return nil
-}
-
-// clearTable empties a table that is as declared, by its checkpoint and by the catalogue, and drops any other.
-func clearTable(ctx context.Context, tx pgx.Tx, t *projection.Table, asDeclared bool) error {
-	if asDeclared {
-		difference, err := differs(ctx, tx, t, true)
-		if err != nil {
-			return err
-		}
-		if difference == "" {
-			return execAll(ctx, tx, t.EmptySQL())
-		}
-	}
-	_, err := tx.Exec(ctx, t.DropSQL())
+	_, err = tx.Exec(ctx, newBuildSQL, c.Name, c.Version, number, c.Table.Definition(), ask.Hold, ask.Park || !serving, ask.Actor)
 	return err
 }

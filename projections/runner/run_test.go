@@ -41,23 +41,40 @@ func upgraded(t *testing.T) *codec.Registry {
 	return r
 }
 
-func (f *fixture) state(name string) (state, problem string) {
+// awaitProblem waits until a build of a projection is halted.
+func (f *fixture) awaitProblem(name string) (problem string) {
 	f.t.Helper()
-	const sql = "select state, problem from projection.checkpoint where name = $1"
-	if err := f.conn.QueryRow(f.t.Context(), sql, name).Scan(&state, &problem); err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		f.t.Fatal(err)
-	}
-	return state, problem
-}
-
-func (f *fixture) awaitState(name, want string) (problem string) {
-	f.t.Helper()
-	f.await(name+" "+want, func() bool {
-		var state string
-		state, problem = f.state(name)
-		return state == want
+	f.await(name+" halted", func() bool {
+		const sql = "select problem from projection.checkpoint where name = $1 and problem <> ''"
+		if err := f.conn.QueryRow(f.t.Context(), sql, name).Scan(&problem); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			f.t.Fatal(err)
+		}
+		return problem != ""
 	})
 	return problem
+}
+
+// awaitBuild waits until a build of a projection serves and has the whole log.
+func (f *fixture) awaitBuild(name string, version, build int) {
+	f.t.Helper()
+	head, _ := f.log.Head(f.t.Context())
+	f.await(fmt.Sprint(name, version, build), func() bool {
+		const sql = `select exists (select from projection.checkpoint
+			where name = $1 and version = $2 and build = $3 and state = 'serving' and commit_position >= $4)`
+		var serves bool
+		if err := f.conn.QueryRow(f.t.Context(), sql, name, version, build, int64(head.Commit)).Scan(&serves); err != nil {
+			f.t.Fatal(err)
+		}
+		return serves
+	})
+}
+
+// rebuild asks for new builds.
+func (f *fixture) rebuild(r *Runner, names ...string) {
+	f.t.Helper()
+	if err := r.Rebuild(f.t.Context(), Rebuild{Projections: names, Actor: "tester"}); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 func TestNewerEventsHaltOnlyWhomTheyConcern(t *testing.T) {
@@ -74,13 +91,14 @@ func TestNewerEventsHaltOnlyWhomTheyConcern(t *testing.T) {
 			f := setUp(t)
 			old := f.log.registry
 			story(t, f.log, 20)
-			f.log.odd(newer(f.log.events[0]))
-			story(t, f.log, 20)
 			other := projection.Append[line]{Name: "other", Version: 1, Doc: "Others.", Events: []string{"other.happened"},
 				Rows: func(domain.Recorded) []line { return nil }}
 			declared := []projection.Projection{noteFold(&whole), other}
 			stop := f.start(f.runner(quick(7), declared...))
-			if problem := f.awaitState("note", stateHalted); !strings.Contains(problem, "upgrade") {
+			f.caughtUp("note", "other")
+			f.log.odd(newer(f.log.events[0]))
+			story(t, f.log, 20)
+			if problem := f.awaitProblem("note"); !strings.Contains(problem, "upgrade") {
 				t.Errorf("problem %q", problem)
 			}
 			f.caughtUp("other")
@@ -127,12 +145,14 @@ func TestRowsOfAnotherLogAreRefused(t *testing.T) {
 	if err := r.Run(t.Context()); !errors.As(err, &mismatch) || mismatch.Stored != "log" || mismatch.Actual != "other" {
 		t.Fatalf("got %v", err)
 	}
-	for _, c := range r.projections {
-		if err := r.Rebuild(t.Context(), c.Name, "tester"); err != nil {
-			t.Fatal(err)
-		}
+	f.rebuild(r, "note", "total", "line")
+	stop := f.start(r)
+	for _, name := range []string{"note", "total", "line"} {
+		f.awaitBuild(name, 1, 2)
 	}
-	f.catchUp(r)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
 	f.same()
 }
 
@@ -162,10 +182,9 @@ func TestNewAndRebuiltProjectionsCatchUpAndJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	cli := f.runner(quick(8), all()...)
-	if err := cli.Rebuild(t.Context(), "total", "tester"); err != nil {
-		t.Fatal(err)
-	}
+	f.rebuild(cli, "total")
 	story(t, f.log, 30)
+	f.awaitBuild("total", 1, 2)
 	f.caughtUp("note", "total", "line")
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -255,13 +274,12 @@ func TestTableChangedByHandHaltsItsProjection(t *testing.T) {
 				}
 				story(t, f.log, 10)
 				f.caughtUp("total", "line")
-				if problem := f.awaitState("note", stateHalted); !strings.Contains(problem, "rapport projections rebuild note") {
+				if problem := f.awaitProblem("note"); !strings.Contains(problem, "rapport projections rebuild note") {
 					t.Errorf("problem %q", problem)
 				}
-				if err := r.Rebuild(t.Context(), "note", "tester"); err != nil {
-					t.Fatal(err)
-				}
-				f.caughtUp("note", "total", "line")
+				f.rebuild(r, "note")
+				f.awaitBuild("note", 1, 2)
+				f.caughtUp("total", "line")
 				f.same()
 			})
 		}
@@ -279,7 +297,7 @@ func TestChangedDeclarationWithoutANewVersionHalts(t *testing.T) {
 	stop := f.start(r)
 	story(t, f.log, 1)
 	f.caughtUp("total")
-	if problem := f.awaitState("note", stateHalted); !strings.Contains(problem, "raise the projection's version") {
+	if problem := f.awaitProblem("note"); !strings.Contains(problem, "raise the projection's version") {
 		t.Errorf("problem %q", problem)
 	}
 	if err := stop(); err != nil {
@@ -288,10 +306,10 @@ func TestChangedDeclarationWithoutANewVersionHalts(t *testing.T) {
 	changed.Version = 2
 	f.catchUp(f.runner(quick(8), changed, totals))
 	sameRows[note](f, changed, "note_id", nil)
-	var retired string
+	var state string
 	const sql = "select state from projection.checkpoint where name = 'note' and version = 1"
-	if err := f.pool.QueryRow(t.Context(), sql).Scan(&retired); err != nil || retired != stateRetired {
-		t.Errorf("version 1 is %s, %v", retired, err)
+	if err := f.pool.QueryRow(t.Context(), sql).Scan(&state); err != nil || state != stateStandby {
+		t.Errorf("version 1 is %s, %v", state, err)
 	}
 }
 
@@ -357,7 +375,7 @@ func TestIndexesAreThereOnceTheTableServes(t *testing.T) {
 	wrong.Indexes = []projection.Index{{Name: "wrong", Columns: "tenant, nothing"}}
 	stop := f.start(f.runner(quick(4), noteFold(&whole), wrong))
 	f.caughtUp("note")
-	if problem := f.awaitState("total", stateHalted); !strings.Contains(problem, "index") {
+	if problem := f.awaitProblem("total"); !strings.Contains(problem, "index") {
 		t.Errorf("problem %q", problem)
 	}
 	if err := stop(); err != nil {

@@ -10,7 +10,9 @@
 //  3. Rows of another log, or of events that the log has lost, are never built upon.
 //
 // Projections at the same position form a lane: one subscription, one decode, one transaction for each batch. A new or
-// rebuilt projection reads in a lane of its own until it has caught up.
+// rebuilt projection is a build beside the one that serves, if there is one: a table of its own that is loaded in large
+// batches, in one lane with all others that begin together, and then gets its indexes, catches up with what came meanwhile,
+// is verified and switched to. What it replaces is kept up to date for a while, so that it can be returned to.
 package runner
 
 import (
@@ -36,14 +38,22 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultCacheRows = 20_000
-	DefaultHeartbeat = 2 * time.Second
-	DefaultProbe     = 5 * time.Second
-	DefaultLockRetry = time.Second
-	DefaultStall     = 30 * time.Second
-	DefaultRetry     = 200 * time.Millisecond
+	DefaultCacheRows  = 20_000
+	DefaultHeartbeat  = 2 * time.Second
+	DefaultProbe      = 5 * time.Second
+	DefaultLockRetry  = time.Second
+	DefaultTakeover   = time.Minute
+	DefaultStall      = 30 * time.Second
+	DefaultRetry      = 200 * time.Millisecond
+	DefaultBuildBytes = 32 << 20
+	DefaultVerifyKeys = 200
+	DefaultGrace      = 24 * time.Hour
+	DefaultSweep      = time.Minute
 
 	maxRetry = 30 * time.Second
+
+	buildEvents = 500_000          // of a batch of a build, however small they are
+	buildLinger = 10 * time.Second // how long such a batch may wait to be filled
 )
 
 // Log is what the runner needs of the event log.
@@ -70,6 +80,15 @@ type Options struct {
 	Retry      time.Duration         // first pause after a failure outside of batches; it doubles up to 30 s
 	Logger     *slog.Logger          // nil means slog.Default
 	Registerer prometheus.Registerer // nil means no metrics
+
+	Takeover   time.Duration // how long an owner may be silent before a process that waits takes its locks from it
+	BuildBytes int           // payloads and metadata in one batch of a build; two batches are in memory, decoded and folded
+	VerifyKeys int           // keys of each build whose rows are compared with the fold of their events
+	Grace      time.Duration // how long the build that was switched away from is kept up to date; negative means not at all
+	Sweep      time.Duration // how often builds that may go are looked for
+
+	// Step is called at the points that Steps lists; an error makes what is done there fail. It is for tests. nil means nothing.
+	Step func(point string) error
 }
 
 func (o Options) withDefaults() Options {
@@ -81,11 +100,24 @@ func (o Options) withDefaults() Options {
 		standard time.Duration
 	}{
 		{&o.Heartbeat, DefaultHeartbeat}, {&o.Probe, DefaultProbe}, {&o.LockRetry, DefaultLockRetry},
-		{&o.Stall, DefaultStall}, {&o.Retry, DefaultRetry},
+		{&o.Stall, DefaultStall}, {&o.Retry, DefaultRetry}, {&o.Takeover, DefaultTakeover}, {&o.Sweep, DefaultSweep},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.standard
 		}
+	}
+	if o.BuildBytes <= 0 {
+		o.BuildBytes = DefaultBuildBytes
+	}
+	if o.VerifyKeys <= 0 {
+		o.VerifyKeys = DefaultVerifyKeys
+	}
+	if o.Grace == 0 {
+		o.Grace = DefaultGrace
+	}
+	o.Grace = max(o.Grace, 0)
+	if o.Step == nil {
+		o.Step = func(string) error { return nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -127,7 +159,7 @@ func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.P
 	}
 	r := &Runner{
 		pool: pool, source: source, decode: decode, projections: compiled, opts: opts, log: opts.Logger, metrics: m,
-		step:     func(string) error { return nil },
+		step:     opts.Step,
 		now:      time.Now,
 		problems: map[string]error{},
 	}
@@ -153,6 +185,9 @@ func (r *Runner) Run(ctx context.Context) error {
 		if refused(err) {
 			r.health(roundHealth, err)
 			return err
+		}
+		if errors.Is(err, errGained) {
+			continue
 		}
 		if time.Since(start) > maxRetry {
 			pause = r.opts.Retry
@@ -218,16 +253,23 @@ func (r *Runner) Err() error {
 	return errors.Join(list...)
 }
 
+// Names returns the names of the projections, in the order of declaration.
+func (r *Runner) Names() []string {
+	names := make([]string, len(r.projections))
+	for i, c := range r.projections {
+		names[i] = c.Name
+	}
+	return names
+}
+
 // find returns the projection of a name.
 func (r *Runner) find(name string) (*projection.Compiled, error) {
-	var names []string
 	for _, c := range r.projections {
 		if c.Name == name {
 			return c, nil
 		}
-		names = append(names, c.Name)
 	}
-	return nil, fmt.Errorf("%w; there are %s", &domain.NotFoundError{Kind: "projection", ID: name}, strings.Join(names, ", "))
+	return nil, fmt.Errorf("%w; there are %s", &domain.NotFoundError{Kind: "projection", ID: name}, strings.Join(r.Names(), ", "))
 }
 
 // sleep waits, and reports false when ctx ended meanwhile.

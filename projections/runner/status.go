@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections/projection"
 )
 
 // State says what a projection is doing.
@@ -28,13 +30,14 @@ const MaxLagEvents = 1_000
 // missedBeats is how many heartbeats may be missing before nobody works.
 const missedBeats = 5
 
-// Status is how one projection stands.
+// Status is how one projection stands: the build that serves, or else the one that will.
 type Status struct {
 	Name          string           `json:"name"`
 	Version       int              `json:"version"`
 	State         State            `json:"state"`
 	Problem       string           `json:"problem,omitempty"`  // why it is halted
 	Retrying      string           `json:"retrying,omitempty"` // what this process is waiting for to heal
+	Readable      bool             `json:"readable"`           // queries of this binary find the columns that they need
 	Position      domain.Position  `json:"position"`
 	Head          *domain.Position `json:"head,omitempty"` // end of the log, looked up now; nil when the log does not answer
 	LagEvents     int              `json:"lagEvents"`      // MaxLagEvents means that many or more; -1 not known
@@ -44,31 +47,51 @@ type Status struct {
 	ParkedEvents  int              `json:"parkedEvents"`
 	OldestParked  time.Duration    `json:"oldestParked"` // since the first stream still parked was parked; 0 when there is none
 	Retries       map[string]int64 `json:"retries"`      // failed attempts of this process by class, of all projections
+	Builds        []Build          `json:"builds"`       // all tables, the one that serves as well
 }
+
+// Build is how one table of a projection stands.
+type Build struct {
+	Version  int             `json:"version"`
+	Build    int             `json:"build"`             // number within the version
+	Stage    string          `json:"stage"`             // building, indexing, tailing, verifying, ready, serving, standby or retired
+	Problem  string          `json:"problem,omitempty"` // why it cannot go on
+	Hold     bool            `json:"hold,omitempty"`    // the switch is left to somebody
+	Position domain.Position `json:"position"`
+	Events   int64           `json:"events"`           // of the log, read since it began
+	Rate     float64         `json:"rate"`             // of them per second, lately
+	Percent  float64         `json:"percent"`          // of the log read, by position
+	Left     time.Duration   `json:"left"`             // until the log is read, at that rate; -1 not known, 0 when it is
+	DropAt   *time.Time      `json:"dropAt,omitempty"` // when the table may go; nil while nobody has said so
+
+	heartbeat float64 // seconds since an owner was seen working; -1 when there never was one
+	streams   int
+	parked    int
+	oldest    float64
+}
+
+// Unfinished reports whether the build has never served.
+func (b Build) Unfinished() bool { return checkpoint{state: b.Stage}.unfinished() }
 
 // Healthy reports whether the projection needs nobody's attention but time.
 func (s Status) Healthy() bool {
-	return (s.State == Running || s.State == Rebuilding) && s.Retrying == "" && s.ParkedStreams == 0
+	failed := slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Problem != "" && b.Stage != stateStandby })
+	return (s.State == Running || s.State == Rebuilding) && s.Retrying == "" && s.ParkedStreams == 0 && !failed
 }
 
-const statusSQL = `select c.name, c.version, c.state, c.problem, c.commit_position, c.prepare_position,
-	case when c.heartbeat_at is null then -1 else greatest(extract(epoch from now() - c.heartbeat_at), 0) end::double precision,
-	(select count(*) from projection.parked_stream s where s.name = c.name and s.version = c.version),
-	(select count(*) from projection.parked_event e where e.name = c.name and e.version = c.version),
+const statusSQL = `select c.name, c.version, c.build, c.state, c.problem, c.hold, c.commit_position, c.prepare_position, c.events, c.rate, c.drop_at,
+	case when o.heartbeat_at is null then -1 else greatest(extract(epoch from now() - o.heartbeat_at), 0) end::double precision,
+	(select count(*) from projection.parked_stream s where s.name = c.name and s.version = c.version and s.build = c.build),
+	(select count(*) from projection.parked_event e where e.name = c.name and e.version = c.version and e.build = c.build),
 	coalesce((select extract(epoch from now() - min(s.parked_at)) from projection.parked_stream s
-		where s.name = c.name and s.version = c.version), 0)::double precision
-from projection.checkpoint c where c.name = $1 and c.version = $2`
+		where s.name = c.name and s.version = c.version and s.build = c.build), 0)::double precision
+from projection.checkpoint c left join projection.owner o using (name, version)
+where c.name = any($1) order by c.name, c.version, c.build`
 
 // Status returns how the declared projections stand, in the order of declaration. It works from any process.
 func (r *Runner) Status(ctx context.Context) ([]Status, error) {
-	list := make([]Status, len(r.projections))
-	var queries pgx.Batch
-	for i, c := range r.projections {
-		s := &list[i]
-		*s = Status{Name: c.Name, Version: c.Version, State: Waiting, LagEvents: -1, HeartbeatAge: -1}
-		queries.Queue(statusSQL, c.Name, c.Version).Query(func(rows pgx.Rows) error { return r.scanStatus(rows, s) })
-	}
-	if err := r.pool.SendBatch(ctx, &queries).Close(); err != nil {
+	builds, err := r.builds(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("status of the projections: %w", err)
 	}
 	r.metrics.mu.Lock()
@@ -78,16 +101,26 @@ func (r *Runner) Status(ctx context.Context) ([]Status, error) {
 	if err := r.Err(); err != nil {
 		retrying = err.Error()
 	}
-	head, err := r.source.Head(ctx)
+	head, failed := r.source.Head(ctx)
+	if failed != nil {
+		retrying = failed.Error()
+	}
 	behind := map[domain.Position]*backlog{}
-	for i := range list {
+	list := make([]Status, len(r.projections))
+	for i, c := range r.projections {
 		s := &list[i]
-		s.Retries, s.Retrying = retries, retrying
-		if err != nil {
-			s.Retrying = err.Error()
+		*s = Status{Name: c.Name, Version: c.Version, State: Waiting, LagEvents: -1, HeartbeatAge: -1, Builds: builds[c.Name], Retries: retries, Retrying: retrying}
+		s.lead(r.alive())
+		if s.Readable, err = r.readable(ctx, c, s); err != nil {
+			return nil, fmt.Errorf("status of the projections: %w", err)
+		}
+		if failed != nil {
 			continue
 		}
 		s.Head = &head
+		for j := range s.Builds {
+			s.Builds[j].progress(head)
+		}
 		if !s.Position.Before(head) {
 			s.LagEvents = 0
 			continue
@@ -102,31 +135,92 @@ func (r *Runner) Status(ctx context.Context) ([]Status, error) {
 	return list, nil
 }
 
-func (r *Runner) scanStatus(rows pgx.Rows, s *Status) error {
-	var state string
+// builds reads the builds of all declared projections.
+func (r *Runner) builds(ctx context.Context) (map[string][]Build, error) {
+	rows, err := r.pool.Query(ctx, statusSQL, r.Names())
+	if err != nil {
+		return nil, err
+	}
+	builds := map[string][]Build{}
+	var name string
+	var b Build
 	var commit, prepare int64
-	var beat, oldest float64
-	targets := []any{&s.Name, &s.Version, &state, &s.Problem, &commit, &prepare, &beat, &s.ParkedStreams, &s.ParkedEvents, &oldest}
-	_, err := pgx.ForEachRow(rows, targets, func() error {
-		s.Position = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
-		s.OldestParked = seconds(oldest)
-		s.HeartbeatAge = -1
-		if beat >= 0 {
-			s.HeartbeatAge = seconds(beat)
-		}
-		switch {
-		case state == stateHalted:
-			s.State = Halted
-		case beat < 0 || s.HeartbeatAge > missedBeats*r.opts.Heartbeat:
-			s.State = Waiting
-		case state == stateServing:
-			s.State = Running
-		default:
-			s.State = Rebuilding
-		}
+	targets := []any{&name, &b.Version, &b.Build, &b.Stage, &b.Problem, &b.Hold, &commit, &prepare, &b.Events, &b.Rate, &b.DropAt,
+		&b.heartbeat, &b.streams, &b.parked, &b.oldest}
+	_, err = pgx.ForEachRow(rows, targets, func() error {
+		b.Position = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
+		builds[name] = append(builds[name], b)
 		return nil
 	})
-	return err
+	return builds, err
+}
+
+// lead takes over what is to be said of the projection from the build that serves, or else from the newest of its version.
+func (s *Status) lead(alive time.Duration) {
+	var lead, coming *Build
+	for i := range s.Builds {
+		b := &s.Builds[i]
+		if b.Stage == stateServing {
+			lead = b
+		} else if b.Version == s.Version && b.Unfinished() {
+			coming = b
+		}
+	}
+	works := func(b *Build) bool { return b.heartbeat >= 0 && seconds(b.heartbeat) <= alive }
+	if lead == nil {
+		lead = coming
+	}
+	if lead == nil {
+		return
+	}
+	s.Version, s.Problem, s.Position = lead.Version, lead.Problem, lead.Position
+	s.ParkedStreams, s.ParkedEvents, s.OldestParked = lead.streams, lead.parked, seconds(lead.oldest)
+	if lead.heartbeat >= 0 {
+		s.HeartbeatAge = seconds(lead.heartbeat)
+	}
+	switch {
+	case lead.Problem != "":
+		s.State = Halted
+	case works(lead) && lead.Stage == stateServing:
+		s.State = Running
+	case works(lead), coming != nil && coming.Problem == "" && works(coming): // what serves stands still until then
+		s.State = Rebuilding
+	default:
+		s.State = Waiting
+	}
+}
+
+// readable reports whether the view has the columns that this binary reads. It has, when its own version serves.
+func (r *Runner) readable(ctx context.Context, c *projection.Compiled, s *Status) (bool, error) {
+	serves := slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Stage == stateServing })
+	if !serves || s.Version == c.Version {
+		return serves, nil
+	}
+	var shown []projection.Column
+	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) (err error) {
+		shown, err = catalogued(ctx, tx, projection.ViewSchema+"."+c.Table.View)
+		return err
+	})
+	for _, want := range c.Table.Columns {
+		if !slices.ContainsFunc(shown, func(have projection.Column) bool { return have.Name == want.Name && have.Type == want.Type }) {
+			return false, err
+		}
+	}
+	return true, err
+}
+
+// progress computes how far the build is on its way to the head of the log.
+func (b *Build) progress(head domain.Position) {
+	if !b.Position.Before(head) {
+		b.Percent = 100
+		return
+	}
+	b.Left = -1
+	done := float64(b.Position.Commit) / float64(head.Commit)
+	b.Percent = 100 * done
+	if done > 0 && b.Rate > 0 && b.Unfinished() {
+		b.Left = seconds(float64(b.Events) * (1 - done) / done / b.Rate)
+	}
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,38 +10,39 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections/projection"
 )
 
-// term is the time during which this process owns the projections: it holds the advisory lock, so that others do not try,
-// and its epoch stands in the checkpoints, so that others could not.
+// term is the time during which this process owns projections: it holds their advisory locks, so that others do not try, and
+// its epoch stands in the checkpoints, so that others could not.
 type term struct {
-	runner  *Runner
-	logID   string
-	members []*member // in the order of their names
+	runner      *Runner
+	projections []*projection.Compiled // owned
+	epoch       int64
+	logID       string
+	members     []*member     // the builds of these, in order
+	due         chan struct{} // holds a token when the keeper should look
 
 	mu      sync.Mutex
-	cancel  context.CancelCauseFunc // of the round
+	cancel  context.CancelCauseFunc // of the round; nil between rounds
 	running []*lane                 // lanes of the round
 }
 
-// ownerLock is the advisory lock of the process that works; the number is arbitrary.
-const ownerLock = 0x7261_7070_6f72_7402
-
-// term works until ctx ends, the lock or the fence is lost, or something is wrong that time does not heal.
+// term works until ctx ends, the locks or the fence is lost, or something is wrong that time does not heal.
 func (r *Runner) term(ctx context.Context) error {
 	lock, err := r.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer release(lock)
-	if err := r.await(ctx, lock.Conn()); err != nil {
+	owned, err := r.await(ctx, lock.Conn())
+	if err != nil {
 		return err
 	}
-	t := r.newTerm()
+	t := r.newTerm(owned)
 	if err := t.take(ctx); err != nil {
 		return err
 	}
@@ -51,22 +51,18 @@ func (r *Runner) term(ctx context.Context) error {
 	var watch sync.WaitGroup
 	defer watch.Wait()
 	defer cancel(nil)
-	generations, epochs := map[string]int64{}, map[string]int64{}
+	generations := map[buildKey]int64{}
 	for _, m := range t.members {
-		generations[m.Name], epochs[m.Name] = m.generation, m.epoch
+		generations[m.buildKey] = m.generation
 	}
-	watch.Go(func() { t.beat(ctx, lock.Conn(), cancel, generations, epochs) })
+	watch.Go(func() { t.beat(ctx, lock.Conn(), cancel, generations) })
 	watch.Go(func() { t.probe(ctx) })
+	watch.Go(func() { t.keep(ctx) })
 	return t.rounds(ctx)
 }
 
-func (r *Runner) newTerm() *term {
-	t := &term{runner: r}
-	for _, c := range r.projections {
-		t.members = append(t.members, &member{Compiled: c, engine: c.NewEngine(r.opts.CacheRows)})
-	}
-	slices.SortFunc(t.members, func(a, b *member) int { return cmp.Compare(a.Name, b.Name) })
-	return t
+func (r *Runner) newTerm(owned []*projection.Compiled) *term {
+	return &term{runner: r, projections: owned, due: make(chan struct{}, 1)}
 }
 
 // rounds runs rounds until one ends for good.
@@ -94,70 +90,6 @@ func (t *term) rounds(ctx context.Context) error {
 	}
 }
 
-// await waits for the advisory lock on a connection.
-func (r *Runner) await(ctx context.Context, conn *pgx.Conn) error {
-	for waiting := false; ; waiting = true {
-		var mine bool
-		if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", int64(ownerLock)).Scan(&mine); err != nil {
-			return err
-		}
-		if mine {
-			return nil
-		}
-		if !waiting {
-			r.log.InfoContext(ctx, "projections are run by another process; waiting")
-		}
-		if !sleep(ctx, r.opts.LockRetry) {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// release gives the lock back, or drops the connection that holds it.
-func release(lock *pgxpool.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
-	defer cancel()
-	if _, err := lock.Exec(ctx, "select pg_advisory_unlock_all()"); err != nil {
-		lock.Conn().Close(ctx) // the server gives up the locks of a connection that is gone
-	}
-	lock.Release()
-}
-
-// take makes missing tables, raises the epochs and retires what is no longer declared.
-func (t *term) take(ctx context.Context) error {
-	names, versions := identity(t.members)
-	return pgx.BeginFunc(ctx, t.runner.pool, func(tx pgx.Tx) error {
-		problems := map[string]string{}
-		for _, m := range t.members {
-			problem, err := prepareTable(ctx, tx, m.Compiled)
-			if err != nil {
-				return fmt.Errorf("table of %s: %w", m, err)
-			}
-			problems[m.Name] = problem
-		}
-		if _, err := tx.Exec(ctx, retireSQL, names, versions); err != nil {
-			return err
-		}
-		rows, err := tx.Query(ctx, takeSQL, names, versions)
-		if err != nil {
-			return err
-		}
-		stored, err := pgx.CollectRows(rows, scanCheckpoint)
-		if err != nil {
-			return err
-		}
-		for _, m := range t.members {
-			m.checkpoint = stored[slices.IndexFunc(stored, func(c checkpoint) bool { return c.name == m.Name })]
-			if problem := problems[m.Name]; problem != "" {
-				if err := t.halt(ctx, tx, m, problem); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
 // round loads all members, checks that they and the log belong together, and runs lanes until something interrupts them.
 func (t *term) round(ctx context.Context) error {
 	if err := t.load(ctx); err != nil {
@@ -170,9 +102,8 @@ func (t *term) round(ctx context.Context) error {
 	lanes := t.lanes()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t.mu.Lock()
-	t.cancel, t.running = cancel, lanes
-	t.mu.Unlock()
+	t.start(cancel, lanes)
+	defer t.start(nil, nil)
 	var g errgroup.Group
 	for _, l := range lanes {
 		g.Go(func() error {
@@ -191,13 +122,21 @@ func (t *term) round(ctx context.Context) error {
 	return errRegroup
 }
 
-// interrupt ends the round.
-func (t *term) interrupt(cause error) {
+// start notes what the round runs.
+func (t *term) start(cancel context.CancelCauseFunc, lanes []*lane) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cancel, t.running = cancel, lanes
+}
+
+// interrupt ends the round, and reports whether there was one.
+func (t *term) interrupt(cause error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.cancel != nil {
 		t.cancel(cause)
 	}
+	return t.cancel != nil
 }
 
 // join ends the round when two lanes can go on as one.
@@ -210,19 +149,17 @@ func (t *term) join() {
 			caughtUp++
 		}
 	}
-	if caughtUp > 1 {
+	if caughtUp > 1 && t.cancel != nil {
 		t.cancel(errRegroup)
 	}
 }
 
-// load reads the checkpoints and parked streams of all members.
+// load adopts new builds, and reads the checkpoints and parked streams of all members.
 func (t *term) load(ctx context.Context) error {
-	names, versions := identity(t.members)
-	rows, err := t.runner.pool.Query(ctx, readSQL, names, versions)
-	if err != nil {
+	if err := t.adopt(ctx); err != nil {
 		return err
 	}
-	stored, err := pgx.CollectRows(rows, scanCheckpoint)
+	stored, err := t.stored(ctx, t.runner.pool)
 	if err != nil {
 		return err
 	}
@@ -230,24 +167,20 @@ func (t *term) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(stored) != len(t.members) {
-		return errFenced
-	}
-	for i, m := range t.members { // both in the order of names
-		c := stored[i]
-		if c.epoch != m.epoch {
+	found := map[buildKey]checkpoint{}
+	for _, c := range stored {
+		if c.epoch != t.epoch && c.epoch != 0 {
 			return errFenced
 		}
+		found[c.buildKey] = c
+	}
+	t.members = slices.DeleteFunc(t.members, func(m *member) bool { _, ok := found[m.buildKey]; return !ok }) // dropped
+	for _, m := range t.members {
+		c := found[m.buildKey]
 		if c.at.Before(m.at) {
 			m.caughtUp = false
 		}
-		if c.state != stateHalted && c.definition != m.Table.Definition() { // another binary has rebuilt it
-			c.state, c.problem = stateHalted, driftProblem(m.Name, declarationChanged)
-			if err := t.halt(ctx, t.runner.pool, m, c.problem); err != nil {
-				return err
-			}
-		}
-		m.load(c, parked[m.Name])
+		m.load(c, parked[m.buildKey])
 	}
 	return nil
 }
@@ -259,13 +192,15 @@ type execer interface {
 
 // halt stores that a member cannot go on.
 func (t *term) halt(ctx context.Context, db execer, m *member, problem string) error {
-	const sql = `update projection.checkpoint set state = 'halted', problem = $4 where name = $1 and version = $2 and epoch = $3`
-	_, err := db.Exec(ctx, sql, m.Name, m.Version, m.epoch, problem)
-	t.runner.log.ErrorContext(ctx, "projection halted", "projection", m.Name, "problem", problem)
+	const sql = `update projection.checkpoint set problem = $5, updated_at = now() where name = $1 and version = $2 and build = $3 and epoch = $4`
+	_, err := db.Exec(ctx, sql, m.name, m.version, m.build, t.epoch, problem)
+	m.problem = problem
+	t.runner.log.ErrorContext(ctx, "projection halted", "projection", m.Name, "version", m.version, "build", m.build, "problem", problem)
 	return err
 }
 
-// verify checks that the rows come from the log connected, and that the log has not lost what they contain.
+// verify checks that the rows come from the log connected, and that the log has not lost what they contain. A build of which
+// that is not true is halted, and refused unless another is on its way to replace it.
 func (t *term) verify(ctx context.Context) error {
 	id, err := t.runner.source.ID(ctx)
 	if err != nil {
@@ -276,69 +211,54 @@ func (t *term) verify(ctx context.Context) error {
 		return fmt.Errorf("head of the log: %w", err)
 	}
 	t.logID = id
+	refusals := map[string]error{}
+	replaced := map[string]bool{}
 	for _, m := range t.members {
 		var refusal error
 		switch {
 		case m.logID != "" && m.logID != id:
-			refusal = &LogMismatchError{Projection: m.String(), Stored: m.logID, Actual: id}
+			refusal = &LogMismatchError{Projection: m.key(), Stored: m.logID, Actual: id}
 		case head.Before(m.event):
-			refusal = &BeyondHeadError{Projection: m.String(), Position: m.event, Head: head}
+			refusal = &BeyondHeadError{Projection: m.key(), Position: m.event, Head: head}
 		default:
+			replaced[m.name] = true
 			continue
 		}
-		return errors.Join(refusal, t.halt(ctx, t.runner.pool, m, refusal.Error()))
+		refusals[m.name] = refusal
+		if m.problem == refusal.Error() {
+			continue
+		}
+		if err := t.halt(ctx, t.runner.pool, m, refusal.Error()); err != nil {
+			return errors.Join(refusal, err)
+		}
+	}
+	for name, refusal := range refusals {
+		if !replaced[name] {
+			return refusal
+		}
 	}
 	return nil
 }
 
-// parkedStreams returns the parked streams by projection.
-func (t *term) parkedStreams(ctx context.Context) (map[string]map[string]bool, error) {
-	const sql = `select name, stream from projection.parked_stream where (name, version) in (select * from unnest($1::text[], $2::integer[]))`
-	names, versions := identity(t.members)
+// parkedStreams returns the parked streams by build.
+func (t *term) parkedStreams(ctx context.Context) (map[buildKey]map[string]bool, error) {
+	const sql = `select name, version, build, stream from projection.parked_stream where ` + ofVersions
+	names, versions := t.owned()
 	rows, err := t.runner.pool.Query(ctx, sql, names, versions)
 	if err != nil {
 		return nil, err
 	}
-	parked := map[string]map[string]bool{}
-	var name, stream string
-	_, err = pgx.ForEachRow(rows, []any{&name, &stream}, func() error {
-		if parked[name] == nil {
-			parked[name] = map[string]bool{}
+	parked := map[buildKey]map[string]bool{}
+	var key buildKey
+	var stream string
+	_, err = pgx.ForEachRow(rows, []any{&key.name, &key.version, &key.build, &stream}, func() error {
+		if parked[key] == nil {
+			parked[key] = map[string]bool{}
 		}
-		parked[name][stream] = true
+		parked[key][stream] = true
 		return nil
 	})
 	return parked, err
-}
-
-// beat tells regularly that this process works, and notices when another has taken over, the lock is lost, or somebody
-// has changed rows beside us.
-func (t *term) beat(ctx context.Context, lock *pgx.Conn, end context.CancelCauseFunc, generations, epochs map[string]int64) {
-	names, versions := identity(t.members)
-	for sleep(ctx, t.runner.opts.Heartbeat) {
-		if err := lock.Ping(ctx); err != nil && ctx.Err() == nil {
-			end(fmt.Errorf("the lock of the projections is lost: %w", err))
-			return
-		}
-		rows, err := t.runner.pool.Query(ctx, heartbeatSQL, names, versions)
-		if err != nil {
-			continue // the lanes report the same
-		}
-		beats, err := pgx.CollectRows(rows, scanHeartbeat)
-		if err != nil {
-			continue
-		}
-		for _, b := range beats {
-			if b.epoch != epochs[b.name] {
-				t.interrupt(errFenced)
-				return
-			}
-			if b.generation != generations[b.name] {
-				generations[b.name] = b.generation
-				t.interrupt(errRegroup)
-			}
-		}
-	}
 }
 
 // probe compares the lanes regularly with the end of the log, which it asks for itself. A lane that has stood still for

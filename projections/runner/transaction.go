@@ -18,20 +18,13 @@ import (
 // Bounds of one transaction and of giving it up.
 const (
 	transactionTimeout = time.Minute
+	buildTimeout       = 10 * time.Minute // of the large batches of a build
 	rollbackTimeout    = 5 * time.Second
 )
 
 // bulkRows is the number of new rows of one projection from which on they are sent by COPY. Fewer travel faster with the
 // other statements, in one round trip.
 const bulkRows = 100
-
-// Step points of a batch, in order: where tests let it fail.
-const (
-	stepBegin   = "begin"   // before the transaction
-	stepLocked  = "locked"  // the checkpoint rows are locked and checked, the rows loaded
-	stepApplied = "applied" // everything is evaluated, nothing sent
-	stepCommit  = "commit"  // committed, and the news of it may be lost
-)
 
 // apply stores a batch for all members of a lane in one transaction. Poison is found and parked on the way. After an
 // error the members must be loaded again before anything else: the transaction may have been committed.
@@ -76,7 +69,7 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 	if err := l.term.runner.step(stepBegin); err != nil {
 		return err
 	}
-	return inTransaction(ctx, l.term.runner.pool, func(ctx context.Context, conn *pgx.Conn) error {
+	return inTransaction(ctx, l.term.runner.pool, l.timeout(), func(ctx context.Context, conn *pgx.Conn) error {
 		if err := l.load(ctx, conn, plans); err != nil {
 			return err
 		}
@@ -97,7 +90,7 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 			queueParking(&writes, p)
 			moved.add(p)
 		}
-		writes.Queue(moveSQL, moved.args(l.term.logID)...)
+		writes.Queue(moveSQL, moved.args(l.rate(plans), l.term.logID)...)
 		writes.Queue(notifySQL, plans[0].at.String())
 		writes.Queue("commit")
 		if err := l.term.runner.step(stepApplied); err != nil {
@@ -115,6 +108,23 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 	})
 }
 
+// timeout bounds one transaction of the lane.
+func (l *lane) timeout() time.Duration {
+	if l.building {
+		return buildTimeout
+	}
+	return transactionTimeout
+}
+
+// rate returns how many events of the log the lane reads in a second, by the batch in hand.
+func (l *lane) rate(plans []*plan) float64 {
+	most := 0
+	for _, p := range plans {
+		most = max(most, p.read)
+	}
+	return float64(most) / max(time.Since(l.since), time.Millisecond).Seconds()
+}
+
 // bulkCopy is one COPY with its rows.
 type bulkCopy struct {
 	sql  string
@@ -123,8 +133,8 @@ type bulkCopy struct {
 
 // inTransaction gives work a connection on which it begins and commits a transaction itself, so that both travel with
 // other statements. Whatever is left open is rolled back.
-func inTransaction(ctx context.Context, pool *pgxpool.Pool, work func(context.Context, *pgx.Conn) error) error {
-	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+func inTransaction(ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, work func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
 		conn := c.Conn()
@@ -145,8 +155,8 @@ func inTransaction(ctx context.Context, pool *pgxpool.Pool, work func(context.Co
 func (l *lane) load(ctx context.Context, conn *pgx.Conn, plans []*plan) error {
 	var reads pgx.Batch
 	reads.Queue("begin")
-	names, versions := identity(l.members)
-	reads.Queue(lockSQL, names, versions).Query(func(rows pgx.Rows) error {
+	names, versions, builds := identity(l.members)
+	reads.Queue(lockSQL, names, versions, builds).Query(func(rows pgx.Rows) error {
 		stored, err := pgx.CollectRows(rows, scanCheckpoint)
 		if err != nil {
 			return err
@@ -162,14 +172,14 @@ func (l *lane) load(ctx context.Context, conn *pgx.Conn, plans []*plan) error {
 // check holds the stored checkpoints against what the members believe.
 func (l *lane) check(stored []checkpoint) error {
 	if len(stored) != len(l.members) {
-		return errFenced
+		return errRegroup // one was dropped
 	}
-	byName := map[string]checkpoint{}
+	found := map[buildKey]checkpoint{}
 	for _, c := range stored {
-		byName[c.name] = c
+		found[c.buildKey] = c
 	}
 	for _, m := range l.members {
-		c := byName[m.Name]
+		c := found[m.buildKey]
 		switch {
 		case c.epoch != m.epoch:
 			return errFenced
@@ -178,7 +188,7 @@ func (l *lane) check(stored []checkpoint) error {
 		case c.at != m.at:
 			return errStale
 		case c.logID != "" && c.logID != l.term.logID:
-			return &LogMismatchError{Projection: m.String(), Stored: c.logID, Actual: l.term.logID}
+			return &LogMismatchError{Projection: m.key(), Stored: c.logID, Actual: l.term.logID}
 		}
 	}
 	return nil
@@ -222,20 +232,20 @@ func queueStep(b *pgx.Batch, t *projection.Table, step projection.Step, bulk int
 }
 
 const (
-	parkStreamSQL = `insert into projection.parked_stream (name, version, stream, error, stack) values ($1, $2, $3, $4, $5)
+	parkStreamSQL = `insert into projection.parked_stream (name, version, build, stream, error, stack) values ($1, $2, $3, $4, $5, $6)
 on conflict do nothing`
 	parkEventSQL = `insert into projection.parked_event
-	(name, version, stream, revision, commit_position, prepare_position, event_id, event_type, data, metadata)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing`
+	(name, version, build, stream, revision, commit_position, prepare_position, event_id, event_type, data, metadata)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing`
 )
 
 func queueParking(b *pgx.Batch, p *plan) {
 	m := p.member
 	for _, e := range p.park {
 		if e.first != nil {
-			b.Queue(parkStreamSQL, m.Name, m.Version, e.raw.Stream, printable(e.first.message), printable(e.first.stack))
+			b.Queue(parkStreamSQL, m.name, m.version, m.build, e.raw.Stream, printable(e.first.message), printable(e.first.stack))
 		}
-		b.Queue(parkEventSQL, m.Name, m.Version, e.raw.Stream, int64(e.raw.Revision), int64(e.raw.Position.Commit),
+		b.Queue(parkEventSQL, m.name, m.version, m.build, e.raw.Stream, int64(e.raw.Revision), int64(e.raw.Position.Commit),
 			int64(e.raw.Position.Prepare), e.raw.ID, e.raw.Type, e.raw.Data, e.raw.Metadata)
 	}
 }
@@ -315,7 +325,7 @@ func (l *lane) try(ctx context.Context, p *plan, events int) error {
 	if err != nil {
 		return err
 	}
-	err = inTransaction(ctx, l.term.runner.pool, func(ctx context.Context, conn *pgx.Conn) error {
+	err = inTransaction(ctx, l.term.runner.pool, l.timeout(), func(ctx context.Context, conn *pgx.Conn) error {
 		var reads, writes pgx.Batch
 		reads.Queue("begin")
 		queueLoad(&reads, p.member.Table, step)
@@ -339,6 +349,7 @@ func (l *lane) try(ctx context.Context, p *plan, events int) error {
 // committed takes what the transaction has made true.
 func (l *lane) committed(plans []*plan) {
 	r := l.term.runner
+	l.since = time.Now()
 	for _, p := range plans {
 		m := p.member
 		p.step.Committed()
@@ -350,9 +361,10 @@ func (l *lane) committed(plans []*plan) {
 					"next", "rapport projections parked "+m.Name)
 			}
 		}
+		m.observe(p)
 		m.at, m.event, m.state, m.problem = p.at, p.event, p.state, p.problem
-		if m.state == stateHalted {
-			r.log.Error("projection halted", "projection", m.Name, "position", m.at, "problem", m.problem,
+		if m.problem != "" {
+			r.log.Error("projection halted", "projection", m.Name, "version", m.version, "build", m.build, "position", m.at, "problem", m.problem,
 				"next", "rapport projections status")
 		}
 		r.metrics.applied(p)

@@ -1,0 +1,288 @@
+package runner
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rapport-crm/rapport/projections/projection"
+)
+
+// Advisory locks choose who works: each version of a projection has one, so that processes of an older binary keep their
+// tables up to date while a newer one builds its own. gateLock is held while locks are taken, so that of processes that start
+// together one gets all. The numbers are arbitrary.
+const (
+	gateLock  = 0x7261_7070_6f72_7402
+	ownerLock = 0x7261_7070
+)
+
+// lockID is the second number of a version's advisory lock. Two versions may share one: they are then owned together.
+func lockID(c *projection.Compiled) int32 {
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%s v%d", c.Name, c.Version)
+	return int32(h.Sum32())
+}
+
+// acquire takes those locks of projections that are free, and returns whose these are.
+func acquire(ctx context.Context, conn *pgx.Conn, wanted []*projection.Compiled) (held []*projection.Compiled, err error) {
+	ids := make([]int32, len(wanted))
+	for i, c := range wanted {
+		ids[i] = lockID(c)
+	}
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(gateLock)); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, "select pg_try_advisory_lock($1, id) from unnest($2::integer[]) with ordinality as l(id, n) order by n", int32(ownerLock), ids)
+		if err != nil {
+			return err
+		}
+		mine, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+		for i, got := range mine {
+			if got {
+				held = append(held, wanted[i])
+			}
+		}
+		return err
+	})
+	return held, err
+}
+
+// await waits until some of the locks are held on a connection.
+func (r *Runner) await(ctx context.Context, conn *pgx.Conn) ([]*projection.Compiled, error) {
+	for waiting := false; ; waiting = true {
+		held, err := acquire(ctx, conn, r.projections)
+		if err != nil || len(held) > 0 || len(r.projections) == 0 {
+			return held, err
+		}
+		if !waiting {
+			r.log.InfoContext(ctx, "projections are run by another process; waiting")
+		}
+		if err := r.evict(ctx, conn); err != nil {
+			return nil, err
+		}
+		if !sleep(ctx, r.opts.LockRetry) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// evictSQL ends the sessions that hold locks of projections without having given a sign of life for long: their process is
+// stopped or hangs. Should it wake up, the epoch keeps it from writing.
+const evictSQL = `select count(pg_terminate_backend(l.pid))
+from unnest($2::integer[], $3::text[], $4::integer[]) as o(id, name, version)
+join projection.owner w using (name, version)
+join pg_locks l on l.locktype = 'advisory' and l.database = (select oid from pg_database where datname = current_database())
+	and l.classid = $1::bigint::oid and l.objid = (o.id::bigint & 4294967295)::oid and l.objsubid = 2 and l.granted and l.pid <> pg_backend_pid()
+where w.heartbeat_at < clock_timestamp() - $5::interval`
+
+// evict takes the locks from a process that is frozen.
+func (r *Runner) evict(ctx context.Context, conn *pgx.Conn) error {
+	var ids, versions []int32
+	var names []string
+	for _, c := range r.projections {
+		ids, names, versions = append(ids, lockID(c)), append(names, c.Name), append(versions, int32(c.Version))
+	}
+	var ended int
+	if err := conn.QueryRow(ctx, evictSQL, int64(ownerLock), ids, names, versions, r.opts.Takeover).Scan(&ended); err != nil {
+		return err
+	}
+	if ended > 0 {
+		r.log.WarnContext(ctx, "the process that ran the projections has given no sign of life; taking over", "silent", r.opts.Takeover)
+	}
+	return nil
+}
+
+// release gives the locks back, or drops the connection that holds them.
+func release(lock *pgxpool.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
+	defer cancel()
+	if _, err := lock.Exec(ctx, "select pg_advisory_unlock_all()"); err != nil {
+		lock.Conn().Close(ctx) // the server gives up the locks of a connection that is gone
+	}
+	lock.Release()
+}
+
+const (
+	// firstBuildSQL makes the first build of a version, unless a newer version serves already: then this binary is the older one.
+	// Where nothing serves yet there is nothing better either, so that poison is gone past.
+	firstBuildSQL = `insert into projection.checkpoint (name, version, definition, parks)
+select $1, $2, $3, not exists (select from projection.checkpoint where name = $1 and state = 'serving')
+where not exists (select from projection.checkpoint where name = $1 and version = $2)
+	and not exists (select from projection.checkpoint where name = $1 and version > $2 and state = 'serving')`
+
+	// takeSQL makes the caller the owner: whoever was it finds another epoch and writes nothing more. What was halted gets another
+	// chance with this binary.
+	takeSQL = `update projection.checkpoint set epoch = $3, problem = '',
+	state = case state when 'retired' then 'tailing' else state end,
+	drop_at = case when state = 'retired' or ` + unfinishedSQL + ` then null else drop_at end
+where ` + ofVersions
+
+	// adoptSQL takes builds that somebody has asked for.
+	adoptSQL = `update projection.checkpoint set epoch = $3 where epoch = 0 and ` + ofVersions
+
+	loadSQL = `select ` + checkpointColumns + ` from projection.checkpoint where ` + ofVersions + ` and state <> 'retired' order by name, version, build`
+)
+
+// take makes this process the owner of what it has the locks of, and makes what is missing.
+func (t *term) take(ctx context.Context) error {
+	names, versions := t.owned()
+	return pgx.BeginFunc(ctx, t.runner.pool, func(tx pgx.Tx) error {
+		for _, c := range t.projections {
+			if _, err := tx.Exec(ctx, firstBuildSQL, c.Name, c.Version, c.Table.Definition()); err != nil {
+				return err
+			}
+		}
+		if err := tx.QueryRow(ctx, "select nextval('projection.epoch')").Scan(&t.epoch); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, takeSQL, names, versions, t.epoch); err != nil {
+			return err
+		}
+		if err := t.enlist(ctx, tx); err != nil {
+			return err
+		}
+		return t.runner.step(stepTake)
+	})
+}
+
+// adopt takes builds that were asked for since.
+func (t *term) adopt(ctx context.Context) error {
+	names, versions := t.owned()
+	return pgx.BeginFunc(ctx, t.runner.pool, func(tx pgx.Tx) error {
+		if tag, err := tx.Exec(ctx, adoptSQL, names, versions, t.epoch); err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		return t.enlist(ctx, tx)
+	})
+}
+
+// owned returns the versions that this process has the locks of as parameters.
+func (t *term) owned() (names []string, versions []int32) {
+	for _, c := range t.projections {
+		names, versions = append(names, c.Name), append(versions, int32(c.Version))
+	}
+	return names, versions
+}
+
+// enlist makes the members those builds that there are, and the tables that they miss.
+func (t *term) enlist(ctx context.Context, tx pgx.Tx) error {
+	stored, err := t.stored(ctx, tx)
+	if err != nil {
+		return err
+	}
+	known := map[buildKey]*member{}
+	for _, m := range t.members {
+		known[m.buildKey] = m
+	}
+	t.members = nil
+	for _, c := range stored {
+		if c.epoch != t.epoch {
+			return errFenced
+		}
+		m := known[c.buildKey]
+		if m == nil {
+			i := slices.IndexFunc(t.projections, func(p *projection.Compiled) bool { return p.Name == c.name })
+			build := t.projections[i].Build(c.build)
+			m = &member{Compiled: build, checkpoint: c, engine: build.NewEngine(t.runner.opts.CacheRows), verifyKeys: t.runner.opts.VerifyKeys}
+			problem, err := prepareTable(ctx, tx, m)
+			if err != nil {
+				return fmt.Errorf("table of %s: %w", c, err)
+			}
+			if problem != "" {
+				if err := t.halt(ctx, tx, m, problem); err != nil {
+					return err
+				}
+			}
+		}
+		t.members = append(t.members, m)
+	}
+	return nil
+}
+
+// stored reads the checkpoints of all builds owned.
+func (t *term) stored(ctx context.Context, db interface {
+	Query(context.Context, string, ...any) (pgx.Rows, error)
+}) ([]checkpoint, error) {
+	names, versions := t.owned()
+	rows, err := db.Query(ctx, loadSQL, names, versions)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanCheckpoint)
+}
+
+// beatSQL tells that this process works. It waits for no lock of a checkpoint.
+const beatSQL = `with beat as (
+	insert into projection.owner (name, version, heartbeat_at) select *, clock_timestamp() from unnest($1::text[], $2::integer[])
+	on conflict (name, version) do update set heartbeat_at = excluded.heartbeat_at)
+select name, version, build, epoch, generation from projection.checkpoint where ` + ofVersions + ` and state <> 'retired'`
+
+// errGained ends a term of a process that can have more locks now.
+var errGained = errors.New("more projections are free to be run")
+
+// beat tells regularly that this process works, and notices when another has taken over, the lock is lost, or somebody
+// has changed rows beside us. last holds the generations that the members were loaded with.
+func (t *term) beat(ctx context.Context, lock *pgx.Conn, end context.CancelCauseFunc, last map[buildKey]int64) {
+	r := t.runner
+	names, versions := t.owned()
+	var missing []*projection.Compiled
+	for _, c := range r.projections {
+		if !slices.Contains(t.projections, c) {
+			missing = append(missing, c)
+		}
+	}
+	for first := true; first || sleep(ctx, r.opts.Heartbeat); first = false {
+		if err := lock.Ping(ctx); err != nil && ctx.Err() == nil {
+			end(fmt.Errorf("the lock of the projections is lost: %w", err))
+			return
+		}
+		if len(missing) > 0 {
+			if more, err := acquire(ctx, lock, missing); err == nil && len(more) > 0 {
+				end(errGained)
+				return
+			}
+		}
+		rows, err := r.pool.Query(ctx, beatSQL, names, versions)
+		if err != nil {
+			continue // the lanes report the same
+		}
+		var key buildKey
+		var epoch, generation int64
+		seen, changed := map[buildKey]int64{}, false
+		_, err = pgx.ForEachRow(rows, []any{&key.name, &key.version, &key.build, &epoch, &generation}, func() error {
+			if epoch != t.epoch && epoch != 0 {
+				return errFenced
+			}
+			at, known := last[key]
+			changed = changed || !known || at != generation
+			seen[key] = generation
+			return nil
+		})
+		switch {
+		case errors.Is(err, errFenced):
+			end(errFenced)
+			return
+		case err != nil:
+			continue
+		}
+		if !changed && len(seen) == len(last) || t.interrupt(errRegroup) {
+			last = seen
+		}
+	}
+}
+
+// compareKeys orders builds as the database does.
+func compareKeys(a, b buildKey) int {
+	return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.version, b.version), cmp.Compare(a.build, b.build))
+}
+
+// alive is how long an owner may be silent and still count as working.
+func (r *Runner) alive() time.Duration { return missedBeats * r.opts.Heartbeat }

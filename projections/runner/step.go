@@ -1,0 +1,24 @@
+package runner
+
+// Points at which a test can make the work of a runner fail, in the order in which the life of a build passes them.
+const (
+	stepTake     = "take"     // the epoch is raised, missing tables are made; not committed
+	stepBegin    = "begin"    // before the transaction of a batch
+	stepLocked   = "locked"   // the checkpoint rows are locked and checked, the rows loaded
+	stepApplied  = "applied"  // everything is evaluated, nothing sent
+	stepCommit   = "commit"   // committed, and the news of it may be lost
+	stepIndex    = "index"    // the rows are loaded, before the indexes are made
+	stepIndexed  = "indexed"  // the indexes are there, and nobody has noted so
+	stepVerify   = "verify"   // before rows are compared
+	stepVerified = "verified" // they are the same, and nobody has noted so
+	stepSwitch   = "switch"   // the view points at the new table; not committed
+	stepSwitched = "switched" // committed, and the news of it may be lost
+	stepDrop     = "drop"     // the table is dropped; not committed
+	stepDropped  = "dropped"  // committed
+)
+
+// Steps returns the points at which Options.Step is called, those of every batch apart from those of the life of a build.
+func Steps() (batch, life []string) {
+	return []string{stepBegin, stepLocked, stepApplied, stepCommit},
+		[]string{stepTake, stepIndex, stepIndexed, stepVerify, stepVerified, stepSwitch, stepSwitched, stepDrop, stepDropped}
+}
