@@ -1,0 +1,44 @@
+package commands_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/customer"
+)
+
+// TestReproTwoMergesOfOneDuplicate: two people merge the same duplicate into two customers at once, through two processes
+// that both know it unmerged. One merge goes through; the other used to leave a Merged event behind in the second customer
+// although it was refused.
+func TestReproTwoMergesOfOneDuplicate(t *testing.T) {
+	w := newWorld()
+	bus := func() *commands.Bus {
+		b := commands.NewBus(w.store, commands.Options{Clock: w.clock.Now, Secret: []byte("test")})
+		commands.All(b)
+		return b
+	}
+	here, there := bus(), bus()
+	var ids []domain.ID
+	for _, key := range []string{"a", "b", "d"} {
+		ids = append(ids, submit(t, here, request(key, "", customer.Register{Kind: customer.Company, Profile: customer.Profile{Name: "Acme"}})).ID)
+	}
+	first, second, duplicate := ids[0], ids[1], ids[2]
+	for _, id := range ids { // there knows them all, unmerged
+		submit(t, there, request("tag "+string(id), id, customer.Tag{Tag: "known"}))
+	}
+	submit(t, here, request("m1", first, customer.Merge{DuplicateID: duplicate}))
+	_, err := there.Submit(t.Context(), request("m2", second, customer.Merge{DuplicateID: duplicate}))
+	var taken *domain.DuplicateError
+	var no *domain.Rejection
+	if !errors.As(err, &taken) && !errors.As(err, &no) {
+		t.Errorf("the second merge: %v", err)
+	}
+	stream := w.store.stream(domain.StreamID{Tenant: domain.DefaultTenant, Aggregate: "customer", ID: second})
+	for _, e := range stream {
+		if e.Type() == "customer.merged" {
+			t.Errorf("the merge was refused and left %s", e.Type())
+		}
+	}
+}
