@@ -1,0 +1,273 @@
+package reactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/eventlog"
+)
+
+// lockClass is the first half of the advisory locks of reactors; the number is arbitrary.
+const lockClass = 0x7265_6163
+
+// LogMismatchError says that a reactor has worked on another log than the one connected. Run refuses to work.
+type LogMismatchError struct{ Reactor, Stored, Actual string }
+
+func (e *LogMismatchError) Error() string {
+	return fmt.Sprintf("reactor %s has worked on log %s, but log %s is connected: connect the former, or run `rapport reactors begin %s`, which begins at the end of the latter",
+		e.Reactor, e.Stored, e.Actual, e.Reactor)
+}
+
+// BeyondHeadError says that a reactor has had effects for events that the log does not have: the log was restored from an
+// older backup. Run refuses to work.
+type BeyondHeadError struct {
+	Reactor        string
+	Position, Head domain.Position
+}
+
+func (e *BeyondHeadError) Error() string {
+	return fmt.Sprintf("reactor %s has come to position %s, but the log ends at %s: restore the newer log, or run `rapport reactors begin %s`, which begins at the end of this one",
+		e.Reactor, e.Position, e.Head, e.Reactor)
+}
+
+// errFenced says that another process has taken over.
+var errFenced = errors.New("another process has taken over the reactor")
+
+// refused reports whether an error is one that Run returns.
+func refused(err error) bool {
+	var mismatch *LogMismatchError
+	var beyond *BeyondHeadError
+	return errors.As(err, &mismatch) || errors.As(err, &beyond) || errors.Is(err, bus.ErrOrder) || errors.Is(err, eventlog.ErrOtherLog)
+}
+
+// The head is written only when there is no row: a first run begins there.
+const takeSQL = `insert into reactor.checkpoint as c (name, log_id, commit_position, prepare_position, epoch, heartbeat_at)
+values ($1, $2, $3, $4, 1, clock_timestamp())
+on conflict (name) do update set epoch = c.epoch + 1, heartbeat_at = clock_timestamp()
+returning log_id, commit_position, prepare_position, epoch`
+
+// take makes this process the owner, and returns where to go on.
+func (r *Reactor) take(ctx context.Context) (at domain.Position, logID string, epoch int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sqlBudget)
+	defer cancel()
+	id, err := r.log.ID(ctx)
+	if err != nil {
+		return at, "", 0, fmt.Errorf("identity of the log: %w", err)
+	}
+	head, err := r.log.Head(ctx)
+	if err != nil {
+		return at, "", 0, fmt.Errorf("head of the log: %w", err)
+	}
+	var stored string
+	var commit, prepare int64
+	err = r.pool.QueryRow(ctx, takeSQL, r.opts.Name, id, int64(head.Commit), int64(head.Prepare)).Scan(&stored, &commit, &prepare, &epoch)
+	if err != nil {
+		return at, "", 0, err
+	}
+	at = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
+	switch {
+	case stored != id:
+		return at, id, epoch, &LogMismatchError{r.opts.Name, stored, id}
+	case head.Before(at):
+		return at, id, epoch, &BeyondHeadError{r.opts.Name, at, head}
+	}
+	return at, id, epoch, nil
+}
+
+// Step points, in order: where tests let a reactor fail.
+const (
+	stepPublished = "published" // the effects have happened, the checkpoint does not say so yet
+	stepSettled   = "settled"   // it does
+)
+
+const settleSQL = `update reactor.checkpoint set commit_position = $3, prepare_position = $4, problem = '', failing_commit = null,
+	failing_prepare = null, failing_since = null, updated_at = now(), heartbeat_at = clock_timestamp()
+where name = $1 and epoch = $2 and (commit_position, prepare_position) <= ($3, $4)`
+
+// settle moves the checkpoint, unless another process has taken over.
+func (r *Reactor) settle(ctx context.Context, epoch int64, end domain.Position) error {
+	if err := r.step(stepPublished); err != nil {
+		return err
+	}
+	// What has been published is better remembered, also when the process is asked to stop.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sqlBudget)
+	defer cancel()
+	moved, err := r.pool.Exec(ctx, settleSQL, r.opts.Name, epoch, int64(end.Commit), int64(end.Prepare))
+	if err != nil {
+		return fmt.Errorf("move the checkpoint to %s: %w", end, err)
+	}
+	if moved.RowsAffected() == 0 {
+		return errFenced
+	}
+	return r.step(stepSettled)
+}
+
+// fails says to other processes which event fails; it does its best, because this one says the same.
+func (r *Reactor) fails(at domain.Position, problem error) {
+	const sql = `update reactor.checkpoint set problem = $2, failing_commit = $3, failing_prepare = $4, failing_since = now() where name = $1`
+	ctx, cancel := context.WithTimeout(context.Background(), sqlBudget)
+	defer cancel()
+	if _, err := r.pool.Exec(ctx, sql, r.opts.Name, problem.Error(), int64(at.Commit), int64(at.Prepare)); err != nil {
+		r.logger.DebugContext(ctx, "failing event not noted", "reactor", r.opts.Name, "err", err)
+	}
+}
+
+// skipped reports whether somebody has decided that an event has no effect.
+func (r *Reactor) skipped(ctx context.Context, at domain.Position) (skipped bool, err error) {
+	const sql = `select exists (select from reactor.decision
+	where name = $1 and action = 'skipped' and commit_position = $2 and prepare_position = $3)`
+	ctx, cancel := context.WithTimeout(ctx, sqlBudget)
+	defer cancel()
+	err = r.pool.QueryRow(ctx, sql, r.opts.Name, int64(at.Commit), int64(at.Prepare)).Scan(&skipped)
+	return skipped, err
+}
+
+// Status is how a reactor stands, as its row tells.
+type Status struct {
+	Name         string           `json:"name"`
+	Position     domain.Position  `json:"position"`          // everything up to here has had its effect
+	Head         *domain.Position `json:"head,omitempty"`    // end of the log; nil when it does not answer
+	Lag          time.Duration    `json:"lag"`               // age of the first event behind Position; 0 when there is none
+	Problem      string           `json:"problem,omitempty"` // why the next event has not had its effect
+	Failing      *domain.Position `json:"failing,omitempty"` // which that is; nil when nothing fails
+	FailingFor   time.Duration    `json:"failingFor"`        //
+	HeartbeatAge time.Duration    `json:"heartbeatAge"`      // since an owner was seen working; -1 when there never was one
+}
+
+// Healthy reports whether nobody's attention is needed.
+func (s Status) Healthy() bool { return s.Failing == nil && s.Problem == "" }
+
+const statusSQL = `select name, commit_position, prepare_position, problem, failing_commit, failing_prepare,
+	coalesce(greatest(extract(epoch from now() - failing_since), 0), 0)::double precision,
+	case when heartbeat_at is null then -1 else greatest(extract(epoch from now() - heartbeat_at), 0) end::double precision
+from reactor.checkpoint`
+
+// Status returns how the reactor stands; it works from any process. It returns *domain.NotFoundError when the reactor has
+// never run.
+func (r *Reactor) Status(ctx context.Context) (Status, error) {
+	list, err := statuses(ctx, r.pool, r.log, r.decode, statusSQL+" where name = $1", r.opts.Name)
+	if err == nil && len(list) == 0 {
+		err = &domain.NotFoundError{Kind: "reactor", ID: r.opts.Name}
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	return list[0], nil
+}
+
+// Statuses returns how all reactors stand that have ever run, in the order of their names.
+func Statuses(ctx context.Context, pool *pgxpool.Pool, log Log, decode bus.Decoder) ([]Status, error) {
+	return statuses(ctx, pool, log, decode, statusSQL+" order by name")
+}
+
+func statuses(ctx context.Context, pool *pgxpool.Pool, log Log, decode bus.Decoder, sql string, args ...any) ([]Status, error) {
+	rows, err := pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("status of reactors: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Status, err error) {
+		var commit, prepare int64
+		var failingCommit, failingPrepare *int64
+		var failing, beat float64
+		err = row.Scan(&s.Name, &commit, &prepare, &s.Problem, &failingCommit, &failingPrepare, &failing, &beat)
+		s.Position = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
+		if failingCommit != nil && failingPrepare != nil {
+			s.Failing = &domain.Position{Commit: uint64(*failingCommit), Prepare: uint64(*failingPrepare)}
+		}
+		s.FailingFor, s.HeartbeatAge = seconds(failing), -1
+		if beat >= 0 {
+			s.HeartbeatAge = seconds(beat)
+		}
+		return s, err
+	})
+	if err != nil || len(list) == 0 {
+		return list, err
+	}
+	head, err := log.Head(ctx)
+	if err != nil {
+		return list, nil // the rows are true all the same; Head is missing
+	}
+	for i := range list {
+		list[i].Head = &head
+		if list[i].Position.Before(head) {
+			list[i].Lag = age(ctx, log, decode, list[i].Position)
+		}
+	}
+	return list, nil
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// age returns how long ago the first event behind a position was recorded; 0 when it cannot be read.
+func age(ctx context.Context, log Log, decode bus.Decoder, after domain.Position) time.Duration {
+	for raw, err := range log.ReadAll(ctx, after) {
+		if err != nil {
+			return 0
+		}
+		event, err := decode.Decode(raw)
+		if err != nil {
+			return 0
+		}
+		return max(time.Since(event.RecordedAt), 0)
+	}
+	return 0
+}
+
+const decideSQL = `insert into reactor.decision (name, action, commit_position, prepare_position, actor, reason) values ($1, $2, $3, $4, $5, $6)`
+
+// Skip decides that the event that a reactor fails at has no effect; who decided and why is kept. The reactor goes on with
+// its next attempt. It returns *domain.NotFoundError for a reactor that never ran, and *domain.Rejection when position is
+// not the event that fails.
+func Skip(ctx context.Context, pool *pgxpool.Pool, name string, at domain.Position, actor, reason string) error {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		var failing bool
+		const sql = `select failing_commit is not distinct from $2 and failing_prepare is not distinct from $3
+from reactor.checkpoint where name = $1 for update`
+		err := tx.QueryRow(ctx, sql, name, int64(at.Commit), int64(at.Prepare)).Scan(&failing)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return &domain.NotFoundError{Kind: "reactor", ID: name}
+		case err != nil:
+			return fmt.Errorf("skip an event of reactor %s: %w", name, err)
+		case !failing:
+			return domain.Reject("not-failing", "reactor %s does not fail at position %s", name, at)
+		}
+		_, err = tx.Exec(ctx, decideSQL, name, "skipped", int64(at.Commit), int64(at.Prepare), actor, reason)
+		return err
+	})
+}
+
+// Begin lets a reactor begin anew at the end of the log, which may be another one than before; whatever it had not done yet
+// it will not do. Who decided and why is kept. Whoever works on it stops, and goes on from there.
+func Begin(ctx context.Context, pool *pgxpool.Pool, log Log, name, actor, reason string) (domain.Position, error) {
+	id, err := log.ID(ctx)
+	if err != nil {
+		return domain.Position{}, err
+	}
+	head, err := log.Head(ctx)
+	if err != nil {
+		return domain.Position{}, err
+	}
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		const sql = `update reactor.checkpoint set log_id = $2, commit_position = $3, prepare_position = $4, epoch = epoch + 1,
+	problem = '', failing_commit = null, failing_prepare = null, failing_since = null, begun_at = now(), updated_at = now()
+where name = $1`
+		begun, err := tx.Exec(ctx, sql, name, id, int64(head.Commit), int64(head.Prepare))
+		if err != nil {
+			return fmt.Errorf("begin reactor %s: %w", name, err)
+		}
+		if begun.RowsAffected() == 0 {
+			return &domain.NotFoundError{Kind: "reactor", ID: name}
+		}
+		_, err = tx.Exec(ctx, decideSQL, name, "begun", int64(head.Commit), int64(head.Prepare), actor, reason)
+		return err
+	})
+	return head, err
+}

@@ -1,0 +1,390 @@
+package reactor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
+)
+
+// open makes the publisher to a broker.
+func (f *fixture) open(address string) *bus.Broker {
+	f.t.Helper()
+	b, err := bus.NewBroker(address, quiet)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func TestHistoryHasNoEffect(t *testing.T) {
+	t.Parallel()
+	f, b := setUp(t), startBroker(t)
+	f.write(20)
+	to := f.open(b.address())
+	r, progress := f.reactor(options(to))
+	stop := f.start(r)
+	f.await(r)
+	f.settled(r, progress)
+	b.received(0)
+	f.written = nil
+	f.write(5)
+	f.settled(r, progress)
+	if diff := cmp.Diff(f.written, b.received(5)); diff != "" {
+		t.Error(diff)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	// The same name goes on, another one begins anew.
+	f.write(3)
+	again, progress := f.reactor(options(to))
+	f.start(again)
+	f.settled(again, progress)
+	if diff := cmp.Diff(f.written, b.received(8)); diff != "" {
+		t.Error(diff)
+	}
+	opts := options(to)
+	opts.Name = "other"
+	other, progress := f.reactor(opts)
+	f.start(other)
+	f.await(other)
+	f.settled(other, progress)
+	b.received(8)
+}
+
+// await waits until a reactor has a row.
+func (f *fixture) await(r *Reactor) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	for {
+		if _, err := r.Status(ctx); err == nil {
+			return
+		} else if ctx.Err() != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+func TestCrashBetweenEffectAndCheckpointReachesTheReceiverOnce(t *testing.T) {
+	t.Parallel()
+	f, b := setUp(t), startBroker(t)
+	to := observe(f.open(b.address()))
+	f.begun(options(to))
+	f.write(10)
+	crashing, _ := f.reactor(options(to))
+	crashed := errors.New("crash")
+	died := make(chan struct{})
+	var once atomic.Bool
+	ctx, kill := context.WithCancel(t.Context())
+	crashing.step = func(point string) error {
+		if point == stepPublished && once.CompareAndSwap(false, true) {
+			kill()
+			close(died)
+			return crashed
+		}
+		return nil
+	}
+	if err := crashing.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	<-died
+	if to.times(f.written[0]) != 1 {
+		t.Fatal("nothing was published before the crash")
+	}
+	r, progress := f.reactor(options(to))
+	f.start(r)
+	f.settled(r, progress)
+	if n := to.times(f.written[0]); n != 2 {
+		t.Errorf("the effect happened %d times, want a repetition", n)
+	}
+	if diff := cmp.Diff(f.written, b.received(10)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestBrokerThatIsDownIsWaitedForInOrder(t *testing.T) {
+	t.Parallel()
+	f, b := setUp(t), startBroker(t)
+	to := observe(f.open(b.address()))
+	f.begun(options(to))
+	r, progress := f.reactor(options(to))
+	f.start(r)
+	f.write(10)
+	f.settled(r, progress)
+	b.received(10)
+	b.stop()
+	f.write(20)
+	failing := f.written[10]
+	for to.times(failing) < 3 {
+		<-to.attempts
+	}
+	s, err := r.Status(t.Context())
+	if r.Err() == nil || err != nil || s.Failing == nil || s.Healthy() || s.Problem == "" {
+		t.Errorf("the broker is down: %+v, %v, %v", s, err, r.Err())
+	}
+	b.start()
+	f.settled(r, progress)
+	if diff := cmp.Diff(f.written, b.received(30)); diff != "" {
+		t.Error(diff)
+	}
+	if s, err := r.Status(t.Context()); r.Err() != nil || err != nil || !s.Healthy() {
+		t.Errorf("the broker is back: %+v, %v, %v", s, err, r.Err())
+	}
+}
+
+func TestEventThatCannotBePublishedIsSaidAndSkippedOnlyByDecision(t *testing.T) {
+	t.Parallel()
+	f, kept := setUp(t), &memory{}
+	to := observe(kept)
+	opts := options(to)
+	metrics := prometheus.NewRegistry()
+	opts.Registerer = metrics
+	f.begun(options(to))
+	f.write(6)
+	poison := f.written[2]
+	to.refuse = func(out *bus.Outgoing) error {
+		if out.ID == poison {
+			return errors.New("too large")
+		}
+		return nil
+	}
+	r, progress := f.reactor(opts)
+	f.start(r)
+	for to.times(poison) < 4 {
+		<-to.attempts
+	}
+	s, err := r.Status(t.Context())
+	if err != nil || s.Failing == nil || !strings.Contains(s.Problem, "too large") || !strings.Contains(fmt.Sprint(r.Err()), "too large") {
+		t.Fatalf("got %+v, %v, %v", s, err, r.Err())
+	}
+	if diff := cmp.Diff(f.written[:2], kept.ids()); diff != "" {
+		t.Errorf("something overtook it: %s", diff)
+	}
+	if n := gauge(t, metrics, "rapport_reactor_failing"); n != 1 {
+		t.Errorf("failing is %v", n)
+	}
+	var rejected *domain.Rejection
+	if err := Skip(t.Context(), f.pool, "crm", domain.Position{Commit: 1, Prepare: 1}, "ann", "a guess"); !errors.As(err, &rejected) {
+		t.Errorf("another event was skipped: %v", err)
+	}
+	if err := Skip(t.Context(), f.pool, "crm", *s.Failing, "ann", "the receiver does not want it"); err != nil {
+		t.Fatal(err)
+	}
+	f.settled(r, progress)
+	if diff := cmp.Diff(append(f.written[:2:2], f.written[3:]...), kept.ids()); diff != "" {
+		t.Error(diff)
+	}
+	if n := testutil.ToFloat64(r.metrics.skipped.WithLabelValues("crm")); n != 1 || gauge(t, metrics, "rapport_reactor_failing") != 0 {
+		t.Errorf("%v skipped", n)
+	}
+	var by, why string
+	if err := f.pool.QueryRow(t.Context(), "select actor, reason from reactor.decision").Scan(&by, &why); err != nil || by != "ann" || why == "" {
+		t.Errorf("decided by %q because %q, %v", by, why, err)
+	}
+}
+
+// gauge returns the value of a metric that has one.
+func gauge(t testing.TB, metrics prometheus.Gatherer, name string) float64 {
+	t.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+func TestOneProcessWorksAndAnotherTakesOver(t *testing.T) {
+	t.Parallel()
+	f, kept := setUp(t), &memory{}
+	f.begun(options(kept))
+	first, progress := f.reactor(options(kept))
+	stop := f.start(first)
+	f.write(3)
+	f.settled(first, progress)
+	second, progress := f.reactor(options(kept))
+	f.start(second)
+	f.write(4)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	f.settled(second, progress)
+	if diff := cmp.Diff(f.written, kept.ids()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOwnerThatWasTakenForDeadMovesNoCheckpoint(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.write(1)
+	head, err := f.log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, _ := f.reactor(options(&memory{}))
+	_, _, epoch, err := old.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, _ := f.reactor(options(&memory{}))
+	at, _, newer, err := now.take(t.Context())
+	if err != nil || at != head {
+		t.Fatalf("at %s, %v", at, err)
+	}
+	f.write(1)
+	end, err := f.log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.settle(t.Context(), epoch, end); !errors.Is(err, errFenced) {
+		t.Errorf("the old owner moved it: %v", err)
+	}
+	if err := now.settle(t.Context(), newer, end); err != nil {
+		t.Error(err)
+	}
+	if err := now.settle(t.Context(), newer, head); !errors.Is(err, errFenced) {
+		t.Errorf("the checkpoint went back: %v", err)
+	}
+}
+
+func TestOtherLogIsRefusedUntilSomebodyBegins(t *testing.T) {
+	t.Parallel()
+	f, kept := setUp(t), &memory{}
+	f.begun(options(kept))
+	if _, err := f.pool.Exec(t.Context(), "update reactor.checkpoint set log_id = 'another'"); err != nil {
+		t.Fatal(err)
+	}
+	r, progress := f.reactor(options(kept))
+	var mismatch *LogMismatchError
+	if err := r.Run(t.Context()); !errors.As(err, &mismatch) {
+		t.Fatalf("got %v", err)
+	}
+	f.write(2)
+	head, err := Begin(t.Context(), f.pool, f.log, "crm", "ann", "restored")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.start(r)
+	f.settled(r, progress)
+	if s, err := r.Status(t.Context()); err != nil || s.Position != head || len(kept.ids()) > 0 {
+		t.Errorf("began at %+v with %d effects, %v", s, len(kept.ids()), err)
+	}
+	if _, err := f.pool.Exec(t.Context(), "update reactor.checkpoint set commit_position = 1 << 40, prepare_position = 1 << 40"); err != nil {
+		t.Fatal(err)
+	}
+	late, _ := f.reactor(options(kept))
+	var beyond *BeyondHeadError
+	if _, _, _, err := late.take(t.Context()); !errors.As(err, &beyond) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOnlyWantedTypesArePublished(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	for _, c := range []struct {
+		types []string
+		want  string
+	}{
+		{nil, "note.written note.read"},
+		{[]string{"note."}, "note.written note.read"},
+		{[]string{"note.read"}, "note.read"},
+		{[]string{"note"}, ""},
+		{[]string{"reservation."}, "reservation.claimed"},
+	} {
+		opts := options(&memory{})
+		opts.Types = c.types
+		r, _ := f.reactor(opts)
+		var got []string
+		for _, name := range []string{"note.written", "note.read", "reservation.claimed"} {
+			if r.wants(name) {
+				got = append(got, name)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%v: %v", c.types, got)
+		}
+	}
+}
+
+func TestPublishedEventIsACloudEvent(t *testing.T) {
+	t.Parallel()
+	f, kept := setUp(t), &memory{}
+	f.begun(options(kept))
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	f.append(1, written{"first"})
+	f.append(1, read{})
+	f.append(1, written{"a <text>"}, func(p *domain.Pending) {
+		p.TraceParent, p.Actor = trace, domain.Actor{ID: "Zoë", Kind: domain.ActorAutomation, OnBehalfOf: "ann"}
+	})
+	r, progress := f.reactor(options(kept))
+	f.start(r)
+	f.settled(r, progress)
+	if len(kept.took) != 2 {
+		t.Fatalf("%d messages", len(kept.took))
+	}
+	out := kept.took[1]
+	var ce event.Event
+	if err := json.Unmarshal(out.Body, &ce); err != nil {
+		t.Fatal(err)
+	}
+	if err := ce.Validate(); err != nil {
+		t.Error(err)
+	}
+	id, err := f.log.ID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := f.log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(out.Body, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"specversion": "1.0", "id": f.written[2], "source": "urn:uuid:" + id, "type": "note.written",
+		"subject": "main.note-00000000-0000-7000-8000-000000000001", "time": "2026-03-01T11:00:00Z",
+		"dataschema":      "https://github.com/rapport-crm/rapport/blob/main/docs/events/schemas/note.written.1.json",
+		"datacontenttype": "application/json", "data": map[string]any{"text": "a <text>"},
+		"position": head.String(), "revision": "2", "recordedtime": "2026-03-01T12:00:00Z", "correlationid": "conversation",
+		"causationid": "cause", "tenant": "main", "actor": "Zoë", "actorkind": "automation", "onbehalfof": "ann", "traceparent": trace,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	headers := map[string]string{"content-type": "application/cloudevents+json", "traceparent": trace, "correlation_id": "conversation"}
+	if diff := cmp.Diff(headers, out.Headers); diff != "" || out.ID != f.written[2] || out.Key != ce.Subject() || out.Topic != "main.note.written" {
+		t.Errorf("%+v: %s", out, diff)
+	}
+}
+
+func TestNamesAndPlacesAreChecked(t *testing.T) {
+	t.Parallel()
+	for _, o := range []Options{{To: &memory{}}, {Name: "a b", To: &memory{}}, {Name: strings.Repeat("a", 61), To: &memory{}}, {Name: "crm"}} {
+		if _, err := New(nil, nil, nil, o); err == nil {
+			t.Errorf("%+v was accepted", o)
+		}
+	}
+}
