@@ -124,7 +124,10 @@ type Committed struct {
 }
 
 // Conflict says that the stream was not where the append expected it; nothing was written.
-type Conflict struct{ Actual Expected }
+type Conflict struct {
+	Actual   Expected
+	Mismatch bool // where the append expected to write stand events with its ids and other content
+}
 
 // Unknown says that the append may or may not have happened. Repeating it with the same revision and ids is safe.
 type Unknown struct{ Err error }

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
 )
 
 // Append implements Log.
@@ -30,6 +32,7 @@ func (l *ESDB) append(ctx context.Context, doing, stream string, expected domain
 		Deadline:         &l.timing.append,
 		RequiresLeader:   true,
 	}
+	newest := l.newest.Load()
 	result, err := call(ctx, l, l.timing.append, func(ctx context.Context, c *esdb.Client) (*esdb.WriteResult, error) {
 		return c.AppendToStream(ctx, stream, options, batch...)
 	})
@@ -50,10 +53,58 @@ func (l *ESDB) append(ctx context.Context, doing, stream string, expected domain
 		return domain.Unknown{Err: fmt.Errorf("%s: the log answered revision %d, want %d", doing, result.NextExpectedVersion, revision)}
 	}
 	position := positionOf(esdb.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition})
-	if position.IsZero() {
-		position = l.positionAt(ctx, stream, revision)
+	committed := domain.Committed{Revision: revision, Position: position}
+	if newest == 0 || position.Commit <= newest {
+		return l.repeated(ctx, stream, batch, committed)
 	}
-	return domain.Committed{Revision: revision, Position: position}
+	l.saw(position)
+	return committed
+}
+
+// saw remembers the newest position that the log has told of. What is appended from now on stands beyond it.
+func (l *ESDB) saw(position domain.Position) {
+	for {
+		newest := l.newest.Load()
+		if position.Commit <= newest || l.newest.CompareAndSwap(newest, position.Commit) {
+			return
+		}
+	}
+}
+
+// repeated looks at what stands where an append was answered that may be the repetition of an earlier one: its position
+// is not beyond all that was known before it, or is missing. The node compares ids alone and answers success whatever the
+// events hold, so the comparison is made here. The events are durable, so a failure to read them must not hide that.
+func (l *ESDB) repeated(ctx context.Context, stream string, batch []esdb.EventData, answer domain.Committed) domain.Outcome {
+	first := answer.Revision + 1 - uint64(len(batch))
+	stored, err := l.storedAt(ctx, stream, first, len(batch))
+	if err != nil {
+		l.logger.DebugContext(ctx, "appended events not read", "stream", stream, "revision", answer.Revision, "err", err)
+		return answer
+	}
+	for _, e := range stored {
+		if e.Revision < first || e.Revision > answer.Revision {
+			continue
+		}
+		if !same(e, batch[e.Revision-first]) {
+			l.logger.WarnContext(ctx, "append repeats the ids of other events", "stream", stream, "revision", e.Revision)
+			actual, err := l.tail(ctx, stream)
+			if err != nil {
+				return unsuccessful(ctx, "compare what was appended to "+stream, err)
+			}
+			return domain.Conflict{Actual: actual, Mismatch: true}
+		}
+		if e.Revision == answer.Revision {
+			answer.Position = e.Position
+		}
+	}
+	l.saw(answer.Position)
+	return answer
+}
+
+// same reports whether a stored event is the one that was sent.
+func same(stored codec.Raw, sent esdb.EventData) bool {
+	return stored.ID == sent.EventID.String() && stored.Type == sent.EventType &&
+		bytes.Equal(stored.Data, sent.Data) && bytes.Equal(stored.Metadata, sent.Metadata)
 }
 
 // notAppended says what became of an append that was not answered with success.

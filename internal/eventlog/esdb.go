@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -52,6 +53,8 @@ type ESDB struct {
 	config esdb.Configuration
 	logger *slog.Logger
 	timing timing
+
+	newest atomic.Uint64 // the newest commit position seen; see saw
 
 	closing chan struct{} // closed by Close
 	work    sync.WaitGroup

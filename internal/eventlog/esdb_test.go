@@ -52,12 +52,22 @@ func TestExpectedRevisionIsNeverAny(t *testing.T) {
 }
 
 func TestMissingPositionIsLookedUp(t *testing.T) {
+	var sent []*streams.AppendReq_ProposedMessage
 	node := &script{
-		append: func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+		append: func(_ *streams.AppendReq_Options, events []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+			sent = events
 			return success(1, nil), nil
 		},
 		read: func(o *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
-			return s.Send(event("main.test-1", "test.happened", o.GetStream().GetRevision(), 77, []byte(`{}`)))
+			for i, e := range sent {
+				stored := event("main.test-1", "test.happened", uint64(i), 76+uint64(i), e.GetData())
+				recorded := stored.GetEvent().GetEvent()
+				recorded.Id, recorded.CustomMetadata = e.GetId(), e.GetCustomMetadata()
+				if err := s.Send(stored); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 	got := commit(t, dial(t, node.start(t)), "main.test-1", domain.NoStream, newEvents(2)...)

@@ -16,7 +16,8 @@ import (
 // are or wrap *domain.UnavailableError.
 type Log interface {
 	// Append writes all events or none. It never panics and always returns an outcome: domain.Committed, domain.Conflict,
-	// domain.Unknown or domain.Refused. Repeating it with the same ids and the same expectation is safe.
+	// domain.Unknown or domain.Refused. Repeating it with the same ids and the same expectation is safe. With the same ids
+	// and other content it is a Conflict that says Mismatch.
 	Append(ctx context.Context, stream string, expected domain.Expected, events []NewEvent) domain.Outcome
 	// ReadStream yields the events of a stream from the given revision on. A stream that does not exist yields nothing.
 	// An error is the last thing yielded.

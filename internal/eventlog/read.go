@@ -182,6 +182,7 @@ func (l *ESDB) Head(ctx context.Context) (domain.Position, error) {
 		}
 		for _, raw := range p.events {
 			if !isSystem(raw.Type) {
+				l.saw(raw.Position)
 				return raw.Position, nil
 			}
 		}
@@ -204,15 +205,21 @@ func (l *ESDB) tail(ctx context.Context, stream string) (domain.Expected, error)
 	return domain.AtRevision(p.events[0].Revision), nil
 }
 
-// positionAt reads the position of one event, zero when the log does not tell it. The event is durable already, so a
-// failure here must not hide that.
-func (l *ESDB) positionAt(ctx context.Context, stream string, revision uint64) domain.Position {
-	p, err := call(ctx, l, l.timing.read, func(ctx context.Context, c *esdb.Client) (page, error) {
-		return l.streamPage(ctx, c, stream, esdb.ReadStreamOptions{Direction: esdb.Forwards, From: esdb.Revision(revision)}, 1)
-	})
-	if err != nil || len(p.events) == 0 || p.events[0].Revision != revision {
-		l.logger.DebugContext(ctx, "position of an appended event not found", "stream", stream, "revision", revision, "err", err)
-		return domain.Position{}
+// storedAt reads the events of a stream from a revision on, up to count of them. Fewer come when the stream was truncated.
+func (l *ESDB) storedAt(ctx context.Context, stream string, from uint64, count int) ([]codec.Raw, error) {
+	var events []codec.Raw
+	for len(events) < count {
+		p, err := call(ctx, l, l.timing.read, func(ctx context.Context, c *esdb.Client) (page, error) {
+			return l.streamPage(ctx, c, stream, esdb.ReadStreamOptions{Direction: esdb.Forwards, From: esdb.Revision(from)}, count-len(events))
+		})
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, p.events...)
+		if p.end {
+			break
+		}
+		from = p.events[len(p.events)-1].Revision + 1
 	}
-	return p.events[0].Position
+	return events, nil
 }

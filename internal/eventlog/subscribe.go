@@ -217,6 +217,7 @@ func (f *follower) handle(event *esdb.SubscriptionEvent, order *domain.Position)
 }
 
 func (f *follower) advance(position domain.Position) {
+	f.log.saw(position)
 	f.last, f.backoff = position, f.log.timing.firstBackoff
 }
 
