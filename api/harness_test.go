@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -70,6 +71,12 @@ func (b *buffer) String() string {
 // start runs the whole stack; change may alter the options of the server.
 func start(t testing.TB, change ...func(*api.Options)) *stack {
 	t.Helper()
+	return startAt(t, time.Now, change...)
+}
+
+// startAt is start with a clock for everything that is recorded and asked.
+func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options)) *stack {
+	t.Helper()
 	s := &stack{t: t, logged: &buffer{}, dir: t.TempDir()}
 	logger := slog.New(slog.NewJSONHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	database := s.wirePostgres(pgtest.Database(t))
@@ -84,7 +91,7 @@ func start(t testing.TB, change ...func(*api.Options)) *stack {
 		t.Fatal(err)
 	}
 	s.store = eventlog.NewStore(s.log, registry)
-	s.bus = commands.NewBus(s.store, commands.Options{Secret: []byte("secret of the tests"), Logger: logger})
+	s.bus = commands.NewBus(s.store, commands.Options{Secret: []byte("secret of the tests"), Logger: logger, Clock: clock})
 	commands.All(s.bus)
 
 	pool, err := pgxpool.New(t.Context(), database)
@@ -102,13 +109,13 @@ func start(t testing.TB, change ...func(*api.Options)) *stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.past, err = asof.Open(t.Context(), database, s.store, s.reads, projections.All(), asof.Options{Logger: logger}); err != nil {
+	if s.past, err = asof.Open(t.Context(), database, s.store, s.reads, projections.All(), asof.Options{Logger: logger, Clock: clock}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.past.Close)
 	opts := api.Options{
 		Bus: s.bus, Reads: s.reads, Past: s.past, Log: s.store,
-		History: func(reads *readmodels.Store) api.Historian { return reader.At(reads) }, Projections: runnerAdmin{run}, Logger: logger, Version: "test",
+		History: func(reads *readmodels.Store) api.Historian { return reader.At(reads) }, Projections: runnerAdmin{run}, Logger: logger, Version: "test", Clock: clock,
 		Probes: []api.Probe{{Name: "projections", Check: func(context.Context) error { return run.Err() }}},
 	}
 	for _, c := range change {

@@ -18,7 +18,7 @@ type Past interface {
 
 // PastParameters name the moment that a query sees.
 type PastParameters struct {
-	AsOf    string          `query:"asOf" maxLength:"64" doc:"Answer as of the past: a time (RFC 3339), or a position of the log. The state of now when left out." example:"2026-02-01T00:00:00Z"`
+	AsOf    string          `query:"asOf" maxLength:"64" doc:"Answer as of the past: a time (RFC 3339), or a position of the log. The state of now when left out."`
 	Axis    readmodels.Axis `query:"axis" enum:"recorded,occurred" default:"recorded" doc:"What asOf divides: recorded, the answer as it was known then; occurred, restated: everything that is known now and had happened then, folded in the order in which it happened."`
 	KnownAt string          `query:"knownAt" maxLength:"64" doc:"With axis=occurred: a time or a position up to which what was recorded counts; everything does when left out."`
 }
