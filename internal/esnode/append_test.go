@@ -137,6 +137,8 @@ func TestAppendIsAtomic(t *testing.T) {
 	}
 }
 
+// S9: an append whose answer was lost is sent again, after other events were written and
+// after a restart: one copy is stored, and the answer is that of the first time.
 func TestRepeatedAppendReturnsTheOriginalOutcome(t *testing.T) {
 	dir := t.TempDir()
 	n := openNode(t, dir)
@@ -186,6 +188,7 @@ func TestRepeatedAppendReturnsTheOriginalOutcome(t *testing.T) {
 	}
 }
 
+// S8: of many writers that expect the same, one wins.
 func TestOneWinnerCreatesAStream(t *testing.T) {
 	n, _ := fresh(t)
 	const writers, rounds = 8, 10
@@ -240,6 +243,7 @@ func TestConcurrentAppendsKeepPositionsDense(t *testing.T) {
 	}
 }
 
+// S16: what is larger than a limit is refused whole.
 func TestLimits(t *testing.T) {
 	_, c := fresh(t)
 	large := esdb.EventData{EventType: "large", Data: make([]byte, MaxEventBytes)}

@@ -205,7 +205,7 @@ func TestFilterCheckpoints(t *testing.T) {
 	wantTold(t, unbounded, `"8"`, `"13"`, "checkpoint 32", "checkpoint 64", "caught up")
 }
 
-// Subscriptions start while writers run: each event arrives exactly once, in order,
+// S11: subscriptions start while writers run: each event arrives exactly once, in order,
 // across the change from catching up to live.
 func TestHandOverFromCatchUpToLive(t *testing.T) {
 	n, _ := fresh(t)
@@ -288,7 +288,7 @@ func followStream(ctx context.Context, t *testing.T, c *esdb.Client, stream stri
 	}
 }
 
-// A subscriber that does not read holds up nobody, is told that it fell behind, and
+// S12: a subscriber that does not read holds up nobody, is told that it fell behind, and
 // misses nothing.
 func TestSlowSubscriber(t *testing.T) {
 	n, c := fresh(t)
