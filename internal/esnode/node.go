@@ -131,6 +131,10 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	return listener, nil
 }
 
+// streamWorkers is how many goroutines serve calls one after the other; further calls get one of their own. A fresh one
+// spends some time of an append on growing its stack.
+const streamWorkers = 64
+
 func newServer(service *streamsService, address *net.TCPAddr) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(newWireCodec()),
@@ -139,6 +143,7 @@ func newServer(service *streamsService, address *net.TCPAddr) *grpc.Server {
 		grpc.UnaryInterceptor(unaryErrors),
 		grpc.StreamInterceptor(streamErrors),
 		grpc.WaitForHandlers(true),
+		grpc.NumStreamWorkers(streamWorkers),
 	)
 	streams.RegisterStreamsServer(server, service)
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
