@@ -45,11 +45,18 @@ type EventLog interface {
 	Head(ctx context.Context) (domain.Position, error)
 }
 
-// Historian computes from the log what happened to a customer and to everything linked to it.
+// Historian computes from the log what happened to records and to everything linked to them.
 type Historian interface {
 	// Customer returns up to limit entries after a position, in the order of the log, and the position that the answer
 	// reflects at least. It returns *domain.NotFoundError for a customer that never existed.
 	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) ([]readmodels.HistoryEntry, domain.Position, error)
+	// Replay returns up to limit entries behind the event at a position, as of a moment, zero for now, each with the state
+	// of the record after it, and the position that the answer reflects. It returns *domain.NotFoundError for a record that
+	// did not exist.
+	Replay(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf, after domain.Position, limit int) ([]readmodels.ReplayEntry[any], domain.Position, error)
+	// Explain returns the events that give a value of a record, as of a moment. It returns *domain.NotFoundError for a
+	// record that did not exist and *domain.InvalidError for a field that there is not.
+	Explain(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf, field string, now time.Time) (readmodels.Explanation, error)
 }
 
 // ProjectionStatus says how one projection stands.

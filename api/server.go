@@ -67,7 +67,7 @@ func New(o Options) (*Server, error) {
 	s.api = humaecho.New(s.echo, s.config())
 
 	for _, register := range []func() error{
-		s.commandRoutes, s.batchRoute, s.queryRoutes, s.feedRoutes, s.metadataRoute, s.adminRoutes, s.healthRoutes, s.documentRoutes,
+		s.commandRoutes, s.batchRoute, s.queryRoutes, s.replayRoutes, s.feedRoutes, s.metadataRoute, s.adminRoutes, s.healthRoutes, s.documentRoutes,
 	} {
 		if err := register(); err != nil {
 			return nil, fmt.Errorf("api: %w", err)

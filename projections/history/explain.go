@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -24,7 +23,7 @@ func (s *Story) Explain(ctx context.Context, field string, now time.Time) (readm
 	value := explained{story: s, path: view.Path(field), now: now}
 	var known bool
 	if value.part, known = s.Kind.Part(value.path[0]); !known || !view.Known(s.Kind, value.path) {
-		return readmodels.Explanation{}, domain.Invalid("field", "is none of the fields that can be explained: %s", strings.Join(s.Kind.Fields(), " "))
+		return readmodels.Explanation{}, unknownField(s.Kind)
 	}
 	var considered []domain.Recorded
 	f := s.reader.shape.Fold(value.part.Needs...)
@@ -54,6 +53,15 @@ func (s *Story) Explain(ctx context.Context, field string, now time.Time) (readm
 		Events: []readmodels.ExplainedEvent{}, Position: s.At,
 	}
 	return answer, value.tell(&answer, events)
+}
+
+// unknownField refuses a field, and lists those that there are.
+func unknownField(kind view.Kind) error {
+	refused := domain.Invalid("field", "is none of the fields of the record; * stands for what identifies an element of a list")
+	for _, field := range kind.Fields() {
+		refused.Fields = append(refused.Fields, domain.FieldError{Pointer: "field", Message: "could be " + field})
+	}
+	return refused
 }
 
 // explained is a value under explanation.
