@@ -120,8 +120,10 @@ func statusOf(err error) (metadata.MD, error) {
 			trailer.Set("exception", request.exception)
 		}
 		return trailer, status.Error(request.code, request.message)
-	case errors.Is(err, errClosed), errors.Is(err, errFailed), errors.Is(err, errDiskFull):
+	case errors.Is(err, errClosed), errors.Is(err, errFailed):
 		return nil, status.Error(codes.Unavailable, err.Error())
+	case errors.Is(err, errDiskFull):
+		return nil, status.Error(codes.Aborted, err.Error()) // on UNAVAILABLE clients would connect anew each time
 	case errors.Is(err, errCorrupt):
 		return nil, status.Error(codes.DataLoss, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -105,11 +105,11 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 		return nil, engineError(opts.dir, err)
 	}
 	if err := s.loadIdentity(); err != nil {
-		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
+		return nil, engineError(opts.dir, err)
 	}
 	w, err := newWriter(s)
 	if err != nil {
-		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
+		return nil, engineError(opts.dir, err)
 	}
 	if w.nextID-1 > w.next-1 { // every id came with an event
 		return nil, fmt.Errorf("open event log %s: %w: it has the stream id %d and only %d events", opts.dir, errCorrupt, w.nextID-1, w.next-1)
@@ -153,6 +153,12 @@ func openPebble(s *store, opts storeOptions, readOnly bool) (*pebble.DB, error) 
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				s.logger.Error("the event log is damaged: stop, then rapport node verify", "file", info.Path, "err", info.Details)
 			},
+			// The engine panics next.
+			WALCreated: func(info pebble.WALCreateInfo) {
+				if info.Err != nil {
+					s.fail(fmt.Errorf("write: %w", info.Err))
+				}
+			},
 		},
 	}
 	options.EnsureDefaults()
@@ -164,7 +170,10 @@ func openPebble(s *store, opts storeOptions, readOnly bool) (*pebble.DB, error) 
 
 // engineError says what of a log could not be opened. Damage is errCorrupt.
 func engineError(dir string, err error) error {
-	if !pebble.IsCorruptionError(err) {
+	switch {
+	case errors.Is(err, errCorrupt):
+		return fmt.Errorf("open event log %s: %w; restore a backup", dir, err)
+	case !pebble.IsCorruptionError(err):
 		return fmt.Errorf("open event log %s: %w", dir, err)
 	}
 	where := ""
