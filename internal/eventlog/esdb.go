@@ -275,7 +275,7 @@ func permanent(err error) bool {
 		return true
 	}
 	switch status.Code(err) {
-	case codes.InvalidArgument, codes.FailedPrecondition, codes.ResourceExhausted, codes.OutOfRange,
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.ResourceExhausted, codes.OutOfRange, codes.DataLoss,
 		codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented:
 		return true
 	}
