@@ -11,6 +11,8 @@ LISTEN  ?= 127.0.0.1:8080
 TIMEOUT ?= 15m
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
+# How long make sim-long runs.
+FOR ?= 10m
 
 # Where the server binaries are on Debian; they are not in PATH there.
 INITDB = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -n 1)
@@ -82,6 +84,22 @@ fuzz: ## Fuzz each decoder of outside bytes for FUZZTIME (10s)
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" </dev/null; \
 		done; \
 	done
+
+.PHONY: sim
+sim: ## Simulate faults: make sim SEED=7 repeats a seed and prints every step
+	@cd cmd/sim && RAPPORT_SIM_SEED=$(SEED) go test -count=1 -run '^TestSimulation$$' -v .
+
+.PHONY: sim-long
+sim-long: ## Simulate faults with new seeds for FOR (10m), or until Ctrl-C
+	@cd cmd/sim && RAPPORT_SIM_LONG=1 RAPPORT_SIM_FOR=$(FOR) go test -count=1 -timeout 0 -run '^TestSimulationLong$$'
+
+.PHONY: sim-guards
+sim-guards: ## Break each guard in a copy of the tree, and require that a test notices
+	@go run ./cmd/sim
+
+.PHONY: repro
+repro: ## Repeat every fault that was found and mended
+	@go test -count=1 -run '^TestRepro' -v ./... | grep -E '^(=== RUN|--- |    |FAIL|panic)' | grep -v '=== RUN' || true
 
 .PHONY: bench
 bench: setup ## Measure, and print a report in Markdown that names the machine

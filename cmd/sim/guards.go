@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// mutation breaks one guard: a text in one file is replaced by another, after which the test must fail.
+type mutation struct {
+	guard string // what the product no longer does
+	file  string
+	old   string // once in the file
+	new   string
+	test  []string // arguments of go test
+}
+
+// patience bounds each test: a mutation that hangs is noticed, too.
+const patience = "-timeout=3m"
+
+var simulation30 = []string{"./cmd/sim", "-run=^TestSimulation$"}
+
+// mutations are the guards of the product that a test must miss when they are gone. A mutation whose text is no longer found
+// has to be written anew: TestMutationsApply tells.
+var mutations = []mutation{
+	{
+		"look a command up by its id before deciding", "commands/execute.go",
+		"\t\tif e := s.execution(c.id); e != nil {\n\t\t\treturn c.receipt(e, sent)\n\t\t}\n\t\td, err := b.decide(",
+		"\t\td, err := b.decide(", simulation30,
+	},
+	{
+		"retry an append with the same ids", "commands/execute.go",
+		"\t\toutcome := b.store.Append(ctx, id, expected, events)\n",
+		"\t\tfor i := range events {\n\t\t\tevents[i].ID = derive(commandSpace, events[i].ID)\n\t\t}\n\t\toutcome := b.store.Append(ctx, id, expected, events)\n",
+		simulation30,
+	},
+	{
+		"believe a refusal only after reading the tail", "commands/execute.go",
+		"if !fresh && (err != nil || len(d.events) == 0) {", "if false {", simulation30,
+	},
+	{
+		"the same key with another body is an error", "commands/execute.go",
+		"if e.fingerprint != c.fingerprint {", "if false {", simulation30,
+	},
+	{
+		"claim unique values before the append", "commands/reservation.go",
+		"\tif !c.AllowDuplicates {\n\t\tfor _, k", "\tif false {\n\t\tfor _, k", simulation30,
+	},
+	{
+		"fence the holder before taking its claim over", "commands/reservation.go",
+		"\t\tif !fence {\n", "\t\tif true {\n", simulation30,
+	},
+	{
+		"a fresh claim is not taken over", "commands/reservation.go",
+		"now.Sub(r.at) < ClaimTimeout", "now.Sub(r.at) < 0", []string{"./commands"},
+	},
+	{
+		"give a value back once it is given up", "commands/execute.go",
+		"\tb.giveBack(ctx, c, d.now, gone)\n", "\t_ = gone\n", []string{"./commands"},
+	},
+	{
+		"ids of events differ between processes", "commands/identity.go",
+		"c.fingerprint, b.process, strconv", "c.fingerprint, strconv", []string{"./commands", "-run=Repro"},
+	},
+	{
+		"a state is never changed in place", "domain/customer/customer.go",
+		"c.Tags = append(slices.Clone(c.Tags), e.Tag)", "c.Tags = append(c.Tags, e.Tag)", []string{"./domain/customer"},
+	},
+	{
+		"one survivor for each duplicate", "domain/customer/customer.go",
+		"for _, id := range c.Absorbed {\n\t\tkeys", "for _, id := range c.Absorbed[:0] {\n\t\tkeys", []string{"./commands", "-run=Repro"},
+	},
+	{
+		"appends expect an exact revision", "internal/eventlog/append.go",
+		"return esdb.Revision(revision)", "return esdb.Any{}", []string{"./internal/eventlog"},
+	},
+	{
+		"a position that repeats ends the subscription", "internal/bus/intake.go",
+		"if !in.last.Before(end) {", "if end.Before(in.last) {", []string{"./internal/bus"},
+	},
+	{
+		"the next batch waits for the acknowledgement", "internal/bus/subscriber.go",
+		"\tselect {\n\tcase <-msg.Acked():\n\t\treturn true\n\tcase <-msg.Nacked():\n\t\treturn false\n\tcase <-ctx.Done():\n\t}\n",
+		"\tselect {\n\tcase <-msg.Acked():\n\t\treturn true\n\tcase <-msg.Nacked():\n\t\treturn true\n\tcase <-ctx.Done():\n\t}\n",
+		[]string{"./internal/bus", "./projections/runner"},
+	},
+	{
+		"the epoch fences", "projections/runner/transaction.go",
+		"case c.epoch != m.epoch:", "case false:", []string{"./projections/runner"},
+	},
+	{
+		"what is at the checkpoint is not applied again", "projections/runner/plan.go",
+		"if !m.at.Before(item.Raw.Position) {", "if item.Raw.Position.Before(m.at) {", []string{"./projections/runner"},
+	},
+	{
+		"a checkpoint that is not as remembered stops the batch", "projections/runner/transaction.go",
+		"case c.at != m.at:", "case false:", []string{"./projections/runner"},
+	},
+	{
+		"a batch is acknowledged after its commit", "projections/runner/lane.go",
+		"\t\terr = l.apply(ctx, batch)\n", "\t\t_ = l.apply(ctx, batch)\n", []string{"./projections/runner"},
+	},
+	{
+		"later events of a parked stream park behind it", "projections/runner/plan.go",
+		"case m.parked[item.Raw.Stream] || opened[item.Raw.Stream]:", "case false:", []string{"./projections/runner"},
+	},
+	{
+		"an event of a newer schema halts", "projections/runner/plan.go",
+		"case errors.As(item.Err, &newer) && p.member.Matches(item.Raw.Type):", "case false:", []string{"./projections/runner"},
+	},
+	{
+		"rows of another log are not built upon", "projections/runner/transaction.go",
+		"case c.logID != \"\" && c.logID != l.term.logID:", "case false:", []string{"./projections/runner"},
+	},
+	{
+		"rows are what the events say", "projections/opportunity.go",
+		"r.LinesTotal, _ = amountOf(ev.LinesTotal)", "", []string{"./projections", "-run=Oracle"},
+	},
+}
+
+var errText = errors.New("the text to replace is not there exactly once")
+
+// apply returns the file's content with the guard broken.
+func (m mutation) apply(root string) (path string, before, after []byte, err error) {
+	path = filepath.Join(root, filepath.FromSlash(m.file))
+	if before, err = os.ReadFile(path); err != nil {
+		return "", nil, nil, err
+	}
+	if bytes.Count(before, []byte(m.old)) != 1 {
+		return "", nil, nil, fmt.Errorf("%s: %w:\n%s", m.file, errText, m.old)
+	}
+	return path, before, bytes.Replace(before, []byte(m.old), []byte(m.new), 1), nil
+}
+
+// try breaks the guard in a tree, runs the test, mends the guard, and reports whether the test failed. A mutation that does
+// not compile proves nothing and is an error.
+func (m mutation) try(ctx context.Context, dir string) (noticed bool, err error) {
+	path, before, after, err := m.apply(dir)
+	if err != nil {
+		return false, err
+	}
+	if err := os.WriteFile(path, after, 0o644); err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, os.WriteFile(path, before, 0o644)) }()
+	build := exec.CommandContext(ctx, "go", "vet", "./"+filepath.ToSlash(filepath.Dir(m.file)))
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		return false, fmt.Errorf("the mutation does not compile: %w\n%s", err, out)
+	}
+	test := exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-failfast", patience}, m.test...)...)
+	test.Dir = dir
+	out, err := test.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case errors.As(err, &exit):
+		if strings.Contains(string(out), "[build failed]") || strings.Contains(string(out), "[setup failed]") {
+			return false, fmt.Errorf("the test does not compile:\n%s", out)
+		}
+		return true, nil
+	}
+	return false, err
+}

@@ -1,0 +1,88 @@
+// Command sim guards the guards: it breaks each promise of the product on purpose, in a copy of the source tree, and requires
+// that a test fails. The tests of this package are the simulation itself: see doc_test.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, "."); err != nil {
+		fmt.Fprintln(os.Stderr, "sim:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// errSurvived says that a guard can be removed without anybody noticing.
+var errSurvived = errors.New("a guard is not guarded")
+
+// run applies every mutation to a copy of the tree at root, one after the other, and prints a table.
+func run(ctx context.Context, root string) error {
+	dir, err := os.MkdirTemp("", "rapport-guards-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := copyTree(ctx, root, dir); err != nil {
+		return err
+	}
+	var survived []string
+	for i, m := range mutations {
+		begun := time.Now()
+		fmt.Printf("%2d/%d %-56s ", i+1, len(mutations), m.guard)
+		noticed, err := m.try(ctx, dir)
+		switch {
+		case err != nil:
+			fmt.Println("cannot be tried")
+			return fmt.Errorf("%s: %w", m.guard, err)
+		case noticed:
+			fmt.Printf("noticed   %4.0fs  %s\n", time.Since(begun).Seconds(), strings.Join(m.test, " "))
+		default:
+			fmt.Printf("SURVIVED  %4.0fs  %s\n", time.Since(begun).Seconds(), strings.Join(m.test, " "))
+			survived = append(survived, m.guard)
+		}
+	}
+	if len(survived) > 0 {
+		return fmt.Errorf("%w: %s", errSurvived, strings.Join(survived, "; "))
+	}
+	fmt.Printf("all %d were noticed\n", len(mutations))
+	return nil
+}
+
+// copyTree copies what git knows of a tree, as it stands in the working directory, and what is new there.
+func copyTree(ctx context.Context, root, to string) error {
+	list := exec.CommandContext(ctx, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("list the files of %s: %w", root, err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		body, err := os.ReadFile(filepath.Join(root, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // deleted, and not yet committed
+		}
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, name)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(target, body, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
