@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/projections/projection"
 )
 
 // metrics are what the loop reports. Without a registerer they are counted all the same, for Status.
@@ -51,6 +52,21 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		failed = errors.Join(failed, registerer.Register(c))
 	}
 	return m, failed
+}
+
+// retryClasses are the classes of classify that are retried.
+var retryClasses = []string{"checkpoint", "connection", "database", "lock", "log", "other", "privilege", "resources", "serialization", "timeout"}
+
+// begin makes the counters of projections exist, so that the first count is a change.
+func (m *metrics) begin(projections []*projection.Compiled) {
+	for _, c := range projections {
+		for _, v := range []*prometheus.CounterVec{m.events, m.parked, m.skipped, m.ignored} {
+			v.WithLabelValues(c.Name)
+		}
+	}
+	for _, class := range retryClasses {
+		m.retries.WithLabelValues(class)
+	}
 }
 
 // applied counts what one transaction has done for a projection.

@@ -188,7 +188,7 @@ func (t *term) enlist(ctx context.Context, tx pgx.Tx) error {
 			return errFenced
 		}
 		m := known[c.buildKey]
-		if m == nil {
+		if m == nil || c.at.IsZero() { // one that was dropped may have left its number to another
 			i := slices.IndexFunc(t.projections, func(p *projection.Compiled) bool { return p.Name == c.name })
 			build := t.projections[i].Build(c.build)
 			m = &member{Compiled: build, checkpoint: c, engine: build.NewEngine(t.runner.opts.CacheRows), verifyKeys: t.runner.opts.VerifyKeys}

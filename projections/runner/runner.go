@@ -157,6 +157,7 @@ func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.P
 	if err != nil {
 		return nil, fmt.Errorf("metrics of the projections: %w", err)
 	}
+	m.begin(compiled)
 	r := &Runner{
 		pool: pool, source: source, decode: decode, projections: compiled, opts: opts, log: opts.Logger, metrics: m,
 		step:     opts.Step,
