@@ -46,6 +46,7 @@ type stack struct {
 	url      string
 	logged   *buffer
 	dir      string       // of the installation
+	database string       // connection string, past the wire
 	postgres *wire        // between the product and the database
 	stop     func() error // stops the HTTP server; called at the end of the test when the test has not
 }
@@ -79,7 +80,8 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	t.Helper()
 	s := &stack{t: t, logged: &buffer{}, dir: t.TempDir()}
 	logger := slog.New(slog.NewJSONHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	database := s.wirePostgres(pgtest.Database(t))
+	s.database = pgtest.Database(t)
+	database := s.wirePostgres(s.database)
 	s.startLog()
 	var err error
 	if s.reads, err = readmodels.Open(t.Context(), database); err != nil {
