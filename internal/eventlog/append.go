@@ -61,7 +61,8 @@ func (l *ESDB) append(ctx context.Context, doing, stream string, expected domain
 	return committed
 }
 
-// saw remembers the newest position that the log has told of. What is appended from now on stands beyond it.
+// saw remembers the newest position that the log has told of. What is appended from now on stands beyond it. Before the
+// first one nothing is known, and every answer is looked at.
 func (l *ESDB) saw(position domain.Position) {
 	for {
 		newest := l.newest.Load()

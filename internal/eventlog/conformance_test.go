@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,6 +69,7 @@ func TestConflictNamesWhereTheStreamStands(t *testing.T) {
 	}
 }
 
+// S8: of many writers at one revision one wins, and the others are told where the stream stands.
 func TestOneOfManyWritersWins(t *testing.T) {
 	log, stream := dial(t, address(t)), newStream()
 	commit(t, log, stream, domain.NoStream, newEvents(1)...)
@@ -94,6 +97,8 @@ func TestOneOfManyWritersWins(t *testing.T) {
 	}
 }
 
+// S9, S17: the answer of an append, the first time and when it is repeated after others, names the position at which $all has
+// its last event.
 func TestRepeatedAppendGivesTheSameAnswer(t *testing.T) {
 	log := dial(t, address(t))
 	for _, size := range []int{1, 2, 500} {
@@ -128,6 +133,7 @@ func TestRepeatedAppendGivesTheSameAnswer(t *testing.T) {
 	}
 }
 
+// S16: what no stream could hold is refused before it is sent.
 func TestRefusedAppendsWriteNothing(t *testing.T) {
 	log, stream := dial(t, address(t)), newStream()
 	one := func(change func(*NewEvent)) []NewEvent {
@@ -268,6 +274,111 @@ func TestIdentityIsCreatedOnceAndStays(t *testing.T) {
 	}
 	if got := len(all(t, dial(t, at).ReadStream(t.Context(), identityStream, 0))); got != 1 {
 		t.Errorf("%d identities stored", got)
+	}
+}
+
+// S10: the ids of an append stand there with other content. The node takes it for a repetition and answers success; the
+// adapter compares, also when another process wrote them, and nothing is stored.
+func TestSameIDsWithOtherContentAreAMismatch(t *testing.T) {
+	at := address(t)
+	for name, change := range map[string]func(*NewEvent){
+		"data":     func(e *NewEvent) { e.Data = []byte(`{"other":true}`) },
+		"metadata": func(e *NewEvent) { e.Metadata = []byte(`{"other":true}`) },
+		"type":     func(e *NewEvent) { e.Type = "test.other" },
+	} {
+		for _, expected := range []domain.Expected{domain.NoStream, domain.AtRevision(0)} {
+			t.Run(fmt.Sprintf("%s at %s", name, expected), func(t *testing.T) {
+				log, stream := dial(t, at), newStream()
+				if expected != domain.NoStream {
+					commit(t, log, stream, domain.NoStream, newEvents(1)...)
+				}
+				events := newEvents(3)
+				first := commit(t, log, stream, expected, events...)
+				later := commit(t, log, stream, domain.AtRevision(first.Revision), newEvents(1)...)
+				before := head(t, log)
+				changed := slices.Clone(events)
+				change(&changed[2])
+				for _, l := range []*ESDB{log, dial(t, at)} { // the second has seen nothing of the log yet
+					want := domain.Conflict{Actual: domain.AtRevision(later.Revision), Mismatch: true}
+					if got := l.Append(t.Context(), stream, expected, changed); got != want {
+						t.Errorf("%T %+v, want %+v", got, got, want)
+					}
+					if again := commit(t, l, stream, expected, events...); again != first {
+						t.Errorf("the true repetition got %+v, want %+v", again, first)
+					}
+				}
+				if after := head(t, log); after != before {
+					t.Errorf("head moved from %s to %s", before, after)
+				}
+			})
+		}
+	}
+}
+
+// S11: subscriptions that start at random moments after random events, while writers append: each brings every event after
+// its start exactly once, in the order of the log, across the change from history to live.
+func TestHandOverAtRandomPoints(t *testing.T) {
+	at, seed := address(t), testSeed(t)
+	const writers, appends, subscribers = 3, 60, 8
+	steady := dial(t, at)
+	start := head(t, steady)
+	var writing, following sync.WaitGroup
+	written := make(chan domain.Position, writers*appends)
+	for i := range writers {
+		log, random := dial(t, at), rand.New(rand.NewPCG(seed, uint64(i)))
+		writing.Go(func() {
+			stream, expected := newStream(), domain.NoStream
+			for range appends {
+				c := commit(t, log, stream, expected, newEvents(1+random.IntN(8))...)
+				expected = domain.AtRevision(c.Revision)
+				written <- c.Position
+			}
+		})
+	}
+	type subscription struct {
+		after domain.Position
+		got   []string
+	}
+	subscriptions := make([]subscription, subscribers)
+	final := newEvents(1)
+	random := rand.New(rand.NewPCG(seed, writers))
+	known := []domain.Position{start}
+	for i := range subscriptions {
+		for range 1 + random.IntN(writers*appends/subscribers-1) { // a random moment
+			known = append(known, <-written)
+		}
+		s := &subscriptions[i]
+		s.after = known[random.IntN(len(known))]
+		log := dial(t, at)
+		following.Go(func() {
+			for m, err := range log.Subscribe(t.Context(), s.after) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if m.Raw == nil {
+					continue
+				}
+				if s.got = append(s.got, m.Raw.ID); m.Raw.ID == final[0].ID {
+					return
+				}
+			}
+		})
+	}
+	writing.Wait()
+	commit(t, steady, newStream(), domain.NoStream, final...)
+	following.Wait()
+	for i, s := range subscriptions {
+		var want []string
+		for _, raw := range all(t, steady.ReadAll(t.Context(), s.after)) {
+			want = append(want, raw.ID)
+			if raw.ID == final[0].ID {
+				break
+			}
+		}
+		if !slices.Equal(s.got, want) {
+			t.Errorf("subscription %d after %s brought %d events, want %d, or others", i, s.after, len(s.got), len(want))
+		}
 	}
 }
 

@@ -51,6 +51,7 @@ func TestExpectedRevisionIsNeverAny(t *testing.T) {
 	}
 }
 
+// S10b: a node may answer a repeated append without a position, which the client turns into 0; the receipt has it all the same.
 func TestMissingPositionIsLookedUp(t *testing.T) {
 	var sent []*streams.AppendReq_ProposedMessage
 	node := &script{

@@ -99,7 +99,7 @@ func (c *cutter) settle() int {
 	return c.cuts
 }
 
-// TestCutConnectionsLoseAndRepeatNothing appends and subscribes over connections that break at random moments: each event
+// S9: TestCutConnectionsLoseAndRepeatNothing appends and subscribes over connections that break at random moments: each event
 // is stored once, although appends are repeated, and reaches the consumer once and in order.
 func TestCutConnectionsLoseAndRepeatNothing(t *testing.T) {
 	direct := address(t)
@@ -110,8 +110,7 @@ func TestCutConnectionsLoseAndRepeatNothing(t *testing.T) {
 	if target.Scheme != "esdb" || target.Query().Get("tls") != "false" {
 		t.Skip("the node under test speaks TLS or is a cluster: nothing can be put between")
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := testSeed(t)
 	proxy := startCutter(t, target.Host, seed)
 	target.Host = proxy.listener.Addr().String()
 	patient := timing{append: 5 * time.Second, read: 5 * time.Second, watchdog: 50 * time.Millisecond, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/google/uuid"
@@ -52,6 +54,23 @@ func dial(t testing.TB, connectionString string, options ...Option) *ESDB {
 		}
 	})
 	return log
+}
+
+// seedVariable names the environment variable that repeats a run of what is drawn at random.
+const seedVariable = "RAPPORT_TEST_SEED"
+
+// testSeed is the seed of a test, told so that the run can be repeated.
+func testSeed(t testing.TB) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if s := os.Getenv(seedVariable); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("%s: %v", seedVariable, err)
+		}
+	}
+	t.Logf("%s=%d", seedVariable, seed)
+	return seed
 }
 
 // newStream returns a name that no other test uses: an external node keeps what earlier runs wrote.

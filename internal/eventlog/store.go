@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
@@ -32,7 +36,23 @@ func (s *Store) Append(ctx context.Context, stream domain.StreamID, expected dom
 		}
 		batch[i] = NewEvent{ID: e.ID, Type: e.Event.EventType(), Data: data, Metadata: metadata}
 	}
-	return s.log.Append(ctx, stream.String(), expected, batch)
+	ctx, span := traced(ctx, stream, len(batch))
+	defer span.End()
+	outcome := s.log.Append(ctx, stream.String(), expected, batch)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("rapport.outcome", strings.TrimPrefix(fmt.Sprintf("%T", outcome), "domain.")))
+	}
+	return outcome
+}
+
+// traced starts the span of an append within the one of ctx; without one there is none.
+func traced(ctx context.Context, stream domain.StreamID, events int) (context.Context, trace.Span) {
+	parent := trace.SpanFromContext(ctx)
+	if !parent.IsRecording() {
+		return ctx, trace.SpanFromContext(context.Background())
+	}
+	return parent.TracerProvider().Tracer("github.com/rapport-crm/rapport").Start(ctx, "append", trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("rapport.stream", stream.String()), attribute.Int("rapport.events", events)))
 }
 
 // Read yields the events of a stream from the given revision on; nothing when there is no such stream. An error is the last

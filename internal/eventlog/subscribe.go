@@ -217,7 +217,9 @@ func (f *follower) handle(event *esdb.SubscriptionEvent, order *domain.Position)
 }
 
 func (f *follower) advance(position domain.Position) {
-	f.log.saw(position)
+	if f.log.newest.Load() > 0 { // history alone does not tell how far the log goes
+		f.log.saw(position)
+	}
 	f.last, f.backoff = position, f.log.timing.firstBackoff
 }
 
