@@ -270,6 +270,9 @@ func (w *writer) queries() []string {
 // cursors stand in answers, and are bound to the moment that a page was asked for.
 var cursors = regexp.MustCompile(`"next":"[^"]*"`)
 
+// positions of answers tell what else the log holds by now.
+var positions = regexp.MustCompile(`,"position":"[0-9]+"`)
+
 func (w *writer) ask(query string) (int, []byte) {
 	a := w.do("GET", query, nil)
 	if a.StatusCode != http.StatusOK && a.StatusCode != http.StatusNotFound {
@@ -281,16 +284,26 @@ func (w *writer) ask(query string) (int, []byte) {
 	return a.StatusCode, cursors.ReplaceAll(a.body, []byte(`"next":""`))
 }
 
-// caughtUp waits until the read models reflect everything written.
-func (w *writer) caughtUp() {
-	w.t.Helper()
-	var err error
-	if w.last, err = w.log.Head(w.t.Context()); err != nil { // a command may have others follow
-		w.t.Fatal(err)
+// caughtUp waits until the read models are there and reflect everything written, and returns where the log ends.
+func (s *stack) caughtUp() domain.Position {
+	s.t.Helper()
+	poll := time.NewTicker(10 * time.Millisecond) // nobody notifies of tables that are there
+	defer poll.Stop()
+	for s.do("GET", "/readyz", nil).StatusCode != http.StatusOK {
+		select {
+		case <-poll.C:
+		case <-s.t.Context().Done():
+			s.t.Fatal("the server does not get ready")
+		}
 	}
-	if err := w.reads.WaitFor(w.t.Context(), w.last); err != nil {
-		w.t.Fatal(err)
+	head, err := s.log.Head(s.t.Context()) // a command may have others follow
+	if err == nil {
+		err = s.reads.WaitFor(s.t.Context(), head)
 	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return head
 }
 
 // TestEveryAnswerIsTheOneGivenThen stores what every kind of query answered while random commands were executed; afterwards
@@ -315,7 +328,7 @@ func TestEveryAnswerIsTheOneGivenThen(t *testing.T) {
 		if n%every > 0 {
 			continue
 		}
-		w.caughtUp()
+		w.last = w.caughtUp()
 		for _, q := range w.queries() {
 			status, body := w.ask(q)
 			before = append(before, asked{q, w.last, clock.time(), status, body})

@@ -511,3 +511,33 @@ func TestALostDatabaseIsUnavailable(t *testing.T) {
 		t.Errorf("it does not recover: %v", err)
 	}
 }
+
+// TestTheListsOfA360ViewHaveOneOrder holds that rows which only the customer tells apart do not come as they happen to lie.
+func TestTheListsOfA360ViewHaveOneOrder(t *testing.T) {
+	log := newLog()
+	ids := []domain.ID{number(3, 0xc), number(1, 0xc), number(2, 0xc)}
+	for _, id := range ids {
+		log.add("customer", id, day("01-01"), customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "Acme"}}, id)
+		log.add("customer", id, day("01-02"), customer.CommitmentRecorded{CommitmentID: "1", Text: "Call", Due: "2026-02-01", By: "ann"}, id)
+		log.add("customer", id, day("01-02"), customer.FeedbackRecorded{Polarity: "praise", Topic: "speed"}, id)
+	}
+	log.add("contact", keller, day("01-03"), contact.Created{Details: contact.Details{FamilyName: "Keller"}})
+	for _, id := range ids {
+		log.add("contact", keller, day("01-03"), contact.CustomerLinked{CustomerID: id, Role: contact.Buyer, Since: "2026-01-03"}, id)
+	}
+	for _, id := range ids[1:] {
+		log.add("customer", id, day("01-04"), customer.MergedInto{SurvivorID: ids[0]}, id, ids[0])
+	}
+	v, _, err := store(t, log.events).Customer360(t.Context(), main, ids[0], day("02-01"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Contacts) != 3 || len(v.OpenCommitments) != 3 || len(v.Feedback) != 3 {
+		t.Fatalf("%+v", v)
+	}
+	for i := range ids {
+		if want := number(i+1, 0xc); v.Contacts[i].CustomerID != want || v.OpenCommitments[i].CustomerID != want || v.Feedback[i].CustomerID != want {
+			t.Errorf("%d: contact of %s, commitment of %s, feedback of %s", i, v.Contacts[i].CustomerID, v.OpenCommitments[i].CustomerID, v.Feedback[i].CustomerID)
+		}
+	}
+}

@@ -37,16 +37,12 @@ type PastQuery struct {
 	Axis    Axis
 	AsOf    Point            // on AxisOccurred a time
 	KnownAt Point            // on AxisOccurred: nothing that was recorded later is seen; nothing given: all that is known
-	Pinned  *domain.Position // that the cursor of a list names; it wins over what the points would lead to
+	Pinned  *domain.Position // that the cursor of a list names; it stands for the position that a time led to, or for all that was known
 }
 
-// binding is what cursors of a list as of the moment are bound to. On AxisRecorded the position alone decides what is seen.
+// binding is what cursors of a list as of the moment are bound to.
 func (m AsOf) binding() []string {
-	parts := []string{string(m.Axis), m.Position.String()}
-	if m.Axis == AxisOccurred {
-		parts = append(parts, m.Time.UTC().Format(time.RFC3339Nano))
-	}
-	return parts
+	return []string{string(m.Axis), m.Position.String(), m.Time.UTC().Format(time.RFC3339Nano)}
 }
 
 // Reach says which rows a query may touch: as of the past no others are made.

@@ -99,7 +99,7 @@ select l.contact_id, trim(c.given_name || ' ' || c.family_name) as name, l.role,
 from contact_link l
 join contact c on c.tenant = l.tenant and c.id = l.contact_id
 where l.tenant = $1 and l.customer_id = any($2::uuid[]) and l.until is null
-order by l.is_primary desc, name, l.contact_id
+order by l.is_primary desc, name, l.contact_id, l.customer_id
 limit $3`
 
 	lifetimeSQL = `
@@ -179,8 +179,8 @@ func (s *Store) view360(ctx context.Context, q Querier, tenant domain.Tenant, fa
 		order by name, id limit $3`, t, root, maxRelated)
 	queue(&read, &answer.Owners, ownersSQL, t, family)
 	queue(&read, &answer.Contacts, contactsOfSQL, t, family, maxRelated)
-	queueRows(&read, commitments, &answer.OpenCommitments, ofFamily+" and status = 'open' order by due, commitment_id"+limited, t, family, maxRelated)
-	queueRows(&read, feedback, &answer.Feedback, ofFamily+" order by occurred_at desc, revision desc"+limited, t, family, maxRelated)
+	queueRows(&read, commitments, &answer.OpenCommitments, ofFamily+" and status = 'open' order by due, customer_id, commitment_id"+limited, t, family, maxRelated)
+	queueRows(&read, feedback, &answer.Feedback, ofFamily+" order by occurred_at desc, customer_id, revision desc"+limited, t, family, maxRelated)
 	queueRows(&read, opportunities, &answer.OpenOpportunities, ofFamily+" and status = 'open' order by expected_close, id"+limited, t, family, maxRelated)
 	queueRows(&read, opportunities, &answer.WonOpportunities, ofFamily+" and status = 'won' order by closed_at desc, id"+limited, t, family, maxRelated)
 	queue(&read, &lost, lostSQL, t, family)

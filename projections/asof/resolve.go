@@ -34,10 +34,10 @@ func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q readmod
 		known, name = q.KnownAt, "knownAt"
 	}
 	switch {
-	case q.Pinned != nil:
-		m.Position, name = *q.Pinned, "cursor"
 	case known.Position != nil:
 		m.Position = *known.Position
+	case q.Pinned != nil:
+		m.Position, name = *q.Pinned, "cursor"
 	case !known.Time.IsZero():
 		m.Position, err = e.positionAt(ctx, tenant, known.Time, end)
 	default: // everything that is known

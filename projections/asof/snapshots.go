@@ -91,7 +91,7 @@ func openSnapshots(ctx context.Context, e *Evaluator) (*snapshots, error) {
 		}
 		s.prefix = fmt.Sprintf("%s%08x_", schemaPrefix, number)
 	}
-	if err := s.dropLeftovers(ctx); err != nil {
+	if err := dropLeftovers(ctx, alive); err != nil {
 		alive.Release()
 		return nil, &domain.UnavailableError{What: unavailable, Err: err}
 	}
@@ -100,9 +100,15 @@ func openSnapshots(ctx context.Context, e *Evaluator) (*snapshots, error) {
 	return s, nil
 }
 
-// dropLeftovers drops the schemas of processes that live no more.
-func (s *snapshots) dropLeftovers(ctx context.Context) error {
-	rows, err := s.alive.Query(ctx, `select nspname from pg_namespace where nspname ~ $1`, "^"+schemaPrefix+"[0-9a-f]{8}_[0-9]+$")
+// DropLeftovers drops the snapshots of processes that have ended without doing so.
+func DropLeftovers(ctx context.Context, pool *pgxpool.Pool) error {
+	return pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return dropLeftovers(ctx, conn) })
+}
+
+// dropLeftovers drops the schemas of processes that live no more: those whose lock the connection can have. A connection
+// that holds one itself has no schema yet.
+func dropLeftovers(ctx context.Context, conn *pgxpool.Conn) error {
+	rows, err := conn.Query(ctx, `select nspname from pg_namespace where nspname ~ $1`, "^"+schemaPrefix+"[0-9a-f]{8}_[0-9]+$")
 	if err != nil {
 		return err
 	}
@@ -112,18 +118,18 @@ func (s *snapshots) dropLeftovers(ctx context.Context) error {
 	}
 	for _, name := range names {
 		var number uint32
-		if _, err := fmt.Sscanf(name, schemaPrefix+"%08x_", &number); err != nil || strings.HasPrefix(name, s.prefix) {
+		if _, err := fmt.Sscanf(name, schemaPrefix+"%08x_", &number); err != nil {
 			continue
 		}
 		var free bool
-		if err := s.alive.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", int32(aliveLock), int32(number)).Scan(&free); err != nil {
+		if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", int32(aliveLock), int32(number)).Scan(&free); err != nil {
 			return err
 		}
 		if !free {
 			continue
 		}
-		_, err := s.alive.Exec(ctx, "drop schema if exists "+name+" cascade")
-		if _, unlock := s.alive.Exec(ctx, "select pg_advisory_unlock($1, $2)", int32(aliveLock), int32(number)); err == nil {
+		_, err := conn.Exec(ctx, "drop schema if exists "+name+" cascade")
+		if _, unlock := conn.Exec(ctx, "select pg_advisory_unlock($1, $2)", int32(aliveLock), int32(number)); err == nil {
 			err = unlock
 		}
 		if err != nil {

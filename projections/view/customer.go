@@ -161,7 +161,7 @@ func fillContacts(v *customerView, f Fold, of subject) {
 			}
 			return 1
 		}
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ContactID, b.ContactID))
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ContactID, b.ContactID), cmp.Compare(a.CustomerID, b.CustomerID))
 	})
 	v.Contacts = first(v.Contacts, readmodels.Related360)
 }
@@ -171,7 +171,7 @@ func fillCommitments(v *customerView, f Fold, of subject) {
 		return of.has(c.CustomerID) && c.Status == readmodels.CommitmentOpen
 	})
 	slices.SortStableFunc(v.OpenCommitments, func(a, b readmodels.Commitment) int {
-		return cmp.Or(cmp.Compare(a.Due, b.Due), cmp.Compare(a.CommitmentID, b.CommitmentID))
+		return cmp.Or(cmp.Compare(a.Due, b.Due), cmp.Compare(a.CustomerID, b.CustomerID), cmp.Compare(a.CommitmentID, b.CommitmentID))
 	})
 	v.OpenCommitments = first(v.OpenCommitments, readmodels.Related360)
 	v.OverdueCommitments = 0
@@ -186,7 +186,7 @@ func fillCommitments(v *customerView, f Fold, of subject) {
 func fillFeedback(v *customerView, f Fold, of subject) {
 	v.Feedback = rows(f, "customer_feedback", func(r readmodels.CustomerFeedback) bool { return of.has(r.CustomerID) })
 	slices.SortStableFunc(v.Feedback, func(a, b readmodels.CustomerFeedback) int {
-		return cmp.Or(b.OccurredAt.Compare(a.OccurredAt), cmp.Compare(b.Revision, a.Revision))
+		return cmp.Or(b.OccurredAt.Compare(a.OccurredAt), cmp.Compare(a.CustomerID, b.CustomerID), cmp.Compare(b.Revision, a.Revision))
 	})
 	v.Feedback = first(v.Feedback, readmodels.Related360)
 }
