@@ -258,17 +258,17 @@ func TestTornEndThatWasAcknowledgedIsRefused(t *testing.T) {
 	refused := 0
 	eachSeed(t, 20, func(t *testing.T, rng *rand.Rand) {
 		var h history
-		disk := vfs.NewMem()
-		s := openOn(t, disk)
+		running := vfs.NewCrashableMem()
+		s := openOn(t, running)
 		for range 2 + rng.IntN(20) {
 			h.write(t, s, "s", 10+rng.IntN(6000))
 		}
-		files := contents(t, disk) // a crash: nothing is closed
 		answered := h.soFar()
+		files := contents(t, running.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})) // all of one moment
 		closeStore(t, s)
 		name := engineLog(files)
 		files[name] = tear(rng, files[name], rng.IntN(len(files[name])))
-		disk = copyOf(t, files)
+		disk := copyOf(t, files)
 		report := mustVerify(t, disk)
 		s, err := tryOpen(disk, nil)
 		if (err != nil) != (report.Damaged > 0) {
@@ -374,6 +374,36 @@ func TestCrashAtAnyWrite(t *testing.T) {
 		}
 		t.Logf("%d crashes, %d during recovery and after", len(first), again)
 	})
+}
+
+// S2, found by TestCrashAtAnyWrite: the engine points to a new manifest before the
+// directory that names it is synced. A crash that kept the pointer and lost the name left
+// a log that could not be opened.
+func TestCrashBetweenManifestAndPointer(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	closeStore(t, openOn(t, disk))
+	var mu sync.Mutex
+	created, synced, pointed := false, false, 0
+	s := openOn(t, watchedDisk(disk, func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		switch base := filepath.Base(op.Path); {
+		case op.Kind == errorfs.OpCreate && strings.HasPrefix(base, "MANIFEST-"):
+			created, synced = true, false
+		case op.Kind == errorfs.OpFileSync && base == testLog:
+			synced = true
+		case op.Kind == errorfs.OpCreate && strings.HasPrefix(base, "marker.manifest."):
+			pointed++
+			if created && !synced {
+				t.Error("the engine points to a manifest whose name is not on disk")
+			}
+		}
+		return nil
+	}))
+	closeStore(t, s)
+	if pointed == 0 {
+		t.Error("no manifest was made")
+	}
 }
 
 // S6: a sync that failed once is not tried again as if nothing had happened: the next

@@ -142,7 +142,7 @@ func openPebble(s *store, opts storeOptions, readOnly bool) (*pebble.DB, error) 
 	defer cache.Unref()
 	options := &pebble.Options{
 		Cache:              cache,
-		FS:                 opts.fs,
+		FS:                 manifestFS{opts.fs},
 		Lock:               s.lock,
 		ReadOnly:           readOnly,
 		FormatMajorVersion: pebble.FormatNewest,
