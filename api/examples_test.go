@@ -132,7 +132,11 @@ func TestEveryExampleIsAnswered(t *testing.T) {
 						body = op.example()
 						delete(body.(object), "stream")
 					}
-					if a := s.do("POST", path, body); a.StatusCode != 200 {
+					want := 200
+					if strings.HasSuffix(path, "/switch") || strings.HasSuffix(path, "/rollback") {
+						want = 422 // there is nothing to switch to
+					}
+					if a := s.do("POST", path, body); a.StatusCode != want {
 						t.Errorf("status %d: %s", a.StatusCode, a.body)
 					}
 				})
