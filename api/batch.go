@@ -194,7 +194,7 @@ func (s *Server) runItem(ctx context.Context, envelope commands.Request, item Ba
 		return s.failedItem(ctx, err)
 	}
 	envelope.Key, envelope.Target, envelope.IfMatch, envelope.Command = item.IdempotencyKey, item.ID, item.IfMatch, command
-	r, err := s.opts.Bus.Submit(ctx, envelope)
+	r, err := s.execute(ctx, envelope)
 	if err != nil {
 		return s.failedItem(ctx, underItem(err, at))
 	}

@@ -144,7 +144,7 @@ func (s *Server) submit(ctx context.Context, req commands.Request) (commands.Rec
 		return commands.Receipt{}, err
 	}
 	defer release()
-	return s.opts.Bus.Submit(ctx, req)
+	return s.execute(ctx, req)
 }
 
 // takeSlot admits one more command into execution, or answers at once that there are too many.

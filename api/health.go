@@ -21,14 +21,14 @@ const (
 
 // Health answers the question whether the server is ready.
 type Health struct {
-	Status string        `json:"status"` // ready or unready
+	Status string        `json:"status"` // ready; degraded: ready, and something needs attention; or unready
 	Checks []HealthCheck `json:"checks"`
 }
 
 // HealthCheck is one thing that must be well.
 type HealthCheck struct {
 	Name   string `json:"name"`
-	Status string `json:"status"` // ok or failing
+	Status string `json:"status"` // ok, degraded or failing
 	Detail string `json:"detail,omitempty"`
 }
 
@@ -62,16 +62,24 @@ func (s *Server) ready(c echo.Context) error {
 		running.Go(func() {
 			health.Checks[i] = HealthCheck{Name: p.Name, Status: "ok"}
 			if err := p.Check(ctx); err != nil {
-				health.Checks[i] = HealthCheck{Name: p.Name, Status: "failing", Detail: s.healthDetail(ctx, p.Name, err)}
+				state := "failing"
+				var degraded *degradedError
+				if errors.As(err, &degraded) {
+					state = "degraded"
+				}
+				health.Checks[i] = HealthCheck{Name: p.Name, Status: state, Detail: s.healthDetail(ctx, p.Name, err)}
 			}
 		})
 	}
 	running.Wait()
 	status := http.StatusOK
 	for _, check := range health.Checks {
-		if check.Status != "ok" {
+		switch {
+		case check.Status == "failing":
 			health.Status, status = "unready", http.StatusServiceUnavailable
 			c.Response().Header().Set(headerRetryAfter, "2")
+		case check.Status == "degraded" && health.Status == "ready":
+			health.Status = "degraded"
 		}
 	}
 	return writeJSON(c, status, health)
@@ -79,7 +87,7 @@ func (s *Server) ready(c echo.Context) error {
 
 // healthDetail tells the caller the kind of a failure and the log the rest.
 func (s *Server) healthDetail(ctx context.Context, name string, err error) string {
-	s.logger.WarnContext(ctx, "not ready", "check", name, "err", err)
+	s.logger.WarnContext(ctx, "not well", "check", name, "err", err)
 	var lag *lagError
 	if errors.As(err, &lag) {
 		return lag.Error()
@@ -89,6 +97,12 @@ func (s *Server) healthDetail(ctx context.Context, name string, err error) strin
 	}
 	return "failing; the server's log says why"
 }
+
+// degradedError is what Degraded returns.
+type degradedError struct{ err error }
+
+func (e *degradedError) Error() string { return e.err.Error() }
+func (e *degradedError) Unwrap() error { return e.err }
 
 // lagError says which projection is not where it should be.
 type lagError struct{ name, state string }
@@ -110,7 +124,11 @@ func (s *Server) projectionsReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var parked error
 	for _, p := range all {
+		if p.ParkedStreams > 0 && parked == nil {
+			parked = Degraded(&lagError{p.Name, fmt.Sprintf("without %d events that are parked", p.ParkedEvents)})
+		}
 		switch {
 		case p.State == "halted":
 			return &lagError{p.Name, "halted"}
@@ -120,5 +138,5 @@ func (s *Server) projectionsReady(ctx context.Context) error {
 			return &lagError{p.Name, fmt.Sprintf("more than %s behind", MaxReadyLag)}
 		}
 	}
-	return nil
+	return parked
 }

@@ -45,7 +45,12 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if correlation == "" || !valid {
 			correlation = newCorrelation()
 		}
-		ctx := context.WithValue(c.Request().Context(), callKey{}, call{correlation, c.Request().URL})
+		route := c.Path()
+		if route == "" {
+			route = "none"
+		}
+		ctx, span := s.begin(c.Request().Context(), c.Request(), route)
+		ctx = context.WithValue(ctx, callKey{}, call{correlation, c.Request().URL})
 		c.SetRequest(c.Request().WithContext(ctx))
 		c.Response().Header().Set(headerCorrelation, correlation)
 		var err error
@@ -57,10 +62,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			s.fail(err, c)
 		}
-		route := c.Path()
-		if route == "" {
-			route = "none"
-		}
+		finish(span, c.Response().Status, correlation)
 		took := time.Since(start)
 		s.metrics.observe(c.Request().Method, route, c.Response().Status, took)
 		s.logger.DebugContext(ctx, "request answered", "method", c.Request().Method, "route", route, "status", c.Response().Status,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
@@ -126,7 +127,15 @@ type Projections interface {
 	Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) // every parked stream when stream is empty
 }
 
-// Probe is one thing that must be well for the server to be ready.
+// Degraded marks an error of a Probe: something needs attention, and the server answers all the same. A nil error stays nil.
+func Degraded(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &degradedError{err}
+}
+
+// Probe is one thing that must be well for the server to be ready, unless what Check returns is Degraded.
 type Probe struct {
 	Name  string
 	Check func(context.Context) error
@@ -145,6 +154,8 @@ type Options struct {
 	Clock       func() time.Time                  // time.Now when nil
 	Logger      *slog.Logger                      // discards when nil
 	Version     string                            // of the product, for the OpenAPI document; "dev" when empty
+	Tracer      trace.Tracer                      // of requests and commands; nil means none
+	HealthOnly  bool                              // serve health and metrics and nothing else; Bus is not needed then
 
 	MaxBodyBytes          int64 // MaxBodyBytes when zero
 	MaxBatchBytes         int64 // MaxBatchBytes when zero

@@ -40,7 +40,7 @@ type Server struct {
 
 // New builds the routes. The error names a declaration that contradicts itself.
 func New(o Options) (*Server, error) {
-	if o.Bus == nil || o.Reads == nil || o.Log == nil {
+	if o.Bus == nil && !o.HealthOnly || o.Reads == nil || o.Log == nil {
 		return nil, errors.New("api: Bus, Reads and Log are required")
 	}
 	o = o.withDefaults()
@@ -66,9 +66,13 @@ func New(o Options) (*Server, error) {
 	s.echo.Use(s.observe, s.recover, s.guard)
 	s.api = humaecho.New(s.echo, s.config())
 
-	for _, register := range []func() error{
+	routes := []func() error{
 		s.commandRoutes, s.batchRoute, s.queryRoutes, s.replayRoutes, s.feedRoutes, s.metadataRoute, s.adminRoutes, s.healthRoutes, s.documentRoutes,
-	} {
+	}
+	if o.HealthOnly {
+		routes = []func() error{s.healthRoutes}
+	}
+	for _, register := range routes {
 		if err := register(); err != nil {
 			return nil, fmt.Errorf("api: %w", err)
 		}

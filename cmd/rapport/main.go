@@ -15,6 +15,7 @@ import (
 	_ "time/tzdata" // zones by name, also where the machine has none
 
 	"github.com/alecthomas/kong"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/rapport-crm/rapport/internal/importer"
 )
@@ -37,10 +38,11 @@ var errPartly = errors.New("done in part")
 
 // cli is the whole command line. Every flag may be given as RAPPORT_<FLAG> in the environment.
 type cli struct {
-	Serve       serveCommand       `cmd:"" help:"Run the API, the projectors and, unless told otherwise, the event node and a private PostgreSQL."`
+	Serve       serveCommand       `cmd:"" help:"Run the API, the projectors, the reactors, the timer and, unless told otherwise, the event node and a private PostgreSQL."`
 	Import      importCommand      `cmd:"" help:"Turn rows of files into commands, as a mapping says."`
 	Node        nodeCommand        `cmd:"" help:"Run the embedded event node alone."`
 	Projections projectionsCommand `cmd:"" help:"Look after the read models: status, rebuild, parked events."`
+	Reactors    reactorsCommand    `cmd:"" help:"Look after what publishes events: status, events that cannot be published."`
 	Events      eventsCommand      `cmd:"" help:"Print events of the log."`
 	Doctor      doctorCommand      `cmd:"" help:"Check what this machine and this configuration have and lack."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
@@ -50,6 +52,7 @@ type cli struct {
 type console struct {
 	out, err io.Writer
 	log      *slog.Logger
+	spans    sdktrace.SpanExporter // where tests receive traces; nil means as the environment says
 }
 
 func main() {

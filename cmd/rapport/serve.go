@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -16,6 +17,8 @@ import (
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/due"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
@@ -26,9 +29,11 @@ import (
 type serveCommand struct {
 	stores
 	writer
-	Listen   string `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Insecure bool   `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
-	Sample   bool   `help:"Import a small invented sample when the log is empty, and print a first answer."`
+	Listen   string   `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Insecure bool     `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
+	Roles    []string `help:"What this process does, any of api, projector, reactor, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,timer" enum:"api,projector,reactor,timer" placeholder:"ROLE"`
+	Publish  []string `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
+	Sample   bool     `help:"Import a small invented sample when the log is empty, and print a first answer."`
 }
 
 // Help shows an example.
@@ -51,10 +56,15 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err := api.CheckListen(s.Listen, s.Insecure); err != nil {
 		return err
 	}
+	joined := false
 	if !s.external() {
-		if r, err := s.running(); err == nil {
-			return fmt.Errorf("a server runs on %s already: process %d at %s", s.Data, r.PID, r.API)
+		if joined, err = s.join(); err != nil {
+			return err
 		}
+	}
+	destinations, err := openDestinations(s.Publish, c.log)
+	if err != nil {
+		return err
 	}
 	var closing closers
 	defer func() { err = errors.Join(err, closing.Close()) }()
@@ -72,6 +82,98 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
+	parts, err := s.assemble(ctx, c, l, postgres.URL, destinations, &closing)
+	if err != nil {
+		return err
+	}
+	if !s.external() && !joined {
+		forget, err := s.announce(running{PID: os.Getpid(), EventStore: l.URL, Postgres: postgres.URL, API: "http://" + listener.Addr().String(), Roles: s.Roles})
+		if err != nil {
+			return err
+		}
+		closing.add(forget)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return postgres.watch(ctx) })
+	if joined {
+		group.Go(func() error { return s.watchHost(ctx) })
+	}
+	for _, work := range parts.work {
+		group.Go(func() error { return work(ctx) })
+	}
+	group.Go(func() error { return parts.server.Serve(ctx, listener) })
+	group.Go(func() error { s.welcome(ctx, c, l, parts.reads, listener.Addr().String()); return nil })
+	return group.Wait()
+}
+
+// parts are what serve runs beside the stores.
+type parts struct {
+	reads  *readmodels.Store
+	server *api.Server
+	work   []func(context.Context) error // of the roles, until the context ends
+}
+
+func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres string, destinations []destination, closing *closers) (*parts, error) {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	tracer, err := openTracer(ctx, c.log, c.spans, closing)
+	if err != nil {
+		return nil, err
+	}
+	reads, err := readmodels.Open(ctx, postgres)
+	if err != nil {
+		return nil, err
+	}
+	closing.add(func() error { reads.Close(); return nil })
+	pool, err := openPool(ctx, postgres, closing)
+	if err != nil {
+		return nil, err
+	}
+	projector, err := runner.New(pool, l.Log, l.Registry, projections.All(), runner.Options{Logger: c.log, Registerer: metrics, Bus: bus.Options{Tracer: tracer}})
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{reads: reads}
+	options := api.Options{
+		Reads: reads, Log: l.Store, Projections: admin{projector}, Metrics: metrics, Logger: c.log, Version: versionText(), Tracer: tracer,
+		HealthOnly: !s.does(roleAPI),
+	}
+	probe := func(name string, check func() error) {
+		options.Probes = append(options.Probes, api.Probe{Name: name, Check: func(context.Context) error { return check() }})
+	}
+	if s.does(roleProjector) {
+		p.work = append(p.work, projector.Run)
+		probe("projections", projector.Err)
+	}
+	if s.does(roleReactor) {
+		reactors, err := newReactors(destinations, pool, l, c.log, metrics, tracer, closing)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range reactors {
+			p.work = append(p.work, r.Run)
+			probe("reactor "+r.Name(), func() error { return api.Degraded(r.Err()) })
+		}
+	}
+	if s.does(roleTimer) {
+		loop, err := due.New(pool, dueJobs(pool), due.Options{Logger: c.log, Registerer: metrics})
+		if err != nil {
+			return nil, err
+		}
+		p.work = append(p.work, loop.Run)
+		probe("due jobs", func() error { return api.Degraded(loop.Err()) })
+	}
+	if s.does(roleAPI) {
+		if err := s.offer(ctx, c, l, postgres, reads, &options, closing); err != nil {
+			return nil, err
+		}
+	}
+	p.server, err = api.New(options)
+	return p, err
+}
+
+// offer adds what the API needs beside health.
+func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres string, reads *readmodels.Store, options *api.Options, closing *closers) error {
 	bus, err := s.newBus(l, s.Secret, commands.Options{Logger: c.log})
 	if err != nil {
 		return err
@@ -84,61 +186,28 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
 		return err
 	}
-	parts, err := s.assemble(ctx, c, l, postgres.URL, bus, &closing)
+	historian, err := history.New(l.Store, reads, projections.All())
 	if err != nil {
 		return err
 	}
-	if !s.external() {
-		forget, err := s.announce(running{PID: os.Getpid(), EventStore: l.URL, Postgres: postgres.URL, API: "http://" + listener.Addr().String()})
-		if err != nil {
-			return err
-		}
-		closing.add(forget)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return postgres.watch(ctx) })
-	group.Go(func() error { return parts.runner.Run(ctx) })
-	group.Go(func() error { return parts.server.Serve(ctx, listener) })
-	group.Go(func() error { s.welcome(ctx, c, l, parts.reads, listener.Addr().String()); return nil })
-	return group.Wait()
-}
-
-// parts are what serve runs beside the stores.
-type parts struct {
-	reads  *readmodels.Store
-	runner *runner.Runner
-	server *api.Server
-}
-
-func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres string, bus *commands.Bus, closing *closers) (*parts, error) {
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
-	reads, err := readmodels.Open(ctx, postgres)
-	if err != nil {
-		return nil, err
-	}
-	closing.add(func() error { reads.Close(); return nil })
-	projector, err := newRunner(ctx, postgres, l, runner.Options{Logger: c.log, Registerer: metrics}, closing)
-	if err != nil {
-		return nil, err
-	}
-	historian, err := history.New(l.Store, reads, projections.All())
-	if err != nil {
-		return nil, err
-	}
 	past, err := asof.Open(ctx, postgres, l.Store, reads, projections.All(), asof.Options{Logger: c.log})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	closing.add(func() error { past.Close(); return nil })
-	server, err := api.New(api.Options{
-		Bus: bus, Reads: reads, Past: past, Log: l.Store,
-		History: func(reads *readmodels.Store) api.Historian { return historian.At(reads) }, Projections: admin{projector},
-		Probes:  []api.Probe{{Name: "projections", Check: func(context.Context) error { return projector.Err() }}},
-		Metrics: metrics, Logger: c.log, Version: versionText(),
-	})
-	return &parts{reads: reads, runner: projector, server: server}, err
+	options.Bus, options.Past = bus, past
+	options.History = func(reads *readmodels.Store) api.Historian { return historian.At(reads) }
+	return nil
+}
+
+// leftoverInterval is how often what ended processes have left behind is cleared away.
+const leftoverInterval = 10 * time.Minute
+
+// dueJobs are what the timer does.
+func dueJobs(pool *pgxpool.Pool) []due.Job {
+	return []due.Job{
+		{Name: "snapshots of ended processes", Every: leftoverInterval, Do: func(ctx context.Context) error { return asof.DropLeftovers(ctx, pool) }},
+	}
 }
 
 // admin offers the runner to the API, in the API's words.
@@ -188,8 +257,11 @@ func (a admin) Parked(ctx context.Context, name string) ([]api.ParkedStream, err
 
 // welcome prints where everything is and, with the sample, a first answer; it fails nothing.
 func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *readmodels.Store, address string) {
-	fmt.Fprintf(c.out, "API        http://%s/v1\nreference  http://%s/docs\nhealth     http://%s/readyz\n", address, address, address)
-	if !s.Sample {
+	if s.does(roleAPI) {
+		fmt.Fprintf(c.out, "API        http://%s/v1\nreference  http://%s/docs\n", address, address)
+	}
+	fmt.Fprintf(c.out, "health     http://%s/readyz\n", address)
+	if !s.Sample || !s.does(roleAPI) {
 		return
 	}
 	head, err := l.Head(ctx)

@@ -51,10 +51,11 @@ type writer struct {
 
 // running says where a server that uses a data directory can be reached.
 type running struct {
-	PID        int    `json:"pid"`
-	EventStore string `json:"eventstore"`
-	Postgres   string `json:"postgres"`
-	API        string `json:"api"`
+	PID        int      `json:"pid"`
+	EventStore string   `json:"eventstore"`
+	Postgres   string   `json:"postgres"`
+	API        string   `json:"api"`
+	Roles      []string `json:"roles"`
 }
 
 // closers closes what was opened, in reverse order.
@@ -221,14 +222,20 @@ func (s stores) newBus(l *log, secret string, o commands.Options) (*commands.Bus
 	return bus, nil
 }
 
-// newRunner makes the engine of the projections on the database, without running it.
-func newRunner(ctx context.Context, postgres string, l *log, o runner.Options, closing *closers) (*runner.Runner, error) {
+// openPool connects to the database and brings its fixed tables up to date.
+func openPool(ctx context.Context, postgres string, closing *closers) (*pgxpool.Pool, error) {
 	pool, err := pgxpool.New(ctx, postgres)
 	if err != nil {
 		return nil, err
 	}
 	closing.add(func() error { pool.Close(); return nil })
-	if err := readmodels.Migrate(ctx, pool); err != nil {
+	return pool, readmodels.Migrate(ctx, pool)
+}
+
+// newRunner makes the engine of the projections on the database, without running it.
+func newRunner(ctx context.Context, postgres string, l *log, o runner.Options, closing *closers) (*runner.Runner, error) {
+	pool, err := openPool(ctx, postgres, closing)
+	if err != nil {
 		return nil, err
 	}
 	return runner.New(pool, l.Log, l.Registry, projections.All(), o)

@@ -46,6 +46,13 @@ type gauges struct {
 	lag, position, heartbeat, failing, failingFor *prometheus.Desc
 }
 
+// begin makes the counters of a reactor exist, so that the first count is a change.
+func (m *metrics) begin(name string) {
+	for _, v := range []*prometheus.CounterVec{m.published, m.failures, m.skipped} {
+		v.WithLabelValues(name)
+	}
+}
+
 func newGauges(name string, ask func(context.Context) (Status, error)) *gauges {
 	gauge := func(metric, help string) *prometheus.Desc {
 		return prometheus.NewDesc(metricPrefix+metric, help, nil, prometheus.Labels{"reactor": name})

@@ -120,6 +120,7 @@ func New(pool *pgxpool.Pool, log Log, decode bus.Decoder, opts Options) (*Reacto
 	if r.metrics, err = newMetrics(r.opts.Registerer, opts.Name, r.Status); err != nil {
 		return nil, fmt.Errorf("metrics of reactor %s: %w", opts.Name, err)
 	}
+	r.metrics.begin(opts.Name)
 	return r, nil
 }
 

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/reactor"
+)
+
+// destination is what one --publish says.
+type destination struct {
+	name   string // of the reactor
+	types  []string
+	broker *bus.Broker
+}
+
+// openDestinations reads the addresses. Two may not have the same name: they would share a checkpoint.
+func openDestinations(addresses []string, logger *slog.Logger) ([]destination, error) {
+	var list []destination
+	names := map[string]bool{}
+	for _, address := range addresses {
+		u, err := url.Parse(address)
+		if err != nil {
+			return nil, errors.New("--publish (RAPPORT_PUBLISH) is not a URL")
+		}
+		q := u.Query()
+		d := destination{name: q.Get("name")}
+		if types := q.Get("types"); types != "" {
+			d.types = strings.Split(types, ",")
+		}
+		q.Del("name")
+		q.Del("types")
+		u.RawQuery = q.Encode()
+		if d.broker, err = bus.NewBroker(u.String(), logger); err != nil {
+			return nil, fmt.Errorf("--publish: %w", err)
+		}
+		if d.name == "" {
+			d.name = d.broker.Kind()
+		}
+		if names[d.name] {
+			return nil, fmt.Errorf("--publish: two destinations have the name %s; add name=… to the address of one", d.name)
+		}
+		names[d.name] = true
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// newReactors makes a reactor for each destination.
+func newReactors(list []destination, pool *pgxpool.Pool, l *log, logger *slog.Logger, metrics prometheus.Registerer, tracer trace.Tracer, closing *closers) ([]*reactor.Reactor, error) {
+	var reactors []*reactor.Reactor
+	for _, d := range list {
+		r, err := reactor.New(pool, l.Log, l.Registry, reactor.Options{
+			Name: d.name, To: d.broker, Types: d.types, Bus: bus.Options{Tracer: tracer}, Logger: logger, Registerer: metrics,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("--publish: %w", err)
+		}
+		closing.add(d.broker.Close)
+		reactors = append(reactors, r)
+	}
+	return reactors, nil
+}

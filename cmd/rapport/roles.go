@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What a process of `rapport serve` may do.
+const (
+	roleAPI       = "api"       // answers commands and queries
+	roleProjector = "projector" // keeps the read models up to date
+	roleReactor   = "reactor"   // publishes events, as --publish says
+	roleTimer     = "timer"     // does housekeeping when it is due
+)
+
+// does reports whether this process has a role.
+func (s serveCommand) does(role string) bool { return slices.Contains(s.Roles, role) }
+
+// join finds out whether the server that runs on the data directory leaves room for this process, which then uses its
+// stores.
+func (s serveCommand) join() (joined bool, err error) {
+	r, err := s.running()
+	if errors.Is(err, errNotRunning) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, role := range s.Roles {
+		if slices.Contains(r.Roles, role) {
+			return false, fmt.Errorf("a server runs on %s already: process %d at %s, with the roles %s", s.Data, r.PID, r.API, strings.Join(r.Roles, ","))
+		}
+	}
+	return true, nil
+}
+
+// hostCheck is how often a process that uses the stores of another looks whether that one still runs.
+const hostCheck = time.Second
+
+// errHostEnded says that the server whose stores this process used runs no more.
+var errHostEnded = errors.New("the server whose stores this process used has ended")
+
+// watchHost returns errHostEnded when the server that owns the stores has ended, and nil when ctx has.
+func (s serveCommand) watchHost(ctx context.Context) error {
+	tick := time.NewTicker(hostCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if _, err := s.running(); errors.Is(err, errNotRunning) {
+			return errHostEnded
+		}
+	}
+}
