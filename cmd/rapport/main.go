@@ -18,6 +18,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/rapport-crm/rapport/internal/importer"
+	"github.com/rapport-crm/rapport/projections/whatif"
 )
 
 // version is set by the build; empty means built without a clone.
@@ -27,10 +28,10 @@ var version string
 const (
 	exitDone     = 0
 	exitFailed   = 1
-	exitUsage    = 2 // wrong flags, or a wrong mapping
+	exitUsage    = 2 // wrong flags, or a wrong mapping or file of parameters
 	exitPartly   = 3 // done, but something was rejected, parked, halted or missing
 	exitSignal   = 130
-	exitCodeHelp = `Exit codes: 0 done, also a server or a node that was asked to stop; 1 failed; 2 wrong usage or mapping; 3 done, but rows were rejected, events are parked, a projection is halted or something is missing or damaged; 70 the event log could not be written to disk; 130 interrupted.`
+	exitCodeHelp = `Exit codes: 0 done, also a server or a node that was asked to stop; 1 failed; 2 wrong usage, mapping or parameters; 3 done, but rows were rejected, events are parked, a projection is halted or something is missing or damaged; 70 the event log could not be written to disk; 130 interrupted.`
 )
 
 // errPartly makes the process end with exitPartly; what was wrong has been printed.
@@ -44,6 +45,7 @@ type cli struct {
 	Projections projectionsCommand `cmd:"" help:"Look after the read models: status, rebuild, parked events."`
 	Reactors    reactorsCommand    `cmd:"" help:"Look after what publishes events: status, events that cannot be published."`
 	Events      eventsCommand      `cmd:"" help:"Print events of the log."`
+	Replay      replayCommand      `cmd:"" help:"Replay what happened to a record, or what would be if a rule were another."`
 	Doctor      doctorCommand      `cmd:"" help:"Check what this machine and this configuration have and lack."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
@@ -92,6 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	err = parsed.Run()
 	var mapping *importer.MappingError
+	var parameters *whatif.FileError
 	switch {
 	case err == nil:
 		return exitDone
@@ -100,7 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		fmt.Fprintln(stderr, "rapport: interrupted")
 		return exitSignal
-	case errors.As(err, &mapping):
+	case errors.As(err, &mapping), errors.As(err, &parameters):
 		fmt.Fprintln(stderr, "rapport:", err)
 		return exitUsage
 	}
