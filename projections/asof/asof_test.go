@@ -1,0 +1,501 @@
+package asof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/product"
+	"github.com/rapport-crm/rapport/internal/pgtest"
+	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+const tenant = domain.DefaultTenant
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// memoryLog is a log that counts how often it is scanned.
+type memoryLog struct {
+	mu     sync.Mutex
+	events []domain.Recorded
+	scans  atomic.Int64
+	gate   chan struct{} // scans wait for it; nil means none
+}
+
+// add records that a product is named so.
+func (l *memoryLog) add(n int, name string, recorded, occurred time.Time) domain.Recorded {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	stream := domain.StreamID{Tenant: tenant, Aggregate: "product", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", n))}
+	at := uint64(10 * (len(l.events) + 1))
+	e := domain.Recorded{
+		ID: fmt.Sprintf("00000000-0000-7000-9000-%012d", at), Stream: stream, Position: domain.Position{Commit: at, Prepare: at},
+		Metadata: domain.Metadata{Schema: 1, Tenant: tenant, OccurredAt: occurred, RecordedAt: recorded},
+		Event:    product.Updated{To: product.Details{Name: name}},
+	}
+	for _, before := range l.events {
+		if before.Stream == stream {
+			e.Revision++
+		}
+	}
+	if e.Revision == 0 {
+		e.Event = product.Added{Code: fmt.Sprint("P", n), Details: product.Details{Name: name}}
+	}
+	l.events = append(l.events, e)
+	return e
+}
+
+func (l *memoryLog) all() []domain.Recorded {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
+func (l *memoryLog) Read(_ context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for _, e := range l.all() {
+			if e.Stream == stream && e.Revision >= from && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (l *memoryLog) ReadTypes(ctx context.Context, after domain.Position, wanted func(string) bool) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		l.scans.Add(1)
+		if l.gate != nil {
+			select {
+			case <-l.gate:
+			case <-ctx.Done():
+				yield(domain.Recorded{}, ctx.Err())
+				return
+			}
+		}
+		for _, e := range l.all() {
+			if after.Before(e.Position) && wanted(e.Type()) && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (l *memoryLog) Head(context.Context) (domain.Position, error) {
+	all := l.all()
+	if len(all) == 0 {
+		return domain.Position{}, nil
+	}
+	return all[len(all)-1].Position, nil
+}
+
+// fixture is an Evaluator with its database.
+type fixture struct {
+	*testing.T
+	url   string
+	log   *memoryLog
+	reads *readmodels.Store
+	*Evaluator
+}
+
+func open(t *testing.T, o Options) *fixture {
+	t.Helper()
+	f := &fixture{T: t, url: pgtest.Database(t), log: &memoryLog{}}
+	var err error
+	if f.reads, err = readmodels.Open(t.Context(), f.url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.reads.Close)
+	f.Evaluator = f.open(o)
+	return f
+}
+
+func (f *fixture) open(o Options) *Evaluator {
+	f.Helper()
+	e, err := Open(f.Context(), f.url, f.log, f.reads, projections.All(), o)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(e.Close)
+	return e
+}
+
+func (f *fixture) query(sql string, args ...any) (n int) {
+	f.Helper()
+	conn, err := pgx.Connect(f.Context(), f.url)
+	if err == nil {
+		defer conn.Close(context.Background())
+		err = conn.QueryRow(f.Context(), sql, args...).Scan(&n)
+	}
+	if err != nil {
+		f.Fatal(err)
+	}
+	return n
+}
+
+// schemas returns how many schemas of snapshots there are.
+func (f *fixture) schemas() int {
+	f.Helper()
+	return f.query("select count(*)::int from pg_namespace where nspname ~ '^asof_'")
+}
+
+func moment(p uint64) readmodels.AsOf {
+	return readmodels.AsOf{Axis: readmodels.AxisRecorded, Position: domain.Position{Commit: p, Prepare: p}, Time: noon}
+}
+
+// names returns the names of the products as of a moment, from a snapshot.
+func names(ctx context.Context, e *Evaluator, m readmodels.AsOf) ([]string, error) {
+	page, err := e.At(m).Products(ctx, tenant, readmodels.Query{})
+	var list []string
+	for _, p := range page.Items {
+		list = append(list, p.Name)
+	}
+	return list, err
+}
+
+func (f *fixture) expect(m readmodels.AsOf, want ...string) {
+	f.Helper()
+	if got, err := names(f.Context(), f.Evaluator, m); err != nil || !slices.Equal(got, want) {
+		f.Errorf("as of %+v: %v, %v; want %v", m, got, err, want)
+	}
+}
+
+func TestARecordIsFoldedFromItsOwnStream(t *testing.T) {
+	f := open(t, Options{})
+	for n := range 50 {
+		f.log.add(n, "bolt", noon, noon)
+	}
+	e := f.log.add(7, "screw", noon, noon)
+	for m, want := range map[readmodels.AsOf]string{moment(500): "bolt", moment(e.Position.Prepare): "screw"} {
+		p, at, err := f.At(m).Product(t.Context(), tenant, e.Stream.ID)
+		if err != nil || p.Name != want || at != m.Position {
+			t.Errorf("as of %s: %q at %s, %v", m.Position, p.Name, at, err)
+		}
+	}
+	var missing *domain.NotFoundError
+	if _, _, err := f.At(moment(70)).Product(t.Context(), tenant, e.Stream.ID); !errors.As(err, &missing) {
+		t.Errorf("before it was: %v", err)
+	}
+	if n := f.log.scans.Load(); n != 0 {
+		t.Errorf("the log was scanned %d times", n)
+	}
+	if n := f.query("select count(*)::int from pg_class where relpersistence = 't'"); n != 0 {
+		t.Errorf("%d temporary tables are left", n)
+	}
+}
+
+func TestASnapshotIsMadeOnceAndShared(t *testing.T) {
+	f := open(t, Options{})
+	f.log.add(1, "bolt", noon, noon)
+	f.log.add(2, "nut", noon, noon)
+	f.log.gate = make(chan struct{})
+	var group sync.WaitGroup
+	for range 5 {
+		group.Go(func() { f.expect(moment(20), "bolt", "nut") })
+	}
+	close(f.log.gate)
+	group.Wait()
+	f.expect(moment(20), "bolt", "nut")
+	if n := f.log.scans.Load(); n != 1 {
+		t.Errorf("%d scans", n)
+	}
+	f.expect(moment(10), "bolt")
+	f.expect(moment(9))
+	if n := f.schemas(); n != 3 {
+		t.Errorf("%d schemas", n)
+	}
+	f.Close()
+	if n := f.schemas(); n != 0 {
+		t.Errorf("%d schemas are left behind", n)
+	}
+}
+
+func TestALongEvaluationGoesOnBehindTheRequest(t *testing.T) {
+	f := open(t, Options{Wait: time.Millisecond})
+	f.log.add(1, "bolt", noon, noon)
+	f.log.gate = make(chan struct{})
+	_, err := names(t.Context(), f.Evaluator, moment(10))
+	var late *domain.UnavailableError
+	if !errors.As(err, &late) {
+		t.Fatalf("%v", err)
+	}
+	close(f.log.gate)
+	for errors.As(err, &late) { // the client tries again
+		_, err = names(t.Context(), f.Evaluator, moment(10))
+	}
+	f.expect(moment(10), "bolt")
+	if n := f.log.scans.Load(); n != 1 {
+		t.Errorf("%d scans", n)
+	}
+}
+
+func TestTooManyMomentsAtOnceAreRefused(t *testing.T) {
+	f := open(t, Options{Wait: time.Millisecond})
+	f.log.add(1, "bolt", noon, noon)
+	f.log.gate = make(chan struct{})
+	for p := range uint64(2 * maxWaiting) {
+		var late *domain.UnavailableError
+		if _, err := names(t.Context(), f.Evaluator, moment(p)); !errors.As(err, &late) {
+			t.Fatalf("as of %d: %v", p, err)
+		}
+	}
+	f.snapshots.mu.Lock()
+	waiting := f.snapshots.waiting
+	f.snapshots.mu.Unlock()
+	if waiting != maxWaiting {
+		t.Errorf("%d wait", waiting)
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	for _, axis := range []readmodels.Axis{readmodels.AxisRecorded, readmodels.AxisOccurred} {
+		f := open(t, Options{MaxMemory: 1 << 20})
+		for n := range 2 * checkEvery {
+			f.log.add(n, "bolt", noon, noon)
+		}
+		m := moment(40_000)
+		m.Axis = axis
+		var refused *domain.Rejection
+		if _, err := names(t.Context(), f.Evaluator, m); !errors.As(err, &refused) || refused.Rule != "as-of-too-large" {
+			t.Errorf("on axis %s: %v", axis, err)
+		}
+		m.Position = domain.Position{Commit: 100, Prepare: 100}
+		if list, err := names(t.Context(), f.Evaluator, m); err != nil || len(list) != 10 {
+			t.Errorf("less on axis %s: %v, %v", axis, list, err)
+		}
+	}
+}
+
+func TestSnapshotsThatNobodyUsesGo(t *testing.T) {
+	var now atomic.Int64
+	clock := func() time.Time { return noon.Add(time.Duration(now.Load())) }
+	for what, o := range map[string]Options{"number": {MaxTables: 2}, "bytes": {MaxStored: 1}, "age": {MaxAge: time.Minute}} {
+		o.Clock = clock
+		f := open(t, o)
+		for n := range 5 {
+			f.log.add(n, fmt.Sprint("product ", n), noon, noon)
+			now.Add(int64(2 * time.Minute))
+			f.expect(moment(10), "product 0")
+			if list, err := names(t.Context(), f.Evaluator, moment(uint64(10*(n+1)))); err != nil || len(list) != n+1 {
+				t.Errorf("%s: %v, %v", what, list, err)
+			}
+		}
+		f.snapshots.mu.Lock()
+		kept := len(f.snapshots.kept)
+		f.snapshots.mu.Unlock()
+		if kept > 2 {
+			t.Errorf("%s: %d are kept", what, kept)
+		}
+		f.Evaluator.Close()
+		if n := f.schemas(); n != 0 {
+			t.Errorf("%s: %d schemas after Close", what, n)
+		}
+	}
+}
+
+// kill ends an Evaluator as the death of its process would: nothing is dropped.
+func kill(e *Evaluator) {
+	e.snapshots.stop()
+	e.snapshots.work.Wait()
+	e.snapshots.alive.Release()
+	e.pool.Close()
+}
+
+func TestLeftoversOfTheDeadAreDroppedAndThoseOfTheLivingAreNot(t *testing.T) {
+	f := open(t, Options{})
+	f.log.add(1, "bolt", noon, noon)
+	f.expect(moment(10), "bolt")
+	dead := f.open(Options{})
+	if list, err := names(t.Context(), dead, moment(10)); err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	if n := f.schemas(); n != 2 {
+		t.Fatalf("%d schemas", n)
+	}
+	kill(dead)
+	f.open(Options{}).Close()
+	if n := f.schemas(); n != 1 {
+		t.Errorf("%d schemas", n)
+	}
+	f.expect(moment(10), "bolt")
+}
+
+func TestASnapshotThatWasDroppedIsMadeAnew(t *testing.T) {
+	f := open(t, Options{})
+	f.log.add(1, "bolt", noon, noon)
+	f.expect(moment(10), "bolt")
+	conn, err := pgx.Connect(t.Context(), f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "drop schema "+f.snapshots.prefix+"1 cascade"); err != nil {
+		t.Fatal(err)
+	}
+	var gone *domain.UnavailableError
+	if _, err := names(t.Context(), f.Evaluator, moment(10)); !errors.As(err, &gone) {
+		t.Errorf("%v", err)
+	}
+	f.expect(moment(10), "bolt")
+}
+
+func TestRestatedEventsAreFoldedAsTheyHappened(t *testing.T) {
+	f := open(t, Options{})
+	hour := func(h int) time.Time { return noon.Add(time.Duration(h) * time.Hour) }
+	f.log.add(1, "first", hour(0), hour(0))
+	f.log.add(1, "third", hour(5), hour(3))
+	f.log.add(1, "second", hour(6), hour(2))     // dated back before the third
+	f.log.add(1, "beginning", hour(7), hour(-9)) // dated back before the product was there
+	at := func(h int, p uint64) readmodels.AsOf {
+		m := moment(p)
+		m.Axis, m.Time = readmodels.AxisOccurred, hour(h)
+		return m
+	}
+	f.expect(at(-1, 40))
+	f.expect(at(0, 40), "beginning")
+	f.expect(at(2, 40), "second")
+	f.expect(at(4, 40), "third")
+	f.expect(at(4, 20), "third")
+	f.expect(at(2, 20), "first")
+	f.expect(moment(40), "beginning")
+	for m, want := range map[readmodels.AsOf]string{at(2, 40): "second", at(0, 40): "beginning", at(2, 30): "second"} {
+		if p, _, err := f.At(m).Product(t.Context(), tenant, f.log.events[0].Stream.ID); err != nil || p.Name != want {
+			t.Errorf("record as of %+v: %q, %v", m, p.Name, err)
+		}
+	}
+}
+
+func TestAnEvaluationParksWhatTheReadModelsPark(t *testing.T) {
+	strict := projection.Fold[productKey, readmodels.Product]{
+		Name: "product", Version: 1, Doc: "Products.", Events: []string{"product."},
+		Keys: func(e domain.Recorded) []productKey { return []productKey{{e.Tenant, e.Stream.ID}} },
+		Evolve: func(r readmodels.Product, _ productKey, e domain.Recorded) readmodels.Product {
+			changed, ok := e.Event.(product.Updated)
+			if ok && changed.To.Name == "poison" {
+				panic("a name that nothing can be called")
+			}
+			r.Revision = int64(e.Revision)
+			return r
+		},
+	}
+	c, err := strict.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &memoryLog{}
+	log.add(1, "bolt", noon, noon)
+	log.add(2, "nut", noon, noon)
+	log.add(1, "poison", noon, noon)
+	log.add(1, "too late", noon, noon)
+	log.add(2, "still here", noon, noon)
+	e := NewEvaluation(c)
+	for _, event := range log.events {
+		if err := e.Apply(event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var revisions []int64
+	for _, row := range e.Memory("product").All() {
+		revisions = append(revisions, row.(readmodels.Product).Revision)
+	}
+	if !slices.Equal(revisions, []int64{0, 1}) {
+		t.Errorf("revisions %v", revisions)
+	}
+}
+
+type productKey struct {
+	Tenant domain.Tenant `db:"tenant"`
+	ID     domain.ID     `db:"id"`
+}
+
+// TestATimeIsTheLongestBeginningRecordedByIt compares with the definition, read event by event, under clocks that are set
+// back, and read models that know all, some or nothing of the log.
+func TestATimeIsTheLongestBeginningRecordedByIt(t *testing.T) {
+	f := open(t, Options{Clock: func() time.Time { return noon.Add(time.Hour) }})
+	conn, err := pgx.Connect(t.Context(), f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	compiled, err := projections.LogTime.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := compiled.Table.In("rapport")
+	if _, err := conn.Exec(t.Context(), table.CreateSQL()[0]); err != nil {
+		t.Fatal(err)
+	}
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	for round := range 30 {
+		f.log.events = nil
+		at := noon
+		for n := range random.IntN(40) {
+			at = at.Add(time.Duration(random.IntN(4_000)-800) * time.Millisecond)
+			f.log.add(n, "x", at, at)
+		}
+		known := f.log.all()[:random.IntN(len(f.log.events)+1)]
+		if round%2 == 0 {
+			known = f.log.all()
+		}
+		memory := compiled.NewMemory()
+		for _, e := range known {
+			if err := memory.Apply(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(t.Context(), "truncate "+table.Qualified()); err != nil {
+				return err
+			}
+			return load(t.Context(), tx, table, memory)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			when := noon.Add(time.Duration(random.IntN(60_000)-5_000) * time.Millisecond)
+			if all := f.log.all(); len(all) > 0 && random.IntN(3) == 0 {
+				when = all[random.IntN(len(all))].RecordedAt
+			}
+			seen := 0
+			for _, e := range f.log.all() {
+				if e.RecordedAt.After(when) {
+					break
+				}
+				seen++
+			}
+			m, err := f.Resolve(t.Context(), tenant, readmodels.PastQuery{AsOf: readmodels.Point{Time: when}})
+			got := 0
+			for _, e := range f.log.all() {
+				if !m.Position.Before(e.Position) {
+					got++
+				}
+			}
+			if err != nil || got != seen {
+				t.Fatalf("seed %d, round %d: at %s %d events are seen, not %d (%v)", seed, round, when, got, seen, err)
+			}
+			if len(f.log.events) == 0 {
+				continue
+			}
+			e := f.log.events[random.IntN(len(f.log.events))]
+			back, err := f.Resolve(t.Context(), tenant, readmodels.PastQuery{AsOf: readmodels.Point{Position: &e.Position}})
+			if err != nil || !back.Time.Equal(e.RecordedAt) || back.Position != e.Position {
+				t.Fatalf("seed %d, round %d: position %s is at %s, not %s (%v)", seed, round, e.Position, back.Time, e.RecordedAt, err)
+			}
+		}
+	}
+}
