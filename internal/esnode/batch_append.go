@@ -368,7 +368,8 @@ func batchStatus(err error) (*status.Status, error) {
 	case errors.Is(err, errBusy):
 		return status.New(codes.ResourceExhausted, "Server Is Busy").WithDetails(&emptypb.Empty{})
 	}
-	return status.New(codes.Unknown, err.Error()).WithDetails(&shared.Unknown{})
+	_, err = statusOf(err)
+	return status.New(status.Code(err), status.Convert(err).Message()).WithDetails(&shared.Unknown{})
 }
 
 func wrongVersionDetail(wrong *wrongVersionError) *shared.WrongExpectedVersion {

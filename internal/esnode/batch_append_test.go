@@ -3,6 +3,7 @@ package esnode
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
@@ -528,4 +530,31 @@ func TestAnnouncedMethods(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("methods (-want +got):\n%s", diff)
 	}
+}
+
+// S5: batches meet a disk that is nearly full as appends do, and their call goes on.
+func TestNearlyFullDiskRefusesBatches(t *testing.T) {
+	disk := vfs.NewMem()
+	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 2 * spareBytes})
+	n, err := open(testContext(t), Options{
+		Dir: testLog, Logger: slog.New(slog.DiscardHandler), Fatal: func(err error) { t.Errorf("fatal: %v", err) },
+	}, disk, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("close node: %v", err)
+		}
+	})
+	b := openBatches(t, n)
+	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: spareBytes - 1})
+	b.send(chunk(first, batchOptions("s"), true, batchEvents("{}")...))
+	if refusal := b.answer().GetError(); refusal.GetCode() != int32(codes.Aborted) || !strings.Contains(refusal.GetMessage(), "nearly full") {
+		t.Errorf("the refusal says %v", refusal)
+	}
+	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 2 * spareBytes})
+	b.send(chunk(second, batchOptions("s"), true, batchEvents("{}")...))
+	b.want(success(second, "s", 0, 2))
+	b.end()
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,7 +88,7 @@ func TestClockThatJumps(t *testing.T) {
 // backlog, while others read and write; none of them is dropped.
 func TestSubscribersFarBehindHoldBoundedMemory(t *testing.T) {
 	n, c := fresh(t)
-	const appends, each, size = 40, 500, 1000 // 20 MB
+	const appends, each, size = 16, 500, 1000 // 8 MB
 	for range appends {
 		list := make([]esdb.EventData, each)
 		for i := range list {
@@ -270,7 +271,7 @@ func TestHugeBatchIsRefused(t *testing.T) {
 	n, c := fresh(t)
 	before := n.store.synced()
 	b := openBatches(t, n)
-	b.send(chunk(first, batchOptions("s"), true, batchEvents(make([]string, 100_000)...)...))
+	b.send(chunk(first, batchOptions("s"), true, slices.Repeat(batchEvents("{}"), 100_000)...))
 	b.want(failure(t, first, identifierOf("s"), codes.InvalidArgument, "MaximumAppendSizeExceeded",
 		&shared.MaximumAppendSizeExceeded{MaxAppendSize: MaxAppendBytes}))
 	b.end()
