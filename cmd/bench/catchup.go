@@ -82,8 +82,9 @@ func (r *replica) Close() error {
 	return errors.Join(append(errs, discard(r.dir))...)
 }
 
-// fill writes a generated log through a store that has none, with many writers, each of which has lanes of its own.
-func fill(ctx context.Context, store *eventlog.Store, seed uint64, events int) error {
+// fill writes a generated log through a store, with many writers, each of which has lanes of its own. note, if there is
+// one, is told of each entry.
+func fill(ctx context.Context, store *eventlog.Store, seed uint64, events int, note func(entry)) error {
 	bus := commands.NewBus(store, commands.Options{Secret: []byte("a generated business has no secrets")})
 	commands.All(bus)
 	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
@@ -115,6 +116,9 @@ func fill(ctx context.Context, store *eventlog.Store, seed uint64, events int) e
 			}
 		}()
 		return generate(seed, events, func(e entry) error {
+			if note != nil {
+				note(e)
+			}
 			if e.lane == 0 {
 				return write(ctx, e)
 			}
@@ -266,7 +270,7 @@ func (b *bench) catchUp(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	b.say("generating %s events", grouped(int64(b.events)))
-	if err := fill(ctx, eventlog.NewStore(r.log, r.registry), b.seed, b.events); err != nil {
+	if err := fill(ctx, eventlog.NewStore(r.log, r.registry), b.seed, b.events, nil); err != nil {
 		return err
 	}
 	s, positions, err := r.measureStages(ctx)
@@ -276,10 +280,11 @@ func (b *bench) catchUp(ctx context.Context) (err error) {
 	runtime.GC() // of what the preparations left
 	n := min(b.baseline, len(positions))
 	b.say("baseline: %d events, each in a transaction of its own", n)
-	slow, err := r.catchUp(ctx, "baseline", positions[n-1], runner.Options{Bus: bus.Options{MaxEvents: 1}})
+	slow, err := r.catchUp(ctx, "baseline", positions[n-1], runner.Options{BuildBytes: 1})
 	if err != nil {
 		return err
 	}
+	b.slow = float64(n) / slow.Seconds()
 	b.say("catching up with %s events", grouped(int64(len(positions))))
 	stopProfile, err := b.startProfile("catchup.cpu.prof")
 	if err != nil {

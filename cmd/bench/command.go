@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -155,35 +153,54 @@ func (b *bench) compare(ctx context.Context, name string, rounds int, elsewhere 
 	return c, elsewhere.measure(ctx, appending, commanding, rounds, b.slice, false)
 }
 
-// holdProjectors takes the lock by which one process at a time works on the projections, as if another one did. release
-// gives it back.
+// holdProjectors takes the locks by which one process at a time works on the projections, as if another one did. release
+// gives them back. A process that only waits takes them again after a minute without a sign of life.
 func (s *server) holdProjectors(ctx context.Context) (release func() error, err error) {
-	text, err := os.ReadFile(filepath.Join(s.dir, "running.json"))
-	if err != nil {
-		return nil, err
-	}
-	var running struct {
-		Postgres string `json:"postgres"`
-	}
-	if err := json.Unmarshal(text, &running); err != nil {
-		return nil, err
-	}
-	conn, err := pgx.Connect(ctx, running.Postgres)
+	conn, err := s.database(ctx)
 	if err != nil {
 		return nil, err
 	}
 	release = func() error { return conn.Close(context.Background()) }
-	// Waiting is what the server does not do: it asks again after a while. So it is its turn to wait, once its session ends.
-	const sql = `select pg_terminate_backend(pid), classid::bigint << 32 | objid::bigint from pg_locks where locktype = 'advisory' and granted`
-	var ended bool
-	var key int64
-	if err := conn.QueryRow(ctx, sql).Scan(&ended, &key); err != nil {
-		return nil, errors.Join(fmt.Errorf("the lock of the projections: %w", err), release())
-	}
-	if _, err := conn.Exec(ctx, "select pg_advisory_lock($1)", key); err != nil {
+	rows, err := conn.Query(ctx, "select pid, classid, objid, objsubid from pg_locks where locktype = 'advisory' and granted")
+	if err != nil {
 		return nil, errors.Join(err, release())
 	}
+	type lock struct {
+		PID           int32
+		Class, Object uint32
+		Numbers       int16 // 1 when class and object are the halves of one number
+	}
+	locks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[lock])
+	if err == nil && len(locks) == 0 {
+		err = errors.New("nobody holds the locks of the projections")
+	}
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	// Waiting is what the server does not do: it asks again after a while. So it is its turn to wait, once its session ends.
+	if _, err = conn.Exec(ctx, "select pg_terminate_backend($1)", locks[0].PID); err != nil {
+		return nil, errors.Join(err, release())
+	}
+	for _, l := range locks {
+		if l.Numbers == 1 {
+			_, err = conn.Exec(ctx, "select pg_advisory_lock($1)", int64(l.Class)<<32|int64(l.Object))
+		} else {
+			_, err = conn.Exec(ctx, "select pg_advisory_lock($1, $2)", int32(l.Class), int32(l.Object))
+		}
+		if err != nil {
+			return nil, errors.Join(err, release())
+		}
+	}
 	return release, nil
+}
+
+// database connects to the PostgreSQL of a server.
+func (s *server) database(ctx context.Context) (*pgx.Conn, error) {
+	r, err := s.running()
+	if err != nil {
+		return nil, err
+	}
+	return pgx.Connect(ctx, r.Postgres)
 }
 
 func (b *bench) commands(ctx context.Context) error {

@@ -41,11 +41,11 @@ func statOf(pid string) []string {
 	return fields
 }
 
-// cpuBelow returns the CPU time of the processes that a process has started, and of those that they have.
-func cpuBelow(pid int) time.Duration {
+// below returns the processes that a process has started, and those that they have.
+func below(pid int) (list []int) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
-		return 0
+		return nil
 	}
 	children := map[int][]int{}
 	for _, p := range processes {
@@ -58,10 +58,17 @@ func cpuBelow(pid int) time.Duration {
 			children[parent] = append(children[parent], child)
 		}
 	}
-	var sum time.Duration
 	for next := children[pid]; len(next) > 0; next = next[1:] {
-		sum += cpuOf(next[0])
+		list = append(list, next[0])
 		next = append(next, children[next[0]]...)
+	}
+	return list
+}
+
+// cpuBelow returns the CPU time of these.
+func cpuBelow(pid int) (sum time.Duration) {
+	for _, child := range below(pid) {
+		sum += cpuOf(child)
 	}
 	return sum
 }

@@ -73,6 +73,7 @@ type world struct {
 	serial int
 
 	products  []domain.ID
+	expected  int // customers that will have come at the end
 	customers []*account
 	late      []func() error
 }
@@ -96,26 +97,31 @@ type record[S any] struct {
 // generate makes a log of so many events, and a few more so as to end a life: in appends of some events each, always the
 // same for a seed. emit is called for one entry after the other; its error ends it.
 func generate(seed uint64, events int, emit func(entry) error) error {
-	customers := max(events/eventsPerCustomer, 1)
-	random := rand.New(rand.NewPCG(seed, seed))
-	w := &world{
-		random: random,
-		zipf:   rand.NewZipf(random, skew, flatTop, uint64(customers-1)),
-		emit:   emit,
-		span:   worldYears * 365 * workingHours * time.Hour / time.Duration(max(events/2, 1)), // a life has two events or so
-		now:    time.Date(2023, time.January, 2, 6, 0, 0, 0, time.UTC),
-	}
+	w := newWorld(seed, events, emit)
 	for range worldProducts {
 		if err := w.addProduct(); err != nil {
 			return err
 		}
 	}
 	for w.events < events {
-		if err := w.begin(customers, float64(w.events)/float64(events)); err != nil {
+		if err := w.begin(float64(w.events) / float64(events)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func newWorld(seed uint64, events int, emit func(entry) error) *world {
+	random := rand.New(rand.NewPCG(seed, seed))
+	expected := max(events/eventsPerCustomer, 1)
+	return &world{
+		random:   random,
+		zipf:     rand.NewZipf(random, skew, flatTop, uint64(expected-1)),
+		emit:     emit,
+		span:     worldYears * 365 * workingHours * time.Hour / time.Duration(max(events/2, 1)), // a life has two events or so
+		now:      time.Date(2023, time.January, 2, 6, 0, 0, 0, time.UTC),
+		expected: expected,
+	}
 }
 
 // id makes a UUID of version 7.
@@ -248,12 +254,12 @@ func (w *world) money(from, to int) domain.Money {
 }
 
 // begin moves the clock on and lets one thing begin. Customers come throughout; share tells how much is over.
-func (w *world) begin(customers int, share float64) error {
+func (w *world) begin(share float64) error {
 	w.now = w.now.Add(w.some(w.span))
 	if hour := 6 + workingHours; w.now.Hour() >= hour || w.now.Hour() < 6 {
 		w.now = w.now.Truncate(24 * time.Hour).Add(30 * time.Hour) // the next morning
 	}
-	if len(w.customers) == 0 || float64(len(w.customers)) < share*float64(customers) {
+	if len(w.customers) == 0 || float64(len(w.customers)) < share*float64(w.expected) {
 		w.lane = 1 + len(w.customers)
 		return w.register()
 	}
@@ -293,7 +299,8 @@ func (w *world) addProduct() error {
 
 func productCode(n int) string { return fmt.Sprintf("P-%04d", n) }
 
-func (w *world) register() error {
+// registration is the command that begins the next customer.
+func (w *world) registration() customer.Register {
 	n := len(w.customers)
 	c := customer.Register{
 		Kind:           customer.Company,
@@ -305,8 +312,12 @@ func (w *world) register() error {
 		c.Kind = customer.Person
 		c.Industry, c.Occupation, c.AgeBand = "", pick(w, "teacher", "engineer"), pick(w, "18-29", "30-39", "60-69")
 	}
+	return c
+}
+
+func (w *world) register() error {
 	a := &account{}
-	if err := decide(w, customer.Aggregate, &a.record, c, 0); err != nil {
+	if err := decide(w, customer.Aggregate, &a.record, w.registration(), 0); err != nil {
 		return err
 	}
 	w.customers = append(w.customers, a)

@@ -22,7 +22,7 @@ func closedLoop(ctx context.Context, workers int, d time.Duration, do func(ctx c
 	group, ctx := errgroup.WithContext(ctx)
 	for w := range workers {
 		group.Go(func() error {
-			for before := time.Now(); before.Before(end); {
+			for before := start; before.Before(end); {
 				if err := ctx.Err(); err != nil {
 					return err
 				}

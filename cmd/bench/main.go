@@ -36,10 +36,12 @@ type config struct {
 	rounds   int
 	gogc     []int
 	events   int
+	history  int
 	baseline int
 	lines    int
 	query    time.Duration
 	visible  time.Duration
+	idleTime time.Duration
 	rate     int
 	seed     uint64
 }
@@ -55,12 +57,16 @@ var parts = []struct {
 	{"d", "Import", (*bench).imports},
 	{"e", "Queries", (*bench).queries},
 	{"f", "From append to row", (*bench).visibility},
+	{"g", "Rebuilding all read models", (*bench).rebuilds},
+	{"h", "From append to row, while rebuilding", (*bench).visibilityInRebuild},
+	{"i", "Queries as of the past", (*bench).asOf},
+	{"j", "An idle server", (*bench).idle},
 }
 
 func parseFlags(args []string) (config, error) {
 	var c config
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	only := f.String("only", "", "parts to run, such as a,c; all when empty: a appends, b commands, c catch-up, d import, e queries, f visibility")
+	only := f.String("only", "", "parts to run, such as a,c; all when empty: a appends, b commands, c catch-up, d import, e queries, f visibility, g rebuild, h visibility while rebuilding, i the past, j idle")
 	gogc := f.String("gogc", "100,200,400", "values of GOGC that part b compares; none when empty")
 	f.StringVar(&c.data, "data", filepath.Join("..", "shared", "data"), "folder of the sample data; files of the same shape are made when it is absent")
 	f.StringVar(&c.temp, "temp", "", "folder for temporary files; it should be on the disk to be measured")
@@ -68,10 +74,12 @@ func parseFlags(args []string) (config, error) {
 	f.DurationVar(&c.slice, "slice", 3*time.Second, "length of one slice of load in parts a and b")
 	f.IntVar(&c.rounds, "rounds", 3, "slices of each kind in parts a and b")
 	f.IntVar(&c.events, "events", 200_000, "events of part c")
-	f.IntVar(&c.baseline, "baseline", 3_000, "events of part c that the baseline applies")
+	f.IntVar(&c.history, "history", 1_000_000, "events of parts g to j")
+	f.IntVar(&c.baseline, "baseline", 3_000, "events of parts c and g that the baseline applies")
 	f.IntVar(&c.lines, "lines", 0, "lines of the file that part d imports; 0 means all")
 	f.DurationVar(&c.query, "query", 2*time.Second, "length of one slice of load in part e")
-	f.DurationVar(&c.visible, "visible", 10*time.Second, "length of part f")
+	f.DurationVar(&c.visible, "visible", 10*time.Second, "length of part f, and of each half of part h")
+	f.DurationVar(&c.idleTime, "idle", 20*time.Second, "length of part j")
 	f.IntVar(&c.rate, "rate", 200, "commands per second in part f")
 	f.Uint64Var(&c.seed, "seed", 1, "of everything invented")
 	if err := f.Parse(args); err != nil {
@@ -110,6 +118,8 @@ type bench struct {
 	out    io.Writer // the report
 	binary string    // the real one; empty until built
 	loaded *loaded   // the server with imported data, of parts d to f
+	past   *aged     // the server over a generated log, of parts g to j
+	slow   float64   // events per second in transactions of their own; 0 until measured
 }
 
 func main() {
@@ -138,6 +148,9 @@ func run(ctx context.Context, c config, out io.Writer) (err error) {
 	defer func() {
 		if b.loaded != nil {
 			err = errors.Join(err, b.loaded.stop())
+		}
+		if b.past != nil {
+			err = errors.Join(err, b.past.stop())
 		}
 	}()
 	start := time.Now()

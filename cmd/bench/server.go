@@ -43,8 +43,20 @@ type server struct {
 	exited  chan struct{}
 }
 
-// serve starts a server on a fresh folder, with additions to its environment, and waits until it is ready.
+// serve starts a server on a folder of its own, with additions to its environment, and waits until it is ready.
 func (b *bench) serve(ctx context.Context, name string, environment ...string) (*server, error) {
+	s, err := b.start(ctx, name, environment...)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.await(ctx, s.healthy, startPatience); err != nil {
+		return nil, errors.Join(fmt.Errorf("the server did not become ready: %w", err), s.stop())
+	}
+	return s, nil
+}
+
+// start starts a server, and waits until it answers.
+func (b *bench) start(ctx context.Context, name string, environment ...string) (*server, error) {
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
@@ -65,43 +77,52 @@ func (b *bench) serve(ctx context.Context, name string, environment ...string) (
 		defer close(s.exited)
 		_ = s.process.Wait() // stop tells what it said
 	}()
-	if err := s.ready(ctx); err != nil {
-		return nil, errors.Join(err, s.stop())
+	if err := s.await(ctx, s.listening, startPatience); err != nil {
+		return nil, errors.Join(fmt.Errorf("the server did not start: %w", err), s.stop())
 	}
 	return s, nil
 }
 
-// ready waits until the server says where it listens, and that it is well.
-func (s *server) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+// await looks again and again until something is so.
+func (s *server) await(ctx context.Context, so func(context.Context) bool, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	for {
-		if s.healthy(ctx) {
-			return nil
-		}
+	for !so(ctx) {
 		select {
 		case <-s.exited:
-			return errors.New("the server has ended")
+			return errors.New("it has ended")
 		case <-ctx.Done():
-			return fmt.Errorf("the server did not become ready: %w", ctx.Err())
+			return ctx.Err()
 		case <-tick.C:
 		}
 	}
+	return nil
+}
+
+// running is what a server says of itself in its folder.
+type running struct {
+	API        string `json:"api"`
+	EventStore string `json:"eventstore"`
+	Postgres   string `json:"postgres"`
+}
+
+func (s *server) running() (r running, err error) {
+	text, err := os.ReadFile(filepath.Join(s.dir, "running.json"))
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(text, &r)
+}
+
+func (s *server) listening(context.Context) bool {
+	r, err := s.running()
+	s.address = strings.TrimPrefix(r.API, "http://")
+	return err == nil && s.address != ""
 }
 
 func (s *server) healthy(ctx context.Context) bool {
-	if s.address == "" {
-		text, err := os.ReadFile(filepath.Join(s.dir, "running.json"))
-		var running struct {
-			API string `json:"api"`
-		}
-		if err != nil || json.Unmarshal(text, &running) != nil {
-			return false
-		}
-		s.address = strings.TrimPrefix(running.API, "http://")
-	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+"/readyz", nil)
 	if err != nil {
 		return false
@@ -115,8 +136,8 @@ func (s *server) healthy(ctx context.Context) bool {
 	return err == nil && answer.StatusCode == http.StatusOK
 }
 
-// stop ends the server, removes its folder, and returns what went wrong, with what the server said.
-func (s *server) stop() error {
+// end ends the server, and returns what went wrong, with what the server said. Its folder stays.
+func (s *server) end() error {
 	_ = s.process.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case <-s.exited:
@@ -124,12 +145,14 @@ func (s *server) stop() error {
 		_ = s.process.Process.Kill()
 		<-s.exited
 	}
-	var err error
 	if !s.process.ProcessState.Success() {
-		err = fmt.Errorf("rapport serve: %s\n%s", s.process.ProcessState, lastLines(s.errors.String(), 20))
+		return fmt.Errorf("rapport serve: %s\n%s", s.process.ProcessState, lastLines(s.errors.String(), 20))
 	}
-	return errors.Join(err, discard(s.dir))
+	return nil
 }
+
+// stop ends the server and removes its folder.
+func (s *server) stop() error { return errors.Join(s.end(), discard(s.dir)) }
 
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")

@@ -12,31 +12,48 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// visibility submits commands at a fixed rate and reads each one's row back.
+// visibility tells how soon rows reflect commands.
 func (b *bench) visibility(ctx context.Context) error {
 	l, err := b.load(ctx)
 	if err != nil {
 		return err
 	}
-	ids, err := l.customers()
+	accepted, visible, err := l.follow(ctx, b.rate, b.visible)
 	if err != nil {
 		return err
 	}
-	clients, err := l.dialAll(writers)
+	t := table{head: []string{fmt.Sprintf("at %.0f commands a second", accepted.rate()), "p50", "p99", "ratio of p50"}}
+	for _, line := range []struct {
+		name string
+		load load
+	}{{"command sent, until its receipt", accepted}, {"receipt, until the row is read back", visible}} {
+		t.add(line.name, millis(line.load.quantile(.5)), millis(line.load.quantile(.99)), fmt.Sprintf("%.1f", float64(line.load.quantile(.5))/float64(accepted.quantile(.5))))
+	}
+	t.print(b.out)
+	fmt.Fprintf(b.out, "\nThe row is read with the receipt's position as minPosition: until all read models have committed it, the reading itself included.\n")
+	return nil
+}
+
+// follow submits commands at a fixed rate and reads each one's row back.
+func (s *server) follow(ctx context.Context, perSecond int, d time.Duration) (accepted, visible load, err error) {
+	ids, err := s.customers()
 	if err != nil {
-		return err
+		return accepted, visible, err
+	}
+	clients, err := s.dialAll(writers)
+	if err != nil {
+		return accepted, visible, err
 	}
 	defer closeAll(clients)
 
 	var mu sync.Mutex
-	var accepted, visible load
 	began := make(chan time.Time, writers)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(began)
-		tick := time.NewTicker(time.Second / time.Duration(b.rate))
+		tick := time.NewTicker(time.Second / time.Duration(perSecond))
 		defer tick.Stop()
-		for end := time.Now().Add(b.visible); time.Now().Before(end); {
+		for end := time.Now().Add(d); time.Now().Before(end); {
 			select {
 			case at := <-tick.C:
 				select {
@@ -77,20 +94,9 @@ func (b *bench) visibility(ctx context.Context) error {
 		})
 	}
 	start := time.Now()
-	if err := group.Wait(); err != nil {
-		return err
-	}
+	err = group.Wait()
 	accepted.took, visible.took = time.Since(start), time.Since(start)
 	slices.Sort(accepted.latencies)
 	slices.Sort(visible.latencies)
-	t := table{head: []string{fmt.Sprintf("at %.0f commands a second", accepted.rate()), "p50", "p99", "ratio of p50"}}
-	for _, line := range []struct {
-		name string
-		load load
-	}{{"command sent, until its receipt", accepted}, {"receipt, until the row is read back", visible}} {
-		t.add(line.name, millis(line.load.quantile(.5)), millis(line.load.quantile(.99)), fmt.Sprintf("%.1f", float64(line.load.quantile(.5))/float64(accepted.quantile(.5))))
-	}
-	t.print(b.out)
-	fmt.Fprintf(b.out, "\nThe row is read with the receipt's position as minPosition: until all read models have committed it, the reading itself included.\n")
-	return nil
+	return accepted, visible, err
 }
