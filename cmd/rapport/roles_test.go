@@ -192,9 +192,7 @@ func TestProcessesShareTheRoles(t *testing.T) {
 	}
 
 	for _, p := range []*served{front, back} {
-		if text, status := p.text("/readyz"); status != http.StatusOK {
-			t.Errorf("%s/readyz: %d %s", p.url, status, text)
-		}
+		p.ready()
 		if text, status := p.text("/healthz"); status != http.StatusOK {
 			t.Errorf("%s/healthz: %d %s", p.url, status, text)
 		}
@@ -203,6 +201,28 @@ func TestProcessesShareTheRoles(t *testing.T) {
 		t.Errorf("a process without the role answers the API: %d", status)
 	}
 	dashboardHasMetrics(t, front, back)
+	reactors := func(want int, args ...string) string {
+		t.Helper()
+		var out, diagnostics bytes.Buffer
+		args = append(append([]string{"reactors"}, args...), "--data", of.Data, "--postgres", of.Postgres)
+		if code := run(t.Context(), args, &out, &diagnostics); code != want {
+			t.Errorf("%v ended with %d: %s", args, code, diagnostics.String())
+		}
+		return out.String()
+	}
+	if text := reactors(exitDone, "status"); !regexp.MustCompile(`(?m)^nats +[0-9]+ +0s +- *$`).MatchString(text) {
+		t.Errorf("status: %s", text)
+	}
+	reactors(exitFailed, "skip", "nats", third.Position.String(), "--reason", "nothing fails")
+	reactors(exitFailed, "begin", "unknown", "--reason", "there is none")
+	if text := reactors(exitDone, "begin", "nats", "--reason", "to see that it goes on"); !strings.HasPrefix(text, "nats begins at ") {
+		t.Errorf("begin: %s", text)
+	}
+	fourth := front.register("after a new beginning")
+	s.visible(fourth)
+	if id := published(t, stream, 3); id != fourth.EventIDs[0] {
+		t.Errorf("published %s, want %s", id, fourth.EventIDs[0])
+	}
 
 	// Who is not needed is refused, and so is a role that there is not.
 	overlapping := serveCommand{stores: of, Roles: []string{roleProjector, roleAPI}, Listen: "127.0.0.1:0"}
@@ -215,6 +235,22 @@ func TestProcessesShareTheRoles(t *testing.T) {
 	}
 	if err := back.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// ready waits until the process says that it is: a read model that nobody has asked for yet may still be on its way.
+func (p *served) ready() {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	for {
+		text, status := p.text("/readyz")
+		if status == http.StatusOK {
+			return
+		}
+		if ctx.Err() != nil {
+			p.t.Fatalf("not ready: %d %s", status, text)
+		}
 	}
 }
 

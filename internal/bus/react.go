@@ -38,7 +38,7 @@ type Reaction func(ctx context.Context, item *Item) (*Outgoing, error)
 
 // ReactOptions says how events become effects. The zero value works.
 type ReactOptions struct {
-	Registerer prometheus.Registerer                        // of Watermill's handler metrics; nil means none
+	Registerer prometheus.Registerer                       // of Watermill's handler metrics; nil means none
 	Observe    func(item *Item, published bool, err error) // is told of every attempt; may be nil
 }
 
