@@ -14,6 +14,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
+	"github.com/rapport-crm/rapport/projections/view"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
@@ -136,7 +137,7 @@ func (r replayRecord) story(scan *history.Scan, m moment) (*history.Story, error
 // printedReplay is the JSON form of a replay.
 type printedReplay struct {
 	Entries []readmodels.HistoryEntry `json:"entries"`
-	State   any                       `json:"state"` // after the last entry
+	State   json.RawMessage           `json:"state"` // after the last entry
 }
 
 func (r replayRecord) replay(c *console, scan *history.Scan) error {
@@ -148,7 +149,7 @@ func (r replayRecord) replay(c *console, scan *history.Scan) error {
 	if err != nil {
 		return err
 	}
-	state, err := story.State()
+	state, err := stateOf(story)
 	if err != nil {
 		return err
 	}
@@ -160,11 +161,7 @@ func (r replayRecord) replay(c *console, scan *history.Scan) error {
 			return err
 		}
 	}
-	text, err := json.Marshal(state)
-	if err != nil {
-		return err
-	}
-	members, err := history.Difference(nil, text)
+	members, err := history.Difference(nil, state)
 	if err != nil {
 		return err
 	}
@@ -175,6 +172,15 @@ func (r replayRecord) replay(c *console, scan *history.Scan) error {
 		}
 	}
 	return nil
+}
+
+// stateOf returns the record in the end, as the API would answer it.
+func stateOf(story *history.Story) (json.RawMessage, error) {
+	state, err := story.State()
+	if err != nil {
+		return nil, err
+	}
+	return view.Marshal(state)
 }
 
 // printEntry prints who did what, when, and what it changed.
@@ -237,11 +243,7 @@ func (r replayRecord) difference(c *console, scan *history.Scan) error {
 		if err != nil {
 			return err
 		}
-		state, err := story.State()
-		if err != nil {
-			return err
-		}
-		if states[i], err = json.Marshal(state); err != nil {
+		if states[i], err = stateOf(story); err != nil {
 			return err
 		}
 	}

@@ -73,7 +73,7 @@ type explained struct {
 }
 
 // document returns the part of the view with the value that some events give.
-func (v explained) document(events iter.Seq[domain.Recorded]) (json.RawMessage, error) {
+func (v explained) document(events iter.Seq[domain.Recorded]) ([]byte, error) {
 	f := v.story.reader.shape.Fold(v.part.Needs...)
 	for e := range events {
 		if err := f.Apply(e); err != nil {

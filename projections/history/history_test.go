@@ -87,14 +87,14 @@ func (w *world) CustomerTimeline(_ context.Context, _ domain.Tenant, _ domain.ID
 }
 
 // CustomerStreams implements history.Timeline.
-func (w *world) CustomerStreams(context.Context, domain.Tenant, domain.ID) ([]domain.StreamID, domain.Position, error) {
+func (w *world) CustomerStreams(ctx context.Context, _ domain.Tenant, _ domain.ID) ([]domain.StreamID, domain.Position, error) {
 	var streams []domain.StreamID
 	for _, e := range w.events {
 		if !slices.Contains(streams, e.Stream) {
 			streams = append(streams, e.Stream)
 		}
 	}
-	at, err := w.Position(nil)
+	at, err := w.Position(ctx)
 	return streams, at, err
 }
 

@@ -4,10 +4,13 @@ package view
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/asof"
@@ -87,7 +90,7 @@ type Kind interface {
 	// Part returns the part of the explained view to which a member belongs, and false when there is none.
 	Part(member string) (Part, bool)
 	// Explained assembles the part of the view that holds a member, as of an instant, as JSON.
-	Explained(f Fold, id domain.ID, member string, now time.Time) (json.RawMessage, error)
+	Explained(f Fold, id domain.ID, member string, now time.Time) ([]byte, error)
 	// Fields returns the JSON pointers of everything that can be explained; * stands for an element of a list.
 	Fields() []string
 
@@ -104,15 +107,6 @@ func Of(aggregate string) (Kind, bool) {
 		return nil, false
 	}
 	return kinds[i], true
-}
-
-// Aggregates names all kinds.
-func Aggregates() []string {
-	names := make([]string, len(kinds))
-	for i, k := range kinds {
-		names[i] = k.Aggregate()
-	}
-	return names
 }
 
 // subject is the record that a view is about.
@@ -193,13 +187,20 @@ func (k *kind[S, V]) Part(member string) (Part, bool) {
 	return f.Part, ok
 }
 
-func (k *kind[S, V]) Explained(f Fold, id domain.ID, member string, now time.Time) (json.RawMessage, error) {
+func (k *kind[S, V]) Explained(f Fold, id domain.ID, member string, now time.Time) ([]byte, error) {
 	var v V
 	if p, ok := k.filler(member); ok {
 		p.fill(&v, f, k.subject(f, id, now))
 	}
-	return json.Marshal(v)
+	return Marshal(v)
 }
+
+// asAnswered are the options by which the API renders answers, and maps in order.
+var asAnswered = json.JoinOptions(jsonv1.OmitEmptyWithLegacySemantics(true), jsontext.AllowInvalidUTF8(true), json.Deterministic(true))
+
+// Marshal renders a view, or a part of one, as the API does: empty lists as [], zero members left out where their tag says
+// omitempty. The same view always gives the same bytes.
+func Marshal(v any) ([]byte, error) { return json.Marshal(v, asAnswered) }
 
 // newestFirst orders optional times downwards, missing ones first, as descending columns do.
 func newestFirst(a, b *time.Time) int {

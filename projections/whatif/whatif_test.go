@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // history is a log in memory.
 type history struct {
 	events []domain.Recorded
+	next   map[domain.StreamID]uint64
 	read   func(n int) // told of each event read
 }
 
@@ -39,11 +40,8 @@ func (h *history) add(aggregate string, id domain.ID, e domain.Event) {
 		Metadata: domain.Metadata{Schema: 1, Tenant: domain.DefaultTenant, OccurredAt: at, RecordedAt: at},
 		Event:    e,
 	}
-	for _, before := range h.events {
-		if before.Stream == r.Stream {
-			r.Revision++
-		}
-	}
+	r.Revision = h.next[r.Stream]
+	h.next[r.Stream]++
 	h.events = append(h.events, r)
 }
 
@@ -77,7 +75,7 @@ const own = 900 // the pipeline of the golden set
 
 // golden is a small set of deals of which the outcome can be computed by hand.
 func golden() *history {
-	h := &history{}
+	h := &history{next: map[domain.StreamID]uint64{}}
 	stages := []pipeline.Stage{{Key: "q", Name: "Q", Probability: 10}, {Key: "p", Name: "P", Probability: 50}}
 	h.add("pipeline", id(own), pipeline.Defined{Name: "New business", Version: 1, Stages: stages})
 	standing := opportunity.Standing{Owner: "ann", PipelineID: id(own), PipelineVersion: 1}
@@ -150,6 +148,28 @@ func TestAChangedProbabilityGivesTheDifferenceComputedByHand(t *testing.T) {
 	}
 	if left := schemas(t, url); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestManyDealsInManyBatches moves deals on in other batches than those that opened them.
+func TestManyDealsInManyBatches(t *testing.T) {
+	const deals = 1_500
+	h := golden()
+	standing := opportunity.Standing{Owner: "ann", PipelineID: id(own), PipelineVersion: 1}
+	worth := domain.MustMoney("10", "EUR")
+	for n := range deals {
+		h.add("opportunity", id(1000+n), opportunity.Opened{Name: "Deal", Standing: standing, Stage: "q", Visit: 1, Probability: 10, Amount: &worth})
+	}
+	for n := range deals {
+		h.add("opportunity", id(1000+n), opportunity.StageMoved{From: "q", To: "p", FromVisit: 1, ToVisit: 2, Probability: 50, Standing: standing, Amount: &worth})
+	}
+	url := pgtest.Database(t)
+	lines, summary := run(t, url, h, "opportunity", "probabilities: {New business: {p: 60}}")
+	if len(lines) != 2*deals+3 || summary.Changed != deals+2 || summary.Values != 2*deals+3 || summary.Rows != deals+5 || summary.Events != 2*deals+7 {
+		t.Errorf("%d lines, %+v", len(lines), summary)
+	}
+	if lines, summary = run(t, url, h, "opportunity_stage_visit", "probabilities: {New business: {p: 50, q: 10}}"); len(lines) != 0 || summary.Rows != 2*deals+6 {
+		t.Errorf("unchanged: %d lines, %+v", len(lines), summary)
 	}
 }
 
