@@ -12,6 +12,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -555,6 +556,29 @@ func TestNearlyFullDiskRefusesBatches(t *testing.T) {
 	}
 	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 2 * spareBytes})
 	b.send(chunk(second, batchOptions("s"), true, batchEvents("{}")...))
+	b.want(success(second, "s", 0, 2))
+	b.end()
+}
+
+// A batch whose deadline passes while the disk works is answered with a timeout, which
+// says nothing of what became of it: it is written, found again when it is repeated,
+// and not answered a second time.
+func TestBatchTimesOutWhileItIsSynced(t *testing.T) {
+	n, _ := fresh(t)
+	release := make(chan struct{})
+	sync := n.store.sync
+	n.store.sync = func(batch *pebble.Batch) error {
+		<-release
+		return sync(batch)
+	}
+	b := openBatches(t, n)
+	options := batchOptions("s")
+	options.DeadlineOption = &streams.BatchAppendReq_Options_Deadline{Deadline: durationpb.New(time.Millisecond)}
+	list := batchEvents("{}")
+	b.send(chunk(first, options, true, list...))
+	b.want(failure(t, first, options.StreamIdentifier, codes.DeadlineExceeded, "Timeout", &shared.Timeout{}))
+	close(release)
+	b.send(chunk(second, batchOptions("s"), true, list...))
 	b.want(success(second, "s", 0, 2))
 	b.end()
 }
