@@ -297,8 +297,9 @@ func setUp(t testing.TB) *fixture {
 
 func quick(batch int) Options {
 	return Options{
-		Bus:       bus.Options{MaxEvents: batch, Linger: time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond},
-		Heartbeat: 10 * time.Millisecond, Probe: 10 * time.Millisecond, LockRetry: 5 * time.Millisecond, Retry: time.Millisecond,
+		Bus:        bus.Options{MaxEvents: batch, Linger: time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond},
+		BuildBytes: 500 * batch, // about as many events
+		Heartbeat:  10 * time.Millisecond, Probe: 10 * time.Millisecond, LockRetry: 5 * time.Millisecond, Retry: time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 }

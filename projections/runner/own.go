@@ -225,6 +225,13 @@ const beatSQL = `with beat as (
 	on conflict (name, version) do update set heartbeat_at = excluded.heartbeat_at)
 select name, version, build, epoch, generation from projection.checkpoint where ` + ofVersions + ` and state <> 'retired'`
 
+// sign gives the first sign of life of a term: whoever waits counts from there.
+func (t *term) sign(ctx context.Context) error {
+	names, versions := t.owned()
+	_, err := t.runner.pool.Exec(ctx, beatSQL, names, versions)
+	return err
+}
+
 // errGained ends a term of a process that can have more locks now.
 var errGained = errors.New("more projections are free to be run")
 

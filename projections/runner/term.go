@@ -43,6 +43,9 @@ func (r *Runner) term(ctx context.Context) error {
 		return err
 	}
 	t := r.newTerm(owned)
+	if err := t.sign(ctx); err != nil {
+		return err
+	}
 	if err := t.take(ctx); err != nil {
 		return err
 	}
