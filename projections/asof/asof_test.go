@@ -311,6 +311,7 @@ func kill(e *Evaluator) {
 	e.snapshots.stop()
 	e.snapshots.work.Wait()
 	e.snapshots.alive.Release()
+	e.snapshots.alive = nil
 	e.pool.Close()
 }
 
@@ -342,14 +343,35 @@ func TestASnapshotThatWasDroppedIsMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if _, err := conn.Exec(t.Context(), "drop schema "+f.snapshots.prefix+"1 cascade"); err != nil {
+	if _, err := conn.Exec(t.Context(), "drop schema "+schemaName(f.snapshots.owner, 1)+" cascade"); err != nil {
 		t.Fatal(err)
 	}
-	var gone *domain.UnavailableError
-	if _, err := names(t.Context(), f.Evaluator, moment(10)); !errors.As(err, &gone) {
-		t.Errorf("%v", err)
-	}
 	f.expect(moment(10), "bolt")
+}
+
+// TestASnapshotDoesNotOutliveACrashOfTheDatabase holds that tables which a crash has emptied are never read: what ends the
+// session that protects them is all that is left of a crash in the eyes of a client.
+func TestASnapshotDoesNotOutliveACrashOfTheDatabase(t *testing.T) {
+	f := open(t, Options{})
+	f.log.add(1, "bolt", noon, noon)
+	f.log.add(2, "nut", noon, noon)
+	f.expect(moment(10), "bolt")
+	f.expect(moment(20), "bolt", "nut")
+	lost := schemaName(f.snapshots.owner, 2)
+	f.query("select count(*)::int from (select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and classid = $1) x", uint32(aliveLock))
+	conn, err := pgx.Connect(t.Context(), f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "truncate "+lost+".product"); err != nil {
+		t.Fatal(err)
+	}
+	f.expect(moment(20), "bolt", "nut")
+	f.expect(moment(10), "bolt")
+	if n := f.query("select count(*)::int from pg_namespace where nspname = $1", lost); n != 0 {
+		t.Error("what is lost was not dropped")
+	}
 }
 
 func TestRestatedEventsAreFoldedAsTheyHappened(t *testing.T) {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -44,6 +44,7 @@ type snapshot struct {
 	made   chan struct{}
 	err    error
 	schema string
+	owner  int32 // number of the lock under which it was begun
 	bytes  int64
 }
 
@@ -53,17 +54,21 @@ type snapshot struct {
 //  2. One is dropped only when no request holds it and nobody can come to hold it.
 //  3. The names of a process's schemas begin with its number, and a session of it holds the advisory lock of that number:
 //     schemas whose lock is free belong to nobody.
+//  4. A request reads schemas only after it has seen, in the same transaction, that the lock has been held ever since they
+//     were begun. A crash of the server, which empties unlogged tables, ends the session that holds it.
 type snapshots struct {
 	evaluator *Evaluator
-	alive     *pgxpool.Conn // holds the lock
-	prefix    string
 
 	ctx  context.Context // ends with close
 	stop context.CancelFunc
 	work sync.WaitGroup
 	slot chan struct{} // held by the one snapshot that is being made
 
+	claiming sync.Mutex // held while the lock is taken anew
+
 	mu      sync.Mutex
+	alive   *pgxpool.Conn // holds the lock
+	owner   int32         // the number of the lock
 	kept    map[key]*snapshot
 	waiting int // to be made, or being made
 	number  int // of the last schema
@@ -72,32 +77,62 @@ type snapshots struct {
 const (
 	schemaPrefix  = "asof_"
 	aliveLock     = 0x61736f66 // class of the advisory locks; arbitrary
-	undefined     = "42P01"    // SQLSTATE undefined_table
 	sweepInterval = time.Minute
 	dropTimeout   = 10 * time.Second
 )
 
 func openSnapshots(ctx context.Context, e *Evaluator) (*snapshots, error) {
-	alive, err := e.pool.Acquire(ctx)
-	if err != nil {
-		return nil, &domain.UnavailableError{What: unavailable, Err: err}
-	}
-	s := &snapshots{evaluator: e, alive: alive, kept: map[key]*snapshot{}, slot: make(chan struct{}, 1)}
-	for locked := false; !locked; {
-		number := rand.Int32()
-		if err := alive.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", int32(aliveLock), number).Scan(&locked); err != nil {
-			alive.Release()
-			return nil, &domain.UnavailableError{What: unavailable, Err: err}
-		}
-		s.prefix = fmt.Sprintf("%s%08x_", schemaPrefix, number)
-	}
-	if err := dropLeftovers(ctx, alive); err != nil {
-		alive.Release()
-		return nil, &domain.UnavailableError{What: unavailable, Err: err}
+	s := &snapshots{evaluator: e, kept: map[key]*snapshot{}, slot: make(chan struct{}, 1)}
+	if err := s.claim(ctx, 0); err != nil {
+		return nil, err
 	}
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.work.Go(s.sweep)
 	return s, nil
+}
+
+// claim takes the lock of a number of its own, unless somebody has done so since the number lost was the owner's, and drops
+// what belongs to nobody: what was made under that number too.
+func (s *snapshots) claim(ctx context.Context, lost int32) error {
+	s.claiming.Lock()
+	defer s.claiming.Unlock()
+	s.mu.Lock()
+	old, owner := s.alive, s.owner
+	s.mu.Unlock()
+	if owner != lost {
+		return nil
+	}
+	if old != nil {
+		old.Conn().Close(ctx) // it may hold the lock still, when only its schemas are gone
+		old.Release()
+	}
+	alive, owner, err := claim(ctx, s.evaluator.pool)
+	s.mu.Lock()
+	s.alive, s.owner = alive, owner
+	s.mu.Unlock()
+	if err != nil {
+		return &domain.UnavailableError{What: unavailable, Err: err}
+	}
+	return nil
+}
+
+// claim returns a connection that holds the lock of a number, after it has dropped what belongs to nobody.
+func claim(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, int32, error) {
+	alive, err := pool.Acquire(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = dropLeftovers(ctx, alive)
+	number := int32(0)
+	for locked := false; err == nil && !locked; {
+		number = 1 + rand.Int32N(math.MaxInt32)
+		err = alive.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", int32(aliveLock), number).Scan(&locked)
+	}
+	if err != nil {
+		alive.Release()
+		return nil, 0, err
+	}
+	return alive, number, nil
 }
 
 // DropLeftovers drops the snapshots of processes that have ended without doing so.
@@ -105,8 +140,8 @@ func DropLeftovers(ctx context.Context, pool *pgxpool.Pool) error {
 	return pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return dropLeftovers(ctx, conn) })
 }
 
-// dropLeftovers drops the schemas of processes that live no more: those whose lock the connection can have. A connection
-// that holds one itself has no schema yet.
+// dropLeftovers drops the schemas of processes that live no more: those whose lock the connection, which must hold none,
+// can have.
 func dropLeftovers(ctx context.Context, conn *pgxpool.Conn) error {
 	rows, err := conn.Query(ctx, `select nspname from pg_namespace where nspname ~ $1`, "^"+schemaPrefix+"[0-9a-f]{8}_[0-9]+$")
 	if err != nil {
@@ -144,13 +179,15 @@ func (s *snapshots) close() {
 	s.stop()
 	s.work.Wait()
 	s.mu.Lock()
-	all := s.kept
-	s.kept = nil
+	all, alive := s.kept, s.alive
+	s.kept, s.alive = nil, nil
 	s.mu.Unlock()
 	for _, made := range all {
 		s.drop(made)
 	}
-	s.alive.Release()
+	if alive != nil {
+		alive.Release()
+	}
 }
 
 // sweep drops what has become too old, until close.
@@ -167,8 +204,37 @@ func (s *snapshots) sweep() {
 	}
 }
 
+// errLost says that snapshots are not what they were: the session that protected them has ended, or somebody dropped them.
+var errLost = errors.New("the snapshots are lost")
+
 // within lets f query the rows of the projections as of a moment, which it has made when they are not kept.
 func (s *snapshots) within(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, f func(readmodels.Querier) error) error {
+	s.mu.Lock()
+	owner := s.owner
+	s.mu.Unlock()
+	err := s.try(ctx, tenant, m, list, f)
+	if !errors.Is(err, errLost) {
+		return err
+	}
+	if err := s.claim(ctx, owner); err != nil {
+		return err
+	}
+	if err = s.try(ctx, tenant, m, list, f); errors.Is(err, errLost) {
+		return &domain.UnavailableError{What: unavailable, Err: err}
+	}
+	return err
+}
+
+// ownSQL tells whether the lock of a number is held and all of so many schemas are there.
+const ownSQL = `
+select exists (
+	select from pg_locks
+	where locktype = 'advisory' and granted and classid = $1 and objid = $2 and objsubid = 2
+		and database = (select oid from pg_database where datname = current_database())
+) and (select count(*) from pg_namespace where nspname = any($3)) = cardinality($3)`
+
+// try is within that returns errLost, before it has called f, when the snapshots kept are not what they were.
+func (s *snapshots) try(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, f func(readmodels.Querier) error) error {
 	held, err := s.hold(tenant, m, list)
 	if err != nil {
 		return err
@@ -190,12 +256,23 @@ func (s *snapshots) within(ctx context.Context, tenant domain.Tenant, m readmode
 		}
 		path[i] = one.schema
 	}
-	err = s.evaluator.reads.Borrow(ctx, strings.Join(path, ", "), func(tx pgx.Tx) error { return f(tx) })
-	var state *pgconn.PgError
-	if errors.As(err, &state) && state.Code == undefined {
-		s.forget(held) // somebody has dropped them; the next request makes them anew
+	for _, one := range held[1:] {
+		if one.owner != held[0].owner { // one was made before the lock was lost, the other since
+			s.forget(held)
+			return errLost
+		}
 	}
-	return err
+	return s.evaluator.reads.Borrow(ctx, strings.Join(path, ", "), func(tx pgx.Tx) error {
+		own := false
+		if err := tx.QueryRow(ctx, ownSQL, uint32(aliveLock), uint32(held[0].owner), path).Scan(&own); err != nil {
+			return err
+		}
+		if !own {
+			s.forget(held)
+			return errLost
+		}
+		return f(tx)
+	})
 }
 
 // hold returns the snapshots of the projections, made, being made, or begun now.
@@ -208,13 +285,16 @@ func (s *snapshots) hold(tenant domain.Tenant, m readmodels.AsOf, list []*projec
 			missing = append(missing, c)
 		}
 	}
+	if s.owner == 0 {
+		return nil, errLost // the lock could not be taken anew
+	}
 	if s.ctx.Err() != nil || len(missing) > 0 && s.waiting >= maxWaiting {
 		return nil, &domain.UnavailableError{What: unavailable, RetryAfter: s.evaluator.opts.Wait, Err: errors.New("too many moments of the past are asked for at the same time")}
 	}
 	begun := make([]*snapshot, len(missing))
 	for i, c := range missing {
 		s.number++
-		begun[i] = &snapshot{key: keyOf(tenant, c, m), made: make(chan struct{}), schema: fmt.Sprint(s.prefix, s.number)}
+		begun[i] = &snapshot{key: keyOf(tenant, c, m), made: make(chan struct{}), owner: s.owner, schema: schemaName(s.owner, s.number)}
 		s.kept[begun[i].key] = begun[i]
 	}
 	if len(missing) > 0 {
@@ -227,6 +307,10 @@ func (s *snapshots) hold(tenant domain.Tenant, m readmodels.AsOf, list []*projec
 		held[i].users++
 	}
 	return held, nil
+}
+
+func schemaName(owner int32, number int) string {
+	return fmt.Sprintf("%s%08x_%d", schemaPrefix, owner, number)
 }
 
 func (s *snapshots) release(held []*snapshot) {
