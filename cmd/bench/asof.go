@@ -22,7 +22,9 @@ func (b *bench) asOf(ctx context.Context) error {
 	line := func(name string, l, now load) {
 		t.add(name, grouped(int64(len(l.latencies))), millis(l.quantile(.5)), millis(l.quantile(.99)), fmt.Sprintf("%.1f", float64(l.quantile(.5))/float64(max(now.quantile(.5), 1))))
 	}
-	ask := func(path string, d time.Duration) (load, error) { return a.ask(ctx, 1, d, func() string { return path }) }
+	ask := func(path string, d time.Duration) (load, error) {
+		return a.ask(ctx, 1, d, func() string { return path })
+	}
 	once := func(path string) (load, error) { return ask(path, time.Nanosecond) } // a loop makes the call that it has begun
 	record := "/v1/customers/" + string(a.record)
 	then := "asOf=" + a.head.String()

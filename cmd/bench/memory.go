@@ -16,6 +16,18 @@ const memoryInterval = 200 * time.Millisecond
 // proportional share, because its sessions share the buffers.
 type memory struct{ server, postgres int64 }
 
+// effort is what a server and its PostgreSQL needed for something.
+type effort struct {
+	cpu  usage
+	peak memory
+}
+
+// watch watches a server until the function returned is called.
+func (s *server) watch() (stop func() effort) {
+	before, peak := s.usage(), s.watchMemory()
+	return func() effort { return effort{s.usage().minus(before), peak()} }
+}
+
 // watchMemory looks at memory until the function returned is called, which returns the peaks.
 func (s *server) watchMemory() (stop func() memory) {
 	var peak memory

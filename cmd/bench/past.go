@@ -29,7 +29,7 @@ type aged struct {
 	events        int // of the log, when the read models were first built
 	opportunities int
 	built         time.Duration // that the first build took
-	peak          memory        // meanwhile
+	effort        effort        // meanwhile
 	head          domain.Position
 	record        domain.ID // a customer with recordEvents
 }
@@ -73,9 +73,9 @@ func (b *bench) aged(ctx context.Context) (*aged, error) {
 		return nil, err
 	}
 	b.past = a
-	stop := a.watchMemory()
+	stop := a.watch()
 	a.built, err = a.settled(ctx)
-	a.peak = stop()
+	a.effort = stop()
 	return a, err
 }
 

@@ -38,12 +38,12 @@ func (b *bench) rebuilds(ctx context.Context) error {
 		return err
 	}
 	b.say("rebuilding beside what serves")
-	stop := a.watchMemory()
+	stop := a.watch()
 	if err := b.rebuildAll(ctx, a.server); err != nil {
 		return err
 	}
 	rebuilt, err := a.settled(ctx)
-	peak := stop()
+	rebuilding := stop()
 	if err != nil {
 		return err
 	}
@@ -60,24 +60,25 @@ func (b *bench) rebuilds(ctx context.Context) error {
 	if a.server, err = b.start(ctx, "aged"); err != nil {
 		return err
 	}
-	stop = a.watchMemory()
+	stop = a.watch()
 	caught, err := a.settled(ctx)
-	livePeak := stop()
+	catching := stop()
 	if err != nil {
 		return err
 	}
 	live := float64(more) / caught.Seconds()
 	t := table{head: []string{fmt.Sprintf("%d read models together", len(projections.All())), "events", "took", "events per second", "against one by one", "against catching up",
-		"peak memory of the server", "of PostgreSQL", fmt.Sprintf("goal %s", grouped(rebuildGoal))}}
-	line := func(name string, events int, took time.Duration, m memory, verdict string) {
+		"CPU of the server for one", "of PostgreSQL", "peak memory of the server", "of PostgreSQL", fmt.Sprintf("goal %s", grouped(rebuildGoal))}}
+	line := func(name string, events int, took time.Duration, e effort, verdict string) {
 		r := float64(events) / took.Seconds()
-		t.add(name, grouped(int64(events)), secs(took), rate(r), fmt.Sprintf("%.1f", r/single), fmt.Sprintf("%.1f", r/live), megabytes(m.server), megabytes(m.postgres), verdict)
+		t.add(name, grouped(int64(events)), secs(took), rate(r), fmt.Sprintf("%.1f", r/single), fmt.Sprintf("%.1f", r/live),
+			micros(e.cpu.server/time.Duration(events)), micros(e.cpu.postgres/time.Duration(events)), megabytes(e.peak.server), megabytes(e.peak.postgres), verdict)
 	}
-	t.add("one transaction for each event", grouped(int64(b.baseline)), "", rate(single), "1", fmt.Sprintf("%.2f", single/live), "", "", "")
-	line("complete read models, catching up", more, caught, livePeak, "")
+	t.add("one transaction for each event", grouped(int64(b.baseline)), "", rate(single), "1", fmt.Sprintf("%.2f", single/live), "", "", "", "", "")
+	line("complete read models, catching up", more, caught, catching, "")
 	goal := func(took time.Duration) string { return verdict(float64(a.events)/took.Seconds(), rebuildGoal) }
-	line("built for the first time", a.events, a.built, a.peak, goal(a.built))
-	line("rebuilt beside what serves", a.events, rebuilt, peak, goal(rebuilt))
+	line("built for the first time", a.events, a.built, a.effort, goal(a.built))
+	line("rebuilt beside what serves", a.events, rebuilt, rebuilding, goal(rebuilt))
 	t.print(b.out)
 	fmt.Fprintf(b.out, "\nThe real binary on a generated log, idle otherwise; from when it answers until all tables are switched to and up to date, indexes and verification included. "+
 		"Peaks are of resident memory, looked at every %s; the server's has its event node. Catching up keeps the tables before up to date as well.\n", memoryInterval)
