@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 	"github.com/google/uuid"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -44,10 +45,13 @@ func (b *Bus) eventID(c *call, at time.Time, purpose string, index int) string {
 	return derive(uuid.MustParse(c.id), c.fingerprint, b.process, strconv.FormatInt(at.UnixNano(), 36), purpose, strconv.Itoa(index))
 }
 
+// telling encodes commands for their fingerprints: a field that is emptied differs from one that is left out.
+var telling = json.JoinOptions(json.Deterministic(true), jsonv1.OmitEmptyWithLegacySemantics(true))
+
 // fingerprint digests what the client asked for: the command's type, its target and its fields, neither facts nor the
 // server's clock. It returns *domain.InvalidError for a command of more than MaxCommandBytes.
 func fingerprint(cmd domain.Command, target domain.ID) (string, error) {
-	body, err := json.Marshal(cmd, json.Deterministic(true))
+	body, err := json.Marshal(cmd, telling)
 	if err != nil {
 		return "", fmt.Errorf("fingerprint of %s: %w", cmd.CommandType(), err)
 	}

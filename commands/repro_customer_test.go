@@ -42,3 +42,18 @@ func TestReproTwoMergesOfOneDuplicate(t *testing.T) {
 		}
 	}
 }
+
+// TestReproEmptiedIsNotLeftOut: a key is used again with a body that leaves a field as it is, where the first one emptied
+// it. The two used to have one fingerprint, and the second was answered the receipt of the first.
+func TestReproEmptiedIsNotLeftOut(t *testing.T) {
+	w := newWorld()
+	b := commands.NewBus(w.store, commands.Options{Clock: w.clock.Now, Secret: []byte("test")})
+	commands.All(b)
+	id := submit(t, b, request("r", "", customer.Register{Kind: customer.Company, Profile: customer.Profile{Name: "Acme", Website: "https://acme.example"}})).ID
+	submit(t, b, request("u", id, customer.UpdateProfile{LegalName: new("Acme Limited"), Website: new("")}))
+	_, err := b.Submit(t.Context(), request("u", id, customer.UpdateProfile{LegalName: new("Acme Limited")}))
+	var reused *domain.IdempotencyError
+	if !errors.As(err, &reused) {
+		t.Errorf("another body: %v", err)
+	}
+}
