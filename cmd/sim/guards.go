@@ -23,7 +23,7 @@ type mutation struct {
 // patience bounds each test: a mutation that hangs is noticed, too.
 const patience = "-timeout=3m"
 
-var simulation30 = []string{"./cmd/sim", "-run=^TestSimulation$"}
+var simulated = []string{"./cmd/sim", "-run=^TestSimulation$"}
 
 // mutations are the guards of the product that a test must miss when they are gone. A mutation whose text is no longer found
 // has to be written anew: TestMutationsApply tells.
@@ -31,29 +31,29 @@ var mutations = []mutation{
 	{
 		"look a command up by its id before deciding", "commands/execute.go",
 		"\t\tif e := s.execution(c.id); e != nil {\n\t\t\treturn c.receipt(e, sent)\n\t\t}\n\t\td, err := b.decide(",
-		"\t\td, err := b.decide(", simulation30,
+		"\t\td, err := b.decide(", simulated,
 	},
 	{
 		"retry an append with the same ids", "commands/execute.go",
 		"\t\toutcome := b.store.Append(ctx, id, expected, events)\n",
 		"\t\tfor i := range events {\n\t\t\tevents[i].ID = derive(commandSpace, events[i].ID)\n\t\t}\n\t\toutcome := b.store.Append(ctx, id, expected, events)\n",
-		simulation30,
+		simulated,
 	},
 	{
 		"believe a refusal only after reading the tail", "commands/execute.go",
-		"if !fresh && (err != nil || len(d.events) == 0) {", "if false {", simulation30,
+		"if !fresh && (err != nil || len(d.events) == 0) {", "if false {", simulated,
 	},
 	{
 		"the same key with another body is an error", "commands/execute.go",
-		"if e.fingerprint != c.fingerprint {", "if false {", simulation30,
+		"if e.fingerprint != c.fingerprint {", "if false {", simulated,
 	},
 	{
 		"claim unique values before the append", "commands/reservation.go",
-		"\tif !c.AllowDuplicates {\n\t\tfor _, k", "\tif false {\n\t\tfor _, k", simulation30,
+		"\tif !c.AllowDuplicates {\n\t\tfor _, k", "\tif false {\n\t\tfor _, k", simulated,
 	},
 	{
 		"fence the holder before taking its claim over", "commands/reservation.go",
-		"\t\tif !fence {\n", "\t\tif true {\n", simulation30,
+		"\t\tif !fence {\n", "\t\tif true {\n", simulated,
 	},
 	{
 		"a fresh claim is not taken over", "commands/reservation.go",
@@ -69,7 +69,7 @@ var mutations = []mutation{
 	},
 	{
 		"a state is never changed in place", "domain/customer/customer.go",
-		"c.Tags = append(slices.Clone(c.Tags), e.Tag)", "c.Tags = append(c.Tags, e.Tag)", []string{"./domain/customer"},
+		"slices.DeleteFunc(slices.Clone(c.Tags),", "slices.DeleteFunc(c.Tags,", []string{"./domain/customer"},
 	},
 	{
 		"one survivor for each duplicate", "domain/customer/customer.go",
@@ -77,7 +77,7 @@ var mutations = []mutation{
 	},
 	{
 		"appends expect an exact revision", "internal/eventlog/append.go",
-		"return esdb.Revision(revision)", "return esdb.Any{}", []string{"./internal/eventlog"},
+		"return esdb.Revision(revision)", "_ = revision\n\t\treturn esdb.Any{}", []string{"./internal/eventlog"},
 	},
 	{
 		"a position that repeats ends the subscription", "internal/bus/intake.go",
@@ -116,6 +116,10 @@ var mutations = []mutation{
 	{
 		"rows of another log are not built upon", "projections/runner/transaction.go",
 		"case c.logID != \"\" && c.logID != l.term.logID:", "case false:", []string{"./projections/runner"},
+	},
+	{
+		"a query waits for a connection within a bound", "readmodels/store.go",
+		"\tconfig.ConnConfig.Tracer = acquireTimeout{}\n", "", []string{"./api", "-run=ExhaustedPool"},
 	},
 	{
 		"rows are what the events say", "projections/opportunity.go",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -110,6 +111,12 @@ func (r *request) agrees(n int, a asking) bool {
 	return executed // a replay
 }
 
+// body renders what was asked for.
+func (r *request) body() string {
+	text, err := json.Marshal(r.asked.Command)
+	return fmt.Sprint(r.asked.Command.CommandType(), r.asked.Target, string(text), err)
+}
+
 func aggregateOfCommand(r *request) string {
 	name, _, _ := strings.Cut(r.asked.Command.CommandType(), ".")
 	return name
@@ -132,7 +139,8 @@ func (s *simulation) checkHistory(streams map[domain.StreamID][]domain.Recorded)
 	}
 	histories := map[string][]porcupine.Operation{}
 	seen := map[*batch]bool{}
-	begun := map[string]int{} // the first request of each command
+	bodies := map[*batch]string{} // what was asked for by those who were told of it
+	begun := map[string]int{}     // the first request of each command
 	unchanged := map[string]bool{}
 	for _, r := range s.history {
 		unchanged[r.id] = unchanged[r.id] || r.done && r.err == nil && r.receipt.Unchanged
@@ -150,6 +158,11 @@ func (s *simulation) checkHistory(streams map[domain.StreamID][]domain.Recorded)
 			if a.known == nil || fmt.Sprint(a.known.ids) != fmt.Sprint(r.receipt.EventIDs) || a.known.last != int(r.receipt.Revision) {
 				s.t.Errorf("seed %d: %s was told %s, but the log holds %+v", s.seed, r, r.outcome(), a.known)
 				continue
+			}
+			if body := r.body(); bodies[a.known] == "" {
+				bodies[a.known] = body
+			} else if bodies[a.known] != body {
+				s.t.Errorf("seed %d: %s was told the receipt of another request with its key: %s and %s", s.seed, r, body, bodies[a.known])
 			}
 			if !r.receipt.Replayed {
 				if seen[a.known] {

@@ -223,7 +223,7 @@ func (s *simulation) decide() {
 	case s.chance(5):
 		s.crash(s.rng.IntN(servers))
 		return
-	case s.chance(5):
+	case s.chance(10):
 		d := []time.Duration{time.Minute, 3 * time.Minute, time.Hour, 24 * time.Hour, -time.Minute, -time.Hour}[s.rng.IntN(6)]
 		s.say("clock", "jumps by %s", d)
 		s.advance(d)
@@ -232,7 +232,7 @@ func (s *simulation) decide() {
 		s.down = 1 + s.rng.IntN(60)
 		s.say("outage", "for %d steps", s.down)
 		return
-	case len(s.landing) > 0 && s.chance(60):
+	case len(s.landing) > 0 && s.chance(20):
 		s.land()
 		return
 	case s.chance(8):
