@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -174,6 +175,14 @@ func TestProcessesShareTheRoles(t *testing.T) {
 	of := stores{Data: t.TempDir(), Postgres: pgtest.Database(t)}
 	front := startProcess(t, serveCommand{stores: of, Roles: []string{roleAPI}}, nil)
 	first := front.register("before anybody publishes")
+	database, err := pgx.Connect(t.Context(), of.Postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { database.Close(context.Background()) })
+	if _, err := database.Exec(t.Context(), "create schema asof_00000001_1"); err != nil { // as a process that was killed leaves it
+		t.Fatal(err)
+	}
 	back := startProcess(t, serveCommand{stores: of, Roles: []string{roleProjector, roleReactor, roleTimer}, Publish: []string{address + "&types=customer."}}, nil)
 	s := &shown{front}
 	s.visible(first)
@@ -181,6 +190,12 @@ func TestProcessesShareTheRoles(t *testing.T) {
 	s.visible(second)
 	if id := published(t, stream, 1); id != second.EventIDs[0] {
 		t.Errorf("published %s, want only %s", id, second.EventIDs[0])
+	}
+
+	for left, ctx := true, t.Context(); left; { // until the timer has cleared it away
+		if err := database.QueryRow(ctx, "select to_regnamespace('asof_00000001_1') is not null").Scan(&left); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	// A rebuild of every read model has no effect outside.

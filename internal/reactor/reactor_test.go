@@ -388,3 +388,25 @@ func TestNamesAndPlacesAreChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestReactorsOfAProcessShareItsMetrics(t *testing.T) {
+	t.Parallel()
+	f, metrics := setUp(t), prometheus.NewRegistry()
+	for _, name := range []string{"one", "two"} {
+		opts := options(&memory{})
+		opts.Name, opts.Registerer = name, metrics
+		f.begun(opts)
+	}
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if n := len(family.GetMetric()); n != 2 {
+			t.Errorf("%s is there %d times", family.GetName(), n)
+		}
+	}
+	if len(families) != 8 {
+		t.Errorf("%d metrics", len(families))
+	}
+}
