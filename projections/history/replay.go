@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -224,9 +223,6 @@ func members(state json.RawMessage) (map[string]map[string]record, error) {
 	return out, nil
 }
 
-// errUnknownEntry says that a page is to begin behind an event that is not in the story.
-var errUnknownEntry = errors.New("is not the position of an event of this record")
-
 // Replay returns up to limit entries behind the event at a position, the zero position standing before the first, each
 // with the state of the record after it.
 func (s *Story) Replay(after domain.Position, limit int) ([]readmodels.ReplayEntry[any], error) {
@@ -238,7 +234,7 @@ func (s *Story) Replay(after domain.Position, limit int) ([]readmodels.ReplayEnt
 	if !after.IsZero() {
 		from = 1 + slices.IndexFunc(entries, func(e readmodels.HistoryEntry) bool { return e.Position == after })
 		if from == 0 {
-			return nil, domain.Invalid("after", "%v", errUnknownEntry)
+			return nil, domain.Invalid("after", "is not the position of an event of this record")
 		}
 	}
 	page := entries[from:min(from+limit, len(entries))]

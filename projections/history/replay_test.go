@@ -1,9 +1,11 @@
 package history_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/customer"
 	"github.com/rapport-crm/rapport/domain/order"
+	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/readmodels"
 )
@@ -190,6 +193,29 @@ func TestAMergedCustomerIsReplayedWithWhatWasMergedIntoIt(t *testing.T) {
 		if diff := cmp.Diff(want, told(t, list)); diff != "" {
 			t.Errorf("up to %d: %s", until, diff)
 		}
+	}
+}
+
+// endless is a log with streams that never end.
+type endless struct{ *world }
+
+func (e endless) Read(_ context.Context, s domain.StreamID, _ uint64) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for yield(domain.Recorded{Stream: s, Event: customer.Tagged{Tag: "new"}}, nil) {
+		}
+	}
+}
+
+func TestARecordWithTooManyEventsIsRefused(t *testing.T) {
+	w := bought()
+	reader, err := history.New(endless{w}, w, projections.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *domain.Rejection
+	_, err = reader.Story(t.Context(), domain.DefaultTenant, "order", orderStream(1).ID, readmodels.AsOf{})
+	if !errors.As(err, &refused) || refused.Rule != "history-too-long" {
+		t.Errorf("a stream without end: %v", err)
 	}
 }
 
