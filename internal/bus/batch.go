@@ -3,8 +3,8 @@
 //
 // What it promises to a handler:
 //
-//  1. Batches arrive in log order; positions within and across them only grow. A log that breaks this ends the
-//     subscription with ErrOrder.
+//  1. Batches arrive in log order; positions within and across them only grow, and each begins where the one before ended.
+//     A log that breaks this, or leaves an event of a stream out, ends the subscription with ErrOrder.
 //  2. The next batch is sent after the one before was acknowledged. A refused one is sent again, as a new message, after a
 //     pause that grows.
 //  3. The next batch is read and decoded while the one before is being handled; no more than one is held ready.
@@ -24,7 +24,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/eventlog"
 )
 
-// ErrOrder says that the log delivered an event at or before one that it had delivered already.
+// ErrOrder says that the log delivered an event at or before one that it had delivered already, or left one out.
 var ErrOrder = errors.New("the log delivered events out of order")
 
 // Source is a subscription: endless, in log order, from behind a position. It yields an error only when it cannot ever go
@@ -46,6 +46,7 @@ type Item struct {
 // Batch is a piece of the log without holes.
 type Batch struct {
 	Items    []Item
+	After    domain.Position // where the piece begins: the end of the one before, or of what the subscriber has
 	End      domain.Position // where the piece ends; there may be no event there. Zero when the batch only says CaughtUp
 	CaughtUp bool            // everything written when the batch was closed has been delivered
 }

@@ -6,7 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 )
 
@@ -17,18 +20,26 @@ type intake struct {
 	mu     sync.Mutex
 	batch  Batch
 	bytes  int
-	since  time.Time       // of the first addition; zero when there is none
-	last   domain.Position // of everything added ever
-	live   bool            // caught up once: whatever arrives is sent as soon as the sender is free, or has lingered
-	linger time.Duration   // what a live batch waits for more: more the more arrived while the last one was handled
+	since  time.Time                      // of the first addition; zero when there is none
+	last   domain.Position                // of everything added ever
+	seen   *simplelru.LRU[string, uint64] // the last revision of streams, those added to last
+	live   bool                           // caught up once: whatever arrives is sent as soon as the sender is free, or has lingered
+	linger time.Duration                  // what a live batch waits for more: more the more arrived while the last one was handled
 	ended  bool
 	err    error
 	filled chan struct{} // holds a token when the sender should look
 	taken  chan struct{} // holds a token when the reader should look
 }
 
+// knownStreams is of how many streams a subscription remembers the last revision: it notices when one of these lacks an event.
+const knownStreams = 20_000
+
 func newIntake(opts Options, after domain.Position) *intake {
-	return &intake{opts: opts, last: after, filled: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+	seen, _ := simplelru.NewLRU[string, uint64](knownStreams, nil) // fails for sizes below 1 only
+	return &intake{
+		opts: opts, batch: Batch{After: after}, last: after, seen: seen,
+		filled: make(chan struct{}, 1), taken: make(chan struct{}, 1),
+	}
 }
 
 // add takes one message, waiting while the batch is full.
@@ -65,6 +76,9 @@ func (in *intake) tryAdd(m eventlog.Message, item Item) bool {
 			in.err = fmt.Errorf("%w: %s after %s", ErrOrder, end, in.last)
 			return true
 		}
+		if in.err = in.follows(m.Raw); in.err != nil {
+			return true
+		}
 		in.batch.Items = append(in.batch.Items, item)
 		in.bytes += len(m.Raw.Data) + len(m.Raw.Metadata)
 	}
@@ -79,6 +93,20 @@ func (in *intake) tryAdd(m eventlog.Message, item Item) bool {
 	}
 	signal(in.filled)
 	return true
+}
+
+// follows notes an event's place in its stream, and returns an error when it is not behind the last that came of it. Revisions
+// of streams of the product have no gaps; others may be truncated.
+func (in *intake) follows(raw *codec.Raw) error {
+	before, known := in.seen.Get(raw.Stream)
+	in.seen.Add(raw.Stream, raw.Revision)
+	if !known || raw.Revision == before+1 {
+		return nil
+	}
+	if _, err := domain.ParseStreamID(raw.Stream); err != nil {
+		return nil
+	}
+	return fmt.Errorf("%w: revision %d of %s after revision %d, at %s", ErrOrder, raw.Revision, raw.Stream, before, raw.Position)
 }
 
 func (in *intake) full() bool {
@@ -147,7 +175,7 @@ func (in *intake) due() (batch *Batch, wait time.Duration, ended bool) {
 		}
 	}
 	full := in.batch
-	in.batch, in.bytes, in.since = Batch{}, 0, time.Time{}
+	in.batch, in.bytes, in.since = Batch{After: in.last}, 0, time.Time{}
 	signal(in.taken)
 	return &full, 0, false
 }

@@ -3,6 +3,8 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 )
 
 // lane is a set of builds that share one subscription, one decode and one transaction for each batch. Its handler runs one
@@ -109,17 +112,41 @@ func (l *lane) read(ctx context.Context) error {
 	ctx, l.end = context.WithCancel(ctx)
 	defer l.end()
 	l.since = time.Now()
-	subscriber := bus.NewSubscriber(r.source.Subscribe, at, r.decode, opts)
+	subscriber := bus.NewSubscriber(l.receive, at, r.decode, opts)
 	return bus.Run(ctx, l.name, subscriber, l.handle, r.metrics.batch)
+}
+
+// receive is the log as the lane sees it.
+func (l *lane) receive(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+	r := l.term.runner
+	return func(yield func(eventlog.Message, error) bool) {
+		for m, err := range r.source.Subscribe(ctx, after) {
+			if err == nil && m.Raw != nil {
+				err = r.step(stepReceive)
+			}
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // handle stores one batch or returns an error, after which the batch comes again or the lane is stopped.
 func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 	l.handling.Store(true)
 	defer l.handling.Store(false)
-	err := l.settle(ctx)
+	err := l.term.runner.step(stepDecoded)
+	if err == nil {
+		err = l.settle(ctx)
+	}
+	if err == nil {
+		err = l.follows(batch)
+	}
 	if err == nil {
 		err = l.apply(ctx, batch)
+	}
+	if err == nil {
+		err = l.term.runner.step(stepAck)
 	}
 	var mismatch *LogMismatchError
 	switch {
@@ -127,7 +154,7 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 		l.term.runner.health(l.name, nil)
 		l.advance(batch)
 		return nil
-	case errors.Is(err, errFenced), errors.Is(err, errRegroup), errors.As(err, &mismatch):
+	case errors.Is(err, errFenced), errors.Is(err, errRegroup), errors.As(err, &mismatch), errors.Is(err, bus.ErrOrder):
 		l.term.interrupt(err)
 	default:
 		_, class := classify(err)
@@ -136,6 +163,16 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 	}
 	l.stale = true
 	return err
+}
+
+// follows returns an error when events are missing between the members' rows and a batch.
+func (l *lane) follows(batch *bus.Batch) error {
+	for _, m := range l.members {
+		if m.at.Before(batch.After) {
+			return fmt.Errorf("%w: a batch begins behind %s, and %s stands at %s", bus.ErrOrder, batch.After, m.key(), m.at)
+		}
+	}
+	return nil
 }
 
 // settle loads the members' state when the last attempt may have left another.

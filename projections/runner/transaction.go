@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rapport-crm/rapport/internal/bus"
@@ -35,6 +36,9 @@ func (l *lane) apply(ctx context.Context, batch *bus.Batch) error {
 	}
 	for bulk := bulkRows; ; bulk = 0 {
 		if !anyChanges(plans) {
+			for _, p := range plans {
+				l.term.runner.metrics.applied(p) // all of it was delivered again
+			}
 			return nil
 		}
 		err := l.transact(ctx, plans, bulk)
@@ -90,7 +94,9 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 			queueParking(&writes, p)
 			moved.add(p)
 		}
-		writes.Queue(moveSQL, moved.args(l.rate(plans), l.term.logID)...)
+		writes.Queue(moveSQL, moved.args(l.rate(plans), l.term.logID)...).Exec(func(pgconn.CommandTag) error {
+			return l.term.runner.step(stepMoved)
+		})
 		writes.Queue(notifySQL, plans[0].at.String())
 		writes.Queue("commit")
 		if err := l.term.runner.step(stepApplied); err != nil {
@@ -100,6 +106,9 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 			if _, err := conn.PgConn().CopyFrom(ctx, bytes.NewReader(c.rows), c.sql); err != nil {
 				return err
 			}
+		}
+		if err := l.term.runner.step(stepCopied); err != nil {
+			return err
 		}
 		if err := conn.SendBatch(ctx, &writes).Close(); err != nil {
 			return err
