@@ -29,7 +29,7 @@ var ownCodes = map[string]struct {
 	"malformed-json":          {400, "The body is not one JSON object in UTF-8 with different names."},
 	"idempotency-key-missing": {400, "A command needs the header `Idempotency-Key`, unless it is a dry run."},
 	"idempotency-key":         {400, "The idempotency key is longer than 255 characters, or holds others than visible ASCII ones."},
-	"cursor-invalid":          {400, "The cursor is damaged, or was made for another list, filter or sort. Begin with the first page."},
+	"cursor-invalid":          {400, "The cursor is damaged, or was made for another list, filter, sort, `asOf` or `axis`. Begin with the first page."},
 	"not-found":               {404, "What the request names does not exist."},
 	"route-not-found":         {404, "There is no such route."},
 	"method-not-allowed":      {405, "The route does not know the method; the header `Allow` names those it knows."},
@@ -50,7 +50,7 @@ var ownCodes = map[string]struct {
 func TestProblemsPageIsComplete(t *testing.T) {
 	rules := map[string]map[string]bool{} // messages by rule
 	codes := map[string]bool{}
-	for _, folder := range []string{"../domain", "../commands", "../readmodels", "../projections/runner", "."} {
+	for _, folder := range []string{"../domain", "../commands", "../readmodels", "../projections/runner", "../projections/asof", "."} {
 		walkSources(t, folder, func(n ast.Node) { collect(n, rules, codes) })
 	}
 	for code := range codes {

@@ -29,11 +29,13 @@ import (
 type serveCommand struct {
 	stores
 	writer
-	Listen   string   `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Insecure bool     `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
-	Roles    []string `help:"What this process does, any of api, projector, reactor, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,timer" enum:"api,projector,reactor,timer" placeholder:"ROLE"`
-	Publish  []string `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
-	Sample   bool     `help:"Import a small invented sample when the log is empty, and print a first answer."`
+	Listen     string   `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Insecure   bool     `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
+	Roles      []string `help:"What this process does, any of api, projector, reactor, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,timer" enum:"api,projector,reactor,timer" placeholder:"ROLE"`
+	Publish    []string `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
+	PastMemory int64    `help:"Memory, in MiB, that lists and funnels as of the past may take while they are computed; more is answered 422. ${default} when left out." default:"512" placeholder:"MIB"`
+	PastDisk   int64    `help:"Room, in MiB, that such answers take in PostgreSQL, to be given again. ${default} when left out." default:"2048" placeholder:"MIB"`
+	Sample     bool     `help:"Import a small invented sample when the log is empty, and print a first answer."`
 }
 
 // Help shows an example.
@@ -190,7 +192,7 @@ func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres st
 	if err != nil {
 		return err
 	}
-	past, err := asof.Open(ctx, postgres, l.Store, reads, projections.All(), asof.Options{Logger: c.log})
+	past, err := asof.Open(ctx, postgres, l.Store, reads, projections.All(), asof.Options{MaxMemory: s.PastMemory << 20, MaxStored: s.PastDisk << 20, Logger: c.log})
 	if err != nil {
 		return err
 	}
