@@ -100,11 +100,13 @@ func TestFrozenReaderIsUnhealthyUntilItMoves(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	story(t, f.log, 10)
+	f.catchUp(f.runner(quick(8), all()...)) // so that no switch makes the lanes begin anew
 	log, time := newGatedLog(f.log), &clock{}
 	r := f.runner(quick(8), all()...)
 	r.source, r.now = log, time.now
 	stop := f.start(r)
-	f.caughtUp("note", "total", "line")
+	log.until(t, "a subscription", func() bool { return log.subscriptions.Load() > 0 })
+	log.looks(t)
 
 	thaw := log.freeze()
 	f.log.write(t, 1, written{Text: "nobody reads this"})
@@ -142,11 +144,12 @@ func TestIdleProjectionIsNotTakenForFrozen(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	story(t, f.log, 10)
+	f.catchUp(f.runner(quick(8), all()...)) // so that no switch makes the lanes begin anew
 	log, time := newGatedLog(f.log), &clock{}
 	r := f.runner(quick(8), all()...)
 	r.source, r.now = log, time.now
 	f.start(r)
-	f.caughtUp("note", "total", "line")
+	log.until(t, "a subscription", func() bool { return log.subscriptions.Load() > 0 })
 	log.looks(t)
 	subscriptions := log.subscriptions.Load()
 
@@ -206,6 +209,7 @@ func TestIdleRunnerBeatsAndDoesNothingElse(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	story(t, f.log, 10)
+	f.catchUp(f.runner(quick(8), all()...)) // so that no switch makes the lanes begin anew
 	config := f.pool.Config()
 	statements := &counter{}
 	config.ConnConfig.Tracer = statements
@@ -220,8 +224,8 @@ func TestIdleRunnerBeatsAndDoesNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := f.start(r)
-	f.caughtUp("note", "total", "line")
-	log.looks(t) // the lanes have joined
+	log.until(t, "a subscription", func() bool { return log.subscriptions.Load() > 0 })
+	log.looks(t)
 
 	const beats = 30
 	sent, beaten := statements.all.Load(), statements.beats.Load()
