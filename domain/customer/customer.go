@@ -62,15 +62,15 @@ type Preference struct {
 // Exists reports whether the customer has been registered.
 func (c Customer) Exists() bool { return c.Kind != "" }
 
-// keys returns what no other customer may have: its values, but for a duplicate, whose values belong to its survivor, and
-// the duplicates that it has absorbed, so that of two merges of one duplicate at once only one begins.
+// keys returns what no other customer may have: its values and the duplicates that it has absorbed, so that of two merges of
+// one duplicate at once only one begins. A duplicate has nothing: its values belong to its survivor.
 func (c Customer) keys() []domain.Key {
+	if c.MergedInto != "" {
+		return nil
+	}
 	var keys []domain.Key
 	for _, id := range c.Absorbed {
 		keys = append(keys, domain.Key{Kind: "duplicate", Value: string(id), Pointer: "/duplicateId"})
-	}
-	if c.MergedInto != "" {
-		return keys
 	}
 	for _, k := range []domain.Key{
 		{Kind: "tax-id", Value: normalTaxID(c.TaxID), Pointer: "/taxId"},
