@@ -106,7 +106,7 @@ func (t *term) round(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t.start(cancel, lanes)
-	defer t.start(nil, nil)
+	defer t.start(nil, lanes) // which stand where they stood, for the watchdog
 	var g errgroup.Group
 	for _, l := range lanes {
 		g.Go(func() error {
