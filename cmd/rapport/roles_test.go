@@ -169,6 +169,9 @@ func published(t testing.TB, stream jetstream.Stream, n int) string {
 	return id
 }
 
+// leftWhatIf is the name of a what-if's tables.
+const leftWhatIf = "whatif_abcdefghijklmnop"
+
 func TestProcessesShareTheRoles(t *testing.T) {
 	t.Parallel()
 	address, stream := startNATS(t)
@@ -180,7 +183,8 @@ func TestProcessesShareTheRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { database.Close(context.Background()) })
-	if _, err := database.Exec(t.Context(), "create schema asof_00000001_1"); err != nil { // as a process that was killed leaves it
+	// As processes that were killed leave them.
+	if _, err := database.Exec(t.Context(), "create schema asof_00000001_1; create schema "+leftWhatIf); err != nil {
 		t.Fatal(err)
 	}
 	back := startProcess(t, serveCommand{stores: of, Roles: []string{roleProjector, roleReactor, roleTimer}, Publish: []string{address + "&types=customer."}}, nil)
@@ -193,7 +197,8 @@ func TestProcessesShareTheRoles(t *testing.T) {
 	}
 
 	for left, ctx := true, t.Context(); left; { // until the timer has cleared it away
-		if err := database.QueryRow(ctx, "select to_regnamespace('asof_00000001_1') is not null").Scan(&left); err != nil {
+		const sql = "select to_regnamespace('asof_00000001_1') is not null or to_regnamespace('" + leftWhatIf + "') is not null"
+		if err := database.QueryRow(ctx, sql).Scan(&left); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/runner"
+	"github.com/rapport-crm/rapport/projections/whatif"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
@@ -209,6 +210,9 @@ const leftoverInterval = 10 * time.Minute
 func dueJobs(pool *pgxpool.Pool) []due.Job {
 	return []due.Job{
 		{Name: "snapshots of ended processes", Every: leftoverInterval, Do: func(ctx context.Context) error { return asof.DropLeftovers(ctx, pool) }},
+		{Name: "what-if tables of ended processes", Every: leftoverInterval, Do: func(ctx context.Context) error {
+			return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error { return whatif.DropLeftovers(ctx, c.Conn()) })
+		}},
 	}
 }
 

@@ -288,7 +288,7 @@ func open(ctx context.Context, url string) (*scratch, error) {
 		return nil, &domain.UnavailableError{What: "read models", Err: err}
 	}
 	s := &scratch{conn: conn, schema: schemaPrefix + strings.ToLower(rand.Text()[:16])}
-	err = s.sweep(ctx)
+	err = DropLeftovers(ctx, conn)
 	if err == nil {
 		_, err = conn.Exec(ctx, "select pg_advisory_lock($1, hashtext($2))", int32(lockClass), s.schema)
 	}
@@ -301,9 +301,9 @@ func open(ctx context.Context, url string) (*scratch, error) {
 	return s, nil
 }
 
-// sweep drops the schemas whose processes were killed: nobody holds their lock.
-func (s *scratch) sweep(ctx context.Context) error {
-	rows, err := s.conn.Query(ctx, "select nspname from pg_namespace where nspname ~ $1", "^"+schemaPrefix+"[a-z0-9]{16}$")
+// DropLeftovers drops the schemas whose processes were killed: nobody holds their lock.
+func DropLeftovers(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, "select nspname from pg_namespace where nspname ~ $1", "^"+schemaPrefix+"[a-z0-9]{16}$")
 	if err != nil {
 		return err
 	}
@@ -313,14 +313,14 @@ func (s *scratch) sweep(ctx context.Context) error {
 	}
 	for _, schema := range left {
 		var free bool
-		if err := s.conn.QueryRow(ctx, "select pg_try_advisory_lock($1, hashtext($2))", int32(lockClass), schema).Scan(&free); err != nil {
+		if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1, hashtext($2))", int32(lockClass), schema).Scan(&free); err != nil {
 			return err
 		}
 		if !free {
 			continue
 		}
-		_, err := s.conn.Exec(ctx, "drop schema if exists "+schema+" cascade")
-		_, unlock := s.conn.Exec(ctx, "select pg_advisory_unlock($1, hashtext($2))", int32(lockClass), schema)
+		_, err := conn.Exec(ctx, "drop schema if exists "+schema+" cascade")
+		_, unlock := conn.Exec(ctx, "select pg_advisory_unlock($1, hashtext($2))", int32(lockClass), schema)
 		if err := errors.Join(err, unlock); err != nil {
 			return err
 		}
