@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -222,9 +223,18 @@ func (s stores) newBus(l *log, secret string, o commands.Options) (*commands.Bus
 	return bus, nil
 }
 
+// frozenTimeout is when the server ends a transaction of a process that has stopped within it, so that another can take over;
+// it leaves time to evaluate a large batch.
+const frozenTimeout = 2 * time.Minute
+
 // openPool connects to the database and brings its fixed tables up to date.
 func openPool(ctx context.Context, postgres string, closing *closers) (*pgxpool.Pool, error) {
-	pool, err := pgxpool.New(ctx, postgres)
+	config, err := pgxpool.ParseConfig(postgres)
+	if err != nil {
+		return nil, err
+	}
+	config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = fmt.Sprint(frozenTimeout.Milliseconds())
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
