@@ -135,7 +135,7 @@ func (e *Evaluator) Within(ctx context.Context, tenant domain.Tenant, m readmode
 	if r.Streams == nil {
 		return e.snapshots.within(ctx, tenant, m, list, f)
 	}
-	events, err := Events(ctx, e.log, r.Streams, m)
+	events, err := read(ctx, e.log, r.Streams, m)
 	if err != nil {
 		return err
 	}
@@ -150,27 +150,6 @@ func (e *Evaluator) projections(names []string) ([]*projection.Compiled, error) 
 		}
 	}
 	return list, nil
-}
-
-// Over returns the read models that follow from nothing but the events given, in their order. m says what the answers
-// call now and their position.
-func (e *Evaluator) Over(events []domain.Recorded, m readmodels.AsOf) *readmodels.Store {
-	return e.reads.AsOf(m, given{e, events})
-}
-
-// given is a past of which the events are known.
-type given struct {
-	evaluator *Evaluator
-	events    []domain.Recorded
-}
-
-// Within implements readmodels.Past.
-func (g given) Within(ctx context.Context, _ domain.Tenant, _ readmodels.AsOf, r readmodels.Reach, f func(readmodels.Querier) error) error {
-	list, err := g.evaluator.projections(r.Views)
-	if err != nil {
-		return err
-	}
-	return g.evaluator.over(ctx, g.events, list, f)
 }
 
 // over folds the events and lets f query the rows, which lie in temporary tables of a transaction that is rolled back.

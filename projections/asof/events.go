@@ -21,8 +21,8 @@ type Log interface {
 	Head(ctx context.Context) (domain.Position, error)
 }
 
-// Events returns the events of streams that are seen as of a moment, in the order in which projections fold them.
-func Events(ctx context.Context, log Log, streams []domain.StreamID, m readmodels.AsOf) ([]domain.Recorded, error) {
+// read returns the events of streams that are seen as of a moment, in the order in which projections fold them.
+func read(ctx context.Context, log Log, streams []domain.StreamID, m readmodels.AsOf) ([]domain.Recorded, error) {
 	var events []domain.Recorded
 	for _, stream := range streams {
 		for e, err := range log.Read(ctx, stream, 0) {

@@ -20,17 +20,6 @@ const (
 	lengthSize  = 4
 )
 
-// CopyRows renders rows, values of the row type as Memory.All returns them, in the format that CopySQL reads.
-func (t *Table) CopyRows(rows []any) ([]byte, error) {
-	values := make([]reflect.Value, len(rows))
-	for i, row := range rows {
-		addressable := reflect.New(reflect.TypeOf(row)).Elem()
-		addressable.Set(reflect.ValueOf(row))
-		values[i] = addressable
-	}
-	return copyRows(nil, t, values)
-}
-
 // copyRows appends rows in the format that Table.CopySQL reads. It fails for a value that has no plain binary form; the
 // statement of UpsertSQL then judges the value.
 func copyRows(b []byte, t *Table, rows []reflect.Value) ([]byte, error) {
