@@ -193,7 +193,7 @@ func (l *memoryLog) write(t testing.TB, n int, w written) {
 // raw appends an event as it is; l.mu is held.
 func (l *memoryLog) raw(raw codec.Raw) {
 	p := uint64(len(l.events)+1) * 100
-	raw.ID, raw.Position, raw.Revision = fmt.Sprint(p), domain.Position{Commit: p, Prepare: p}, l.revision[raw.Stream]
+	raw.ID, raw.Position, raw.Revision = string(noteID(len(l.events)+1)), domain.Position{Commit: p, Prepare: p}, l.revision[raw.Stream]
 	l.revision[raw.Stream]++
 	l.events = append(l.events, raw)
 	close(l.more)

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -74,12 +73,13 @@ func (f *fixture) clear(r *Runner) {
 	r.source = f.log
 }
 
-// TestRowsDoNotDependOnDelivery cuts a random log into random batches, delivers batches again, fails between any two steps
+// P2: TestRowsDoNotDependOnDelivery cuts a random log into random batches, delivers batches again, fails between any two steps
 // and restarts, with caches that hold anything from one row to all.
 func TestRowsDoNotDependOnDelivery(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.catchUp(f.runner(quick(1), all()...))
+	points, _ := Steps()
 	rapid.Check(t, func(rt *rapid.T) {
 		opts := quick(1)
 		opts.CacheRows = rapid.IntRange(1, 20).Draw(rt, "cache")
@@ -103,7 +103,7 @@ func TestRowsDoNotDependOnDelivery(t *testing.T) {
 			b := f.batch(from, to)
 			switch rapid.IntRange(0, 5).Draw(rt, "fate") {
 			case 0: // fails at a step; the same batch comes again
-				point := rapid.SampledFrom([]string{stepBegin, stepLocked, stepApplied, stepCommit}).Draw(rt, "point")
+				point := rapid.SampledFrom(points).Draw(rt, "point")
 				failOnce(r, point)
 				if err := l.handle(t.Context(), b); err != nil && !errors.Is(err, errInjected) {
 					rt.Fatal(err)
@@ -135,57 +135,7 @@ func failOnce(r *Runner, point string) {
 	}
 }
 
-// TestFailureAtAnyStepChangesNothing is the kill table: at each step an error, a cut connection, or the end of the context.
-func TestFailureAtAnyStepChangesNothing(t *testing.T) {
-	t.Parallel()
-	f := setUp(t)
-	for _, point := range []string{stepBegin, stepLocked, stepApplied, stepCommit} {
-		for name, fail := range map[string]func(context.CancelFunc) error{
-			"error": func(context.CancelFunc) error { return errInjected },
-			"cut": func(context.CancelFunc) error {
-				const cut = `select pg_terminate_backend(pid) from pg_stat_activity
-					where datname = current_database() and pid not in (pg_backend_pid(), $1)`
-				_, err := f.conn.Exec(t.Context(), cut, f.conn.PgConn().PID())
-				return err
-			},
-			"context": func(cancel context.CancelFunc) error {
-				cancel()
-				return nil
-			},
-		} {
-			t.Run(point+"/"+name, func(t *testing.T) {
-				r := f.runner(quick(1), all()...)
-				f.clear(r)
-				story(t, f.log, 40)
-				l := f.takeOver(r)[0]
-				f.handle(l, f.batch(0, 20))
-				ctx, cancel := context.WithCancel(t.Context())
-				hit := false
-				r.step = func(at string) error {
-					if at != point || hit {
-						return nil
-					}
-					hit = true
-					return fail(cancel)
-				}
-				// Whether it fails depends on how far it had come; what follows must be right either way.
-				_ = l.handle(ctx, f.batch(20, 30))
-				if !hit {
-					t.Fatal("the step was never reached")
-				}
-				l.stale = true
-				for range 5 { // a cut connection may sit in the pool several times
-					if err := l.handle(t.Context(), f.batch(20, 30)); err == nil {
-						break
-					}
-				}
-				f.handle(l, f.batch(30, 40))
-				f.same()
-			})
-		}
-	}
-}
-
+// P11, at the level of one batch.
 func TestOwnerOfAnOldEpochWritesNothing(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -206,6 +156,7 @@ func TestOwnerOfAnOldEpochWritesNothing(t *testing.T) {
 	f.same()
 }
 
+// P4: a replica that took over and lags by some commits.
 func TestDatabaseThatHasLostCommitsIsReadAnew(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
