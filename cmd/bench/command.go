@@ -153,6 +153,9 @@ func (b *bench) compare(ctx context.Context, name string, rounds int, elsewhere 
 	return c, elsewhere.measure(ctx, appending, commanding, rounds, b.slice, false)
 }
 
+// projectorLocks is the first number of the advisory locks of projections/runner.
+const projectorLocks = 0x7261_7070
+
 // holdProjectors takes the locks by which one process at a time works on the projections, as if another one did. release
 // gives them back. A process that only waits takes them again after a minute without a sign of life.
 func (s *server) holdProjectors(ctx context.Context) (release func() error, err error) {
@@ -161,14 +164,14 @@ func (s *server) holdProjectors(ctx context.Context) (release func() error, err 
 		return nil, err
 	}
 	release = func() error { return conn.Close(context.Background()) }
-	rows, err := conn.Query(ctx, "select pid, classid, objid, objsubid from pg_locks where locktype = 'advisory' and granted")
+	const sql = `select pid, objid from pg_locks where locktype = 'advisory' and granted and classid = $1 and objsubid = 2`
+	rows, err := conn.Query(ctx, sql, uint32(projectorLocks))
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
 	type lock struct {
-		PID           int32
-		Class, Object uint32
-		Numbers       int16 // 1 when class and object are the halves of one number
+		PID    int32
+		Object uint32
 	}
 	locks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[lock])
 	if err == nil && len(locks) == 0 {
@@ -182,12 +185,7 @@ func (s *server) holdProjectors(ctx context.Context) (release func() error, err 
 		return nil, errors.Join(err, release())
 	}
 	for _, l := range locks {
-		if l.Numbers == 1 {
-			_, err = conn.Exec(ctx, "select pg_advisory_lock($1)", int64(l.Class)<<32|int64(l.Object))
-		} else {
-			_, err = conn.Exec(ctx, "select pg_advisory_lock($1, $2)", int32(l.Class), int32(l.Object))
-		}
-		if err != nil {
+		if _, err := conn.Exec(ctx, "select pg_advisory_lock($1, $2)", int32(projectorLocks), int32(l.Object)); err != nil {
 			return nil, errors.Join(err, release())
 		}
 	}
