@@ -59,6 +59,7 @@ type writer struct {
 	records map[string][]domain.ID // by aggregate
 	last    domain.Position
 	sent    int
+	prompt  bool // whether everything is recorded when it happens
 }
 
 // writable is a type of command.
@@ -103,7 +104,7 @@ func (w *writer) step() {
 		}
 		body := w.fill("", c.example).(object)
 		delete(body, "occurredAt")
-		if w.random.IntN(5) == 0 {
+		if w.random.IntN(5) == 0 && !w.prompt {
 			body["occurredAt"] = w.clock.time().Add(-time.Duration(w.random.IntN(100)) * time.Hour).Format(time.RFC3339)
 		}
 		w.sent++
