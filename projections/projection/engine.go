@@ -23,6 +23,8 @@ type Engine interface {
 
 // Step is one batch on its way into a table: load what is missing, evaluate, store, and after the commit tell so.
 type Step interface {
+	// Events returns how many of the events matter to the projection.
+	Events() int
 	// Missing returns the parameters of Table.SelectSQL, or nil when nothing is to be loaded.
 	Missing() []any
 	// Target returns what the next row loaded is scanned into; Loaded takes the row when that is done.
@@ -133,6 +135,7 @@ func (e *foldEngine[K, R]) Begin(events []domain.Recorded) (Step, error) {
 		if !e.rules.compiled.Matches(event.Type()) {
 			continue
 		}
+		s.events++
 		keys, err := e.rules.keys(i, *event)
 		if err != nil {
 			return nil, err
@@ -175,8 +178,11 @@ type foldStep[K comparable, R any] struct {
 	order   []*slot[K, R] // as first touched, so that what is written does not depend on a map's order
 	missing []*slot[K, R]
 	touches []touch[K, R]
+	events  int
 	loading *R
 }
+
+func (s *foldStep[K, R]) Events() int { return s.events }
 
 func (s *foldStep[K, R]) Missing() []any {
 	if s.missing == nil {
@@ -272,6 +278,7 @@ func (e *appendEngine[R]) Begin(events []domain.Recorded) (Step, error) {
 		if !e.rules.compiled.Matches(event.Type()) {
 			continue
 		}
+		s.events++
 		rows, err := e.rules.rows(i, event)
 		if err != nil {
 			return nil, err
@@ -286,8 +293,10 @@ func (e *appendEngine[R]) Begin(events []domain.Recorded) (Step, error) {
 type appendStep[R any] struct {
 	engine *appendEngine[R]
 	rows   []reflect.Value
+	events int
 }
 
+func (s appendStep[R]) Events() int    { return s.events }
 func (s appendStep[R]) Missing() []any { return nil }
 func (s appendStep[R]) Target() []any  { return nil }
 func (s appendStep[R]) Loaded()        {}

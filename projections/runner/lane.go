@@ -25,6 +25,7 @@ type lane struct {
 	building bool               // they are all being built: their batches are large
 	stale    bool               // the last attempt failed: the members are to be loaded before the next
 	since    time.Time          // when the last batch was stored, or the subscription began
+	events   []domain.Recorded  // room for those of a batch
 	end      context.CancelFunc // ends the subscription, when there is something else to do
 
 	caughtUp atomic.Bool

@@ -72,7 +72,7 @@ func (m *metrics) begin(projections []*projection.Compiled) {
 // applied counts what one transaction has done for a projection.
 func (m *metrics) applied(p *plan) {
 	name := p.member.Name
-	m.events.WithLabelValues(name).Add(float64(len(p.events)))
+	m.events.WithLabelValues(name).Add(float64(p.step.Events()))
 	m.parked.WithLabelValues(name).Add(float64(len(p.park)))
 	m.skipped.WithLabelValues(name).Add(float64(p.skipped))
 	m.ignored.WithLabelValues(name).Add(float64(p.ignored))

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -284,11 +283,6 @@ func (t *term) beat(ctx context.Context, lock *pgx.Conn, end context.CancelCause
 			last = seen
 		}
 	}
-}
-
-// compareKeys orders builds as the database does.
-func compareKeys(a, b buildKey) int {
-	return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.version, b.version), cmp.Compare(a.build, b.build))
 }
 
 // alive is how long an owner may be silent and still count as working.

@@ -52,10 +52,11 @@ type parking struct {
 // plan is what one batch means to one member.
 type plan struct {
 	member *member
+	shared []domain.Recorded         // all events of the batch; nil when there is one that does not decode
 	poison map[domain.Position]cause // events found to be poison
 	drift  string                    // why nothing can be stored at all, or ""
 
-	events   []domain.Recorded // to be applied
+	events   []domain.Recorded // to be applied, among others that do not matter
 	park     []parking
 	read     int             // events of the log that the plan goes past
 	ignored  int             // events of types that nobody here knows, of aggregates that the projection does not read
@@ -71,8 +72,8 @@ type plan struct {
 
 // newPlan sorts the batch's events for a member, and starts its step. Events that the projection's code cannot take become
 // poison on the way.
-func newPlan(m *member, batch *bus.Batch) *plan {
-	p := &plan{member: m, poison: map[domain.Position]cause{}}
+func newPlan(m *member, batch *bus.Batch, shared []domain.Recorded) *plan {
+	p := &plan{member: m, shared: shared, poison: map[domain.Position]cause{}}
 	p.begin(batch)
 	return p
 }
@@ -93,13 +94,37 @@ func (p *plan) begin(batch *bus.Batch) {
 // sort decides about each event: apply it, park it, or halt before it.
 func (p *plan) sort(batch *bus.Batch) {
 	m := p.member
-	p.events, p.park, p.read, p.ignored, p.skipped = m.scratch[:0], nil, 0, 0, 0
-	defer func() { m.scratch = p.events }()
+	p.events, p.park, p.read, p.ignored, p.skipped = nil, nil, 0, 0, 0
 	p.at, p.event, p.recorded, p.state, p.problem = m.at, m.event, time.Time{}, m.state, ""
 	if p.drift != "" {
 		p.problem = p.drift
 		return
 	}
+	if n := len(p.shared); n > 0 && len(m.parked) == 0 && len(p.poison) == 0 && m.at.Before(p.shared[0].Position) {
+		last := p.shared[n-1]
+		p.events, p.read = p.shared, n
+		p.at, p.event, p.recorded = last.Position, last.Position, last.RecordedAt
+	} else if !p.pick(batch) {
+		return
+	}
+	if p.at.Before(batch.End) {
+		p.at = batch.End
+	}
+	if batch.CaughtUp {
+		switch p.state {
+		case stateBuilding:
+			p.state = stateIndexing
+		case stateTailing:
+			p.state = stateVerifying
+		}
+	}
+}
+
+// pick decides about one event after the other, and reports false where the member cannot go on.
+func (p *plan) pick(batch *bus.Batch) bool {
+	m := p.member
+	p.events = m.scratch[:0]
+	defer func() { m.scratch = p.events }()
 	opened := map[string]bool{}
 	for i := range batch.Items {
 		item := &batch.Items[i]
@@ -109,7 +134,7 @@ func (p *plan) sort(batch *bus.Batch) {
 		}
 		if problem := p.halts(item); problem != "" {
 			p.problem = problem
-			return
+			return false
 		}
 		matches := m.Matches(item.Raw.Type)
 		why, bad := p.poison[item.Raw.Position]
@@ -119,7 +144,7 @@ func (p *plan) sort(batch *bus.Batch) {
 		if bad {
 			if problem := m.rejects(item, why); problem != "" {
 				p.problem = problem
-				return
+				return false
 			}
 		}
 		p.at, p.event, p.recorded = item.Raw.Position, item.Raw.Position, item.Event.RecordedAt
@@ -140,17 +165,7 @@ func (p *plan) sort(batch *bus.Batch) {
 			p.events = append(p.events, item.Event)
 		}
 	}
-	if p.at.Before(batch.End) {
-		p.at = batch.End
-	}
-	if batch.CaughtUp {
-		switch p.state {
-		case stateBuilding:
-			p.state = stateIndexing
-		case stateTailing:
-			p.state = stateVerifying
-		}
-	}
+	return true
 }
 
 // halts returns why the member cannot go past an event, or "".

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
@@ -31,8 +32,9 @@ const bulkRows = 100
 // error the members must be loaded again before anything else: the transaction may have been committed.
 func (l *lane) apply(ctx context.Context, batch *bus.Batch) error {
 	plans := make([]*plan, len(l.members))
+	shared := l.decoded(batch)
 	for i, m := range l.members {
-		plans[i] = newPlan(m, batch)
+		plans[i] = newPlan(m, batch, shared)
 	}
 	for bulk := bulkRows; ; bulk = 0 {
 		if !anyChanges(plans) {
@@ -56,6 +58,19 @@ func (l *lane) apply(ctx context.Context, batch *bus.Batch) error {
 			p.begin(batch) // all of them: what was evaluated is not to be evaluated again on top
 		}
 	}
+}
+
+// decoded returns the events of a batch side by side, for all members; nil when one does not decode.
+func (l *lane) decoded(batch *bus.Batch) []domain.Recorded {
+	clear(l.events)
+	l.events = l.events[:0]
+	for i := range batch.Items {
+		if batch.Items[i].Err != nil {
+			return nil
+		}
+		l.events = append(l.events, batch.Items[i].Event)
+	}
+	return l.events
 }
 
 func anyChanges(plans []*plan) bool {
