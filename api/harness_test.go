@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,6 +44,8 @@ type stack struct {
 	bus      *commands.Bus
 	reads    *readmodels.Store
 	past     *asof.Evaluator
+	runner   *runner.Runner
+	built    func() // waits for the read models, the first time
 	server   *api.Server
 	url      string
 	logged   *buffer
@@ -105,6 +109,7 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.runner, s.built = run, sync.OnceFunc(s.awaitViews)
 	s.background(run.Run)
 
 	reader, err := history.New(s.store, s.reads, projections.All())
@@ -262,6 +267,9 @@ func (a answer) into(t testing.TB, v any) {
 // do sends a request; headers come in pairs. A body that is no string or []byte goes as JSON.
 func (s *stack) do(method, path string, body any, headers ...string) answer {
 	s.t.Helper()
+	if strings.Contains(path, "minPosition=") {
+		s.built()
+	}
 	var reader io.Reader
 	switch b := body.(type) {
 	case nil:
@@ -296,6 +304,19 @@ func (s *stack) do(method, path string, body any, headers ...string) answer {
 		s.t.Fatal(err)
 	}
 	return answer{res, text}
+}
+
+// awaitViews waits until every read model of the fresh database can be read, which a query that comes earlier is told to wait
+// for by 503. It gives up when the database does not answer.
+func (s *stack) awaitViews() {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for range look.C {
+		all, err := s.runner.Status(s.t.Context())
+		if err != nil || !slices.ContainsFunc(all, func(st runner.Status) bool { return !st.Readable }) {
+			return
+		}
+	}
 }
 
 // command posts a command that must succeed.
