@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing/synctest"
 	"time"
 
 	"github.com/rapport-crm/rapport/commands"
@@ -80,6 +81,7 @@ func (s *simulation) submit(c *client, srv *server, asked commands.Request) *req
 		defer s.mu.Unlock()
 		r.receipt, r.err, r.done = receipt, err, true
 	}()
+	synctest.Wait() // before anything else may ask the same server for the same locks
 	return r
 }
 
