@@ -89,7 +89,7 @@ func (s *Store) Moment() *AsOf { return s.moment }
 // within runs f over the rows within reach, those of now or of the store's moment.
 func (s *Store) within(ctx context.Context, tenant domain.Tenant, r Reach, f func(Querier) error) error {
 	if s.moment == nil {
-		return unavailable(f(s.pool))
+		return s.whenBuilt(ctx, func() error { return unavailable(f(s.pool)) })
 	}
 	return unavailable(s.past.Within(ctx, tenant, *s.moment, r, f))
 }

@@ -21,7 +21,7 @@ import (
 const (
 	StatementTimeout = 10 * time.Second // of every query
 	MaxConnections   = 16               // of a Store; the URL's pool_max_conns wins
-	MaxWait          = 5 * time.Second  // of WaitFor, when the context allows as much
+	MaxWait          = 5 * time.Second  // of WaitFor and for views that are being made, when the context allows as much
 	connectTimeout   = 5 * time.Second
 	listenRetry      = time.Second            // between attempts to listen for checkpoints
 	waitPoll         = 250 * time.Millisecond // between looks at the checkpoints when no notification comes
@@ -231,19 +231,48 @@ func position(ctx context.Context, q Querier, queries *reading) (domain.Position
 	return at, nil
 }
 
-// SQLSTATEs after which the same query may succeed later.
-var transient = map[string]bool{
-	"57P01": true, // admin_shutdown
-	"57P02": true, // crash_shutdown
-	"57P03": true, // cannot_connect_now
-	"57014": true, // query_canceled: the statement timeout
-	"53300": true, // too_many_connections
+// whenBuilt runs a query, and again while a view that it reads is not there yet or changes, until MaxWait is over: on a first
+// start the tables become complete one after the other, and at a switch a view changes under a prepared statement.
+func (s *database) whenBuilt(ctx context.Context, query func() error) error {
+	var state *pgconn.PgError
+	var deadline <-chan time.Time
+	for {
+		moved := s.movement() // before the look, so that no notification falls between the two
+		err := query()
+		if !errors.As(err, &state) || !building[state.Code] {
+			return err
+		}
+		if deadline == nil {
+			deadline = time.After(MaxWait)
+		}
+		select {
+		case <-moved:
+		case <-time.After(waitPoll):
+		case <-deadline:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// SQLSTATEs of a query whose views the projectors are about to change.
+var building = map[string]bool{
 	"42P01": true, // undefined_table: a view that the projectors have not made yet, because its table is being built
 	"3F000": true, // invalid_schema_name: the same, for the first of all
 	"42703": true, // undefined_column: the view still has the columns of an older version, while the newer is being built
 	"42883": true, // undefined_function: the same, for a column of another type
 	"42804": true, // datatype_mismatch: the same
 	"0A000": true, // feature_not_supported: a column has changed its type under a prepared statement, at the switch
+}
+
+// SQLSTATEs after which the same query may succeed later, beside those of building.
+var transient = map[string]bool{
+	"57P01": true, // admin_shutdown
+	"57P02": true, // crash_shutdown
+	"57P03": true, // cannot_connect_now
+	"57014": true, // query_canceled: the statement timeout
+	"53300": true, // too_many_connections
 	"40001": true, // serialization_failure
 	"40P01": true, // deadlock_detected
 }
@@ -259,7 +288,7 @@ func unavailable(err error) error {
 	switch {
 	case errors.As(err, &connect):
 	case errors.As(err, &state):
-		if !transient[state.Code] && state.Code[:2] != "08" {
+		if !transient[state.Code] && !building[state.Code] && state.Code[:2] != "08" {
 			return err
 		}
 	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
