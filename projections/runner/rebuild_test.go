@@ -80,7 +80,7 @@ func (f *fixture) readers(n int) (stop func() (reads int64)) {
 	var reads atomic.Int64
 	for range n {
 		working.Go(func() {
-			var longest int64
+			var longest, most int64
 			for ctx.Err() == nil {
 				var lines, counted, notes int64
 				err := pool.QueryRow(ctx, "select count(*) from rapport.line").Scan(&lines)
@@ -92,11 +92,11 @@ func (f *fixture) readers(n int) (stop func() (reads int64)) {
 				case err != nil:
 					f.t.Errorf("a read failed: %v", err)
 					return
-				case lines < longest || counted < lines:
-					f.t.Errorf("readers went back in time: %d lines after %d, %d counted", lines, longest, counted)
+				case lines < longest || counted < most:
+					f.t.Errorf("readers went back in time: %d lines after %d, %d counted after %d", lines, longest, counted, most)
 					return
 				}
-				longest = lines
+				longest, most = lines, counted
 				reads.Add(1)
 			}
 		})

@@ -99,8 +99,12 @@ func (m *member) observe(p *plan) {
 	if m.sample == nil || m.sampled != m.at {
 		return
 	}
-	for _, e := range p.events {
-		if err := m.sample.Apply(e); err != nil {
+	for i := range p.events {
+		e := &p.events[i] // they are large, and few matter
+		if !m.Matches(e.Type()) {
+			continue
+		}
+		if err := m.sample.Apply(*e); err != nil {
 			m.sampled = noPosition
 			return
 		}

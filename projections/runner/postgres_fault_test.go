@@ -1,0 +1,402 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rapport-crm/rapport/domain"
+)
+
+// P5: which errors of PostgreSQL pass, and which say something about an event or a table.
+func TestErrorsOfTheDatabaseAreClassified(t *testing.T) {
+	t.Parallel()
+	server := func(code string) error { return fmt.Errorf("store: %w", &pgconn.PgError{Code: code}) }
+	for _, test := range []struct {
+		err   error
+		kind  verdict
+		class string
+	}{
+		{server("57014"), transient, "timeout"},       // statement timeout, cancelled by an operator
+		{server("25P03"), transient, "database"},      // idle in a transaction for too long
+		{server("40P01"), transient, "serialization"}, // deadlock
+		{server("40001"), transient, "serialization"},
+		{server("53100"), transient, "resources"}, // disk full
+		{server("53200"), transient, "resources"}, // out of memory
+		{server("53300"), transient, "resources"}, // too many connections
+		{server("55P03"), transient, "lock"},
+		{server("57P01"), transient, "connection"}, // the server is stopped
+		{server("57P03"), transient, "connection"}, // it starts
+		{server("08006"), transient, "connection"},
+		{server("42501"), transient, "privilege"},
+		{server("58030"), transient, "database"}, // input or output fails
+		{server("XX000"), transient, "database"},
+		{server("25006"), transient, "database"}, // a standby
+		{server("22021"), poison, "data"},        // a byte that no text holds
+		{server("22003"), poison, "data"},        // out of range
+		{server("23505"), poison, "data"},
+		{server("23514"), poison, "data"},
+		{server("54000"), poison, "data"}, // too large for an index
+		{server("42P01"), drift, "definition"},
+		{server("42703"), drift, "definition"},
+		{context.DeadlineExceeded, transient, "timeout"},
+		{&net.OpError{Op: "read", Err: io.EOF}, transient, "connection"},
+		{io.ErrUnexpectedEOF, transient, "connection"},
+		{&pgconn.ConnectError{}, transient, "connection"},
+		{&domain.UnavailableError{What: "event log"}, transient, "log"},
+		{errStale, transient, "checkpoint"},
+		{errors.New("anything"), transient, "other"},
+	} {
+		if kind, class := classify(test.err); kind != test.kind || class != test.class {
+			t.Errorf("%v is %d, %s; want %d, %s", test.err, kind, class, test.kind, test.class)
+		}
+	}
+}
+
+// P5: pauses are spread, and never shorter than half.
+func TestPausesAreSpread(t *testing.T) {
+	t.Parallel()
+	different := map[time.Duration]bool{}
+	for range 100 {
+		d := jitter(time.Second)
+		if d < time.Second/2 || d > time.Second {
+			t.Errorf("a pause of %s", d)
+		}
+		different[d] = true
+	}
+	if len(different) < 10 {
+		t.Errorf("%d pauses in 100", len(different))
+	}
+}
+
+// retried holds that a class of failures was retried, and nothing parked.
+func (f *fixture) retried(r *Runner, class string) {
+	f.t.Helper()
+	list, err := r.Status(f.t.Context())
+	if err != nil || list[0].Retries[class] == 0 {
+		f.t.Errorf("retries %v, %v; want some of class %s", list[0].Retries, err, class)
+	}
+	for _, s := range list {
+		if s.ParkedStreams != 0 || s.State == Halted {
+			f.t.Errorf("%s is %s with %d streams parked", s.Name, s.State, s.ParkedStreams)
+		}
+	}
+	if r.Err() != nil {
+		f.t.Errorf("still unhealthy: %v", r.Err())
+	}
+}
+
+// P5: what passes is waited for, whatever the server calls it: nothing is parked, and the order stays.
+func TestFailuresThatPassAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.catchUp(f.runner(quick(8), all()...))
+	const faulty = `
+create sequence attempts;
+create function fail() returns trigger language plpgsql as $$ begin
+	if nextval('attempts') <= 3 then -- which no rollback takes back
+		raise exception 'injected' using errcode = current_setting('test.code');
+	end if;
+	return null;
+end $$;
+create trigger fail after insert or update on projection.note_v1 for each statement execute function fail()`
+	if _, err := f.conn.Exec(t.Context(), faulty, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	for code, class := range map[string]string{
+		"40001": "serialization", "40P01": "serialization", "53100": "resources", "53200": "resources", "53300": "resources",
+		"55P03": "lock", "57014": "timeout", "58030": "database", "XX000": "database",
+	} {
+		story(t, f.log, 30)
+		config := f.pool.Config()
+		config.ConnConfig.RuntimeParams["test.code"] = code
+		pool, err := pgxpool.NewWithConfig(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.conn.Exec(t.Context(), "select setval('attempts', 1, false)"); err != nil {
+			t.Fatal(err)
+		}
+		r := f.runner(quick(8), all()...)
+		r.pool = pool
+		f.catchUp(r)
+		f.retried(r, class)
+		f.same()
+		pool.Close()
+	}
+}
+
+// P5: a statement that takes too long, because somebody holds the table.
+func TestStatementTimeoutIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.catchUp(f.runner(quick(8), all()...))
+	story(t, f.log, 30)
+	config := f.pool.Config()
+	config.ConnConfig.RuntimeParams["statement_timeout"] = "30"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	holder, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Rollback(context.WithoutCancel(t.Context()))
+	if _, err := holder.Exec(t.Context(), "lock table projection.note_v1 in share mode"); err != nil {
+		t.Fatal(err)
+	}
+	r := f.runner(quick(8), all()...)
+	r.pool = pool
+	stop := f.start(r)
+	f.eventually("a timeout", func() bool {
+		r.metrics.mu.Lock()
+		defer r.metrics.mu.Unlock()
+		return r.metrics.classes["timeout"] > 0
+	})
+	// From here on it has the time that it needs, however slow the machine.
+	if _, err := holder.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.pool = f.pool
+	f.catchUp(r)
+	f.retried(r, "timeout")
+	f.same()
+}
+
+// P5: a deadlock with somebody who holds a table and wants a checkpoint.
+func TestDeadlockIsResolved(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.catchUp(f.runner(quick(8), all()...))
+	story(t, f.log, 30)
+	config := f.pool.Config()
+	config.ConnConfig.RuntimeParams["deadlock_timeout"] = "20" // the runner notices, and gives way
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	other, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Rollback(context.WithoutCancel(t.Context()))
+	const prepare = "set local deadlock_timeout = '1h'; lock table projection.note_v1 in share mode"
+	if _, err := other.Exec(t.Context(), prepare, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	pid := other.Conn().PgConn().PID()
+	opts := quick(8)
+	var once sync.Once
+	wants := make(chan error, 1)
+	opts.Step = func(at string) error {
+		if at != stepCopied { // it holds the checkpoints, and goes on to the table
+			return nil
+		}
+		once.Do(func() {
+			go func() {
+				_, err := other.Exec(t.Context(), "select from projection.checkpoint for update")
+				wants <- errors.Join(err, other.Rollback(t.Context()))
+			}()
+			f.eventually("the other to wait", func() bool {
+				var waits bool
+				const sql = "select coalesce(wait_event_type, '') = 'Lock' from pg_stat_activity where pid = $1"
+				if err := f.pool.QueryRow(t.Context(), sql, pid).Scan(&waits); err != nil {
+					t.Error(err)
+					return true
+				}
+				return waits
+			})
+		})
+		return nil
+	}
+	r := f.runner(opts, all()...)
+	r.pool = pool
+	f.catchUp(r)
+	if err := <-wants; err != nil {
+		t.Errorf("the other gave way: %v", err)
+	}
+	f.retried(r, "serialization")
+	f.same()
+}
+
+// P5: the server takes no more connections.
+func TestTooManyConnectionsAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.catchUp(f.runner(quick(8), all()...))
+	story(t, f.log, 30)
+	config := f.pool.Config()
+	role := pgx.Identifier{config.ConnConfig.Database + "_crowd"}.Sanitize() // superusers are always let in
+	exec := func(format string, args ...any) {
+		t.Helper()
+		if _, err := f.conn.Exec(context.WithoutCancel(t.Context()), fmt.Sprintf(format, args...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const password = "crowd"
+	exec("create role %s login password '%s' connection limit 1 in role %s", role, password, pgx.Identifier{config.ConnConfig.User}.Sanitize())
+	address, err := url.Parse(config.ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.User = url.UserPassword(config.ConnConfig.Database+"_crowd", password)
+	pool, err := pgxpool.New(t.Context(), address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := f.runner(quick(8), all()...)
+	r.pool = pool
+	stop := f.start(r)
+	f.eventually("a connection to be refused", func() bool {
+		r.metrics.mu.Lock()
+		defer r.metrics.mu.Unlock()
+		return r.metrics.classes["resources"] > 0
+	})
+	exec("alter role %s connection limit -1", role)
+	f.caughtUp("note", "total", "line")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	f.retried(r, "resources")
+	f.same()
+	pool.Close()
+	f.eventually("its sessions to end", func() bool {
+		_, err := f.conn.Exec(context.WithoutCancel(t.Context()), "drop role "+role)
+		return err == nil
+	})
+}
+
+// wire is the network between a runner and PostgreSQL. When armed, it fails with the statements that end the next
+// transaction: before they arrive, or after they are done and before anybody is told.
+type wire struct {
+	armed   atomic.Bool
+	swallow bool
+	hits    atomic.Int32
+}
+
+func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	return &wired{Conn: conn, wire: w}, err
+}
+
+// ready is the message with which the server ends an answer; the state of the transaction follows.
+const ready = "Z\x00\x00\x00\x05"
+
+// wired is one connection. Its reader and its writer are the same goroutine, or take turns.
+type wired struct {
+	net.Conn
+	wire    *wire
+	tail    []byte // of what the server has sent
+	ending  atomic.Bool
+	inBlock atomic.Bool // a transaction is open
+}
+
+var errCut = &net.OpError{Op: "cut", Err: errInjected}
+
+func (c *wired) Write(b []byte) (int, error) {
+	if c.inBlock.Load() && c.wire.armed.CompareAndSwap(true, false) {
+		c.wire.hits.Add(1)
+		if !c.wire.swallow {
+			return 0, errors.Join(errCut, c.Close())
+		}
+		c.ending.Store(true)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *wired) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.tail = append(c.tail, b[:n]...)
+	c.tail = c.tail[max(0, len(c.tail)-len(ready)-1):]
+	if state, ok := bytes.CutPrefix(c.tail, []byte(ready)); ok && len(state) == 1 {
+		c.inBlock.Store(state[0] == 'T')
+		if state[0] == 'I' && c.ending.Load() {
+			return 0, errors.Join(errCut, c.Close())
+		}
+	}
+	return n, err
+}
+
+// skipped returns how many events were delivered again to a projection.
+func skipped(t testing.TB, metrics *prometheus.Registry, projection string) float64 {
+	t.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.Metric {
+			if family.GetName() == metricPrefix+"skipped_duplicates_total" && m.Label[0].GetValue() == projection {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return -1
+}
+
+// P4: the connection is lost with the COMMIT. Whether it was done is found out by reading the checkpoint: a batch that was
+// stored is passed over, one that was not is stored, and both once.
+func TestUnknownCommitIsResolved(t *testing.T) {
+	t.Parallel()
+	for _, swallow := range []bool{false, true} {
+		t.Run(fmt.Sprintf("committed=%t", swallow), func(t *testing.T) {
+			t.Parallel()
+			f := setUp(t)
+			f.catchUp(f.runner(quick(8), all()...))
+			story(t, f.log, 30)
+			network := &wire{swallow: swallow}
+			config := f.pool.Config()
+			config.ConnConfig.DialFunc = network.dial
+			pool, err := pgxpool.NewWithConfig(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pool.Close()
+			opts, batch := quick(8), 0
+			metrics := prometheus.NewRegistry()
+			opts.Registerer = metrics
+			opts.Step = func(at string) error {
+				if at == stepCopied { // what follows is stored and committed in one go
+					if batch++; batch == 2 {
+						network.armed.Store(true)
+					}
+				}
+				return nil
+			}
+			r := f.runner(opts, all()...)
+			r.pool = pool
+			f.catchUp(r)
+			if network.hits.Load() != 1 {
+				t.Fatal("the connection was never cut")
+			}
+			f.retried(r, "connection")
+			want := 0.0
+			if swallow {
+				want = 8
+			}
+			if got := skipped(t, metrics, "note"); got != want {
+				t.Errorf("%v events were passed over, want %v", got, want)
+			}
+			f.same()
+		})
+	}
+}
