@@ -17,7 +17,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, "."); err != nil {
+	if err := run(ctx, ".", strings.Join(os.Args[1:], " ")); err != nil {
 		fmt.Fprintln(os.Stderr, "sim:", err)
 		stop()
 		os.Exit(1)
@@ -27,8 +27,9 @@ func main() {
 // errSurvived says that a guard can be removed without anybody noticing.
 var errSurvived = errors.New("a guard is not guarded")
 
-// run applies every mutation to a copy of the tree at root, one after the other, and prints a table.
-func run(ctx context.Context, root string) error {
+// run applies every mutation whose guard contains the words to a copy of the tree at root, one after the other, and prints a
+// table.
+func run(ctx context.Context, root, words string) error {
 	dir, err := os.MkdirTemp("", "rapport-guards-")
 	if err != nil {
 		return err
@@ -39,6 +40,9 @@ func run(ctx context.Context, root string) error {
 	}
 	var survived []string
 	for i, m := range mutations {
+		if !strings.Contains(m.guard, words) {
+			continue
+		}
 		begun := time.Now()
 		fmt.Printf("%2d/%d %-56s ", i+1, len(mutations), m.guard)
 		noticed, err := m.try(ctx, dir)
@@ -56,7 +60,7 @@ func run(ctx context.Context, root string) error {
 	if len(survived) > 0 {
 		return fmt.Errorf("%w: %s", errSurvived, strings.Join(survived, "; "))
 	}
-	fmt.Printf("all %d were noticed\n", len(mutations))
+	fmt.Println("all were noticed")
 	return nil
 }
 
