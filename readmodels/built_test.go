@@ -18,17 +18,13 @@ func TestQueryWaitsForItsView(t *testing.T) {
 	tries := 0
 	err = s.within(t.Context(), domain.DefaultTenant, views("unbuilt"), func(q Querier) error {
 		tries++
-		rows, err := q.Query(t.Context(), "select n from unbuilt")
-		if err != nil {
-			return err
-		}
-		rows.Close()
-		if rows.Err() != nil && tries == 1 { // the projectors make it meanwhile
+		failure := readUnbuilt(t.Context(), q)
+		if tries == 1 { // the projectors make it meanwhile
 			if _, err := s.pool.Exec(t.Context(), "create view rapport.unbuilt as select 1 as n"); err != nil {
 				t.Error(err)
 			}
 		}
-		return rows.Err()
+		return failure
 	})
 	if err != nil || tries != 2 {
 		t.Errorf("%d tries: %v", tries, err)
@@ -47,15 +43,19 @@ func TestQueryOfAViewThatNobodyMakesIsUnavailable(t *testing.T) {
 		if tries++; tries == 2 {
 			cancel() // the client has gone
 		}
-		rows, err := q.Query(t.Context(), "select n from unbuilt")
-		if err != nil {
-			return err
-		}
-		rows.Close()
-		return rows.Err()
+		return readUnbuilt(t.Context(), q)
 	})
 	var late *domain.UnavailableError
 	if !errors.As(err, &late) || tries != 2 {
 		t.Errorf("%d tries: %v", tries, err)
 	}
+}
+
+func readUnbuilt(ctx context.Context, q Querier) error {
+	rows, err := q.Query(ctx, "select n from unbuilt")
+	if err != nil {
+		return err
+	}
+	rows.Close()
+	return rows.Err()
 }
