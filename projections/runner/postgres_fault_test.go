@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -139,46 +138,63 @@ create trigger fail after insert or update on projection.note_v1 for each statem
 	}
 }
 
-// P5: a statement that takes too long, because somebody holds the table.
+// configured runs a runner over a pool whose sessions have a setting, and waits until it has applied something.
+func (f *fixture) configured(opts Options, setting, value string) (r *Runner, stop func() error) {
+	f.t.Helper()
+	config := f.pool.Config()
+	config.ConnConfig.RuntimeParams[setting] = value
+	pool, err := pgxpool.NewWithConfig(f.t.Context(), config)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(pool.Close)
+	r = f.runner(opts, all()...)
+	r.pool = pool
+	stop = f.start(r)
+	story(f.t, f.log, 1)
+	f.caughtUp("note", "total", "line")
+	return r, stop
+}
+
+// hold takes a table away from whoever wants to write to it, until rolled back.
+func (f *fixture) hold(prelude string) pgx.Tx {
+	f.t.Helper()
+	holder, err := f.pool.Begin(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = holder.Rollback(context.Background()) }) // done already, unless the test has failed
+	if _, err := holder.Exec(f.t.Context(), prelude+"lock table projection.note_v1 in share mode", pgx.QueryExecModeSimpleProtocol); err != nil {
+		f.t.Fatal(err)
+	}
+	return holder
+}
+
+// P5: a statement takes too long, because somebody holds the table.
 func TestStatementTimeoutIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.catchUp(f.runner(quick(8), all()...))
+	r, stop := f.configured(quick(8), "statement_timeout", "500")
+	holder := f.hold("")
 	story(t, f.log, 30)
-	config := f.pool.Config()
-	config.ConnConfig.RuntimeParams["statement_timeout"] = "30"
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
+	f.eventually("a timeout", func() bool { return f.retries(r, "timeout") > 0 })
+	if err := holder.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	defer pool.Close()
-	holder, err := f.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Rollback(context.WithoutCancel(t.Context()))
-	if _, err := holder.Exec(t.Context(), "lock table projection.note_v1 in share mode"); err != nil {
-		t.Fatal(err)
-	}
-	r := f.runner(quick(8), all()...)
-	r.pool = pool
-	stop := f.start(r)
-	f.eventually("a timeout", func() bool {
-		r.metrics.mu.Lock()
-		defer r.metrics.mu.Unlock()
-		return r.metrics.classes["timeout"] > 0
-	})
-	// From here on it has the time that it needs, however slow the machine.
-	if _, err := holder.Exec(t.Context(), "rollback"); err != nil {
-		t.Fatal(err)
-	}
+	f.caughtUp("note", "total", "line")
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	r.pool = f.pool
-	f.catchUp(r)
 	f.retried(r, "timeout")
 	f.same()
+}
+
+// retries returns how often a class of failures was retried.
+func (f *fixture) retries(r *Runner, class string) int64 {
+	r.metrics.mu.Lock()
+	defer r.metrics.mu.Unlock()
+	return r.metrics.classes[class]
 }
 
 // P5: a deadlock with somebody who holds a table and wants a checkpoint.
@@ -186,53 +202,38 @@ func TestDeadlockIsResolved(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.catchUp(f.runner(quick(8), all()...))
-	story(t, f.log, 30)
-	config := f.pool.Config()
-	config.ConnConfig.RuntimeParams["deadlock_timeout"] = "20" // the runner notices, and gives way
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
-	other, err := f.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Rollback(context.WithoutCancel(t.Context()))
-	const prepare = "set local deadlock_timeout = '1h'; lock table projection.note_v1 in share mode"
-	if _, err := other.Exec(t.Context(), prepare, pgx.QueryExecModeSimpleProtocol); err != nil {
-		t.Fatal(err)
-	}
-	pid := other.Conn().PgConn().PID()
-	opts := quick(8)
-	var once sync.Once
+	var armed atomic.Bool
+	var other pgx.Tx
 	wants := make(chan error, 1)
+	opts := quick(8)
 	opts.Step = func(at string) error {
-		if at != stepCopied { // it holds the checkpoints, and goes on to the table
+		if at != stepCopied || !armed.CompareAndSwap(true, false) {
 			return nil
 		}
-		once.Do(func() {
-			go func() {
-				_, err := other.Exec(t.Context(), "select from projection.checkpoint for update")
-				wants <- errors.Join(err, other.Rollback(t.Context()))
-			}()
-			f.eventually("the other to wait", func() bool {
-				var waits bool
-				const sql = "select coalesce(wait_event_type, '') = 'Lock' from pg_stat_activity where pid = $1"
-				if err := f.pool.QueryRow(t.Context(), sql, pid).Scan(&waits); err != nil {
-					t.Error(err)
-					return true
-				}
-				return waits
-			})
-		})
+		// The runner holds the checkpoints, and goes on to the table.
+		go func() {
+			_, err := other.Exec(t.Context(), "select from projection.checkpoint for update")
+			wants <- errors.Join(err, other.Rollback(t.Context()))
+		}()
+		const sql = "select coalesce(wait_event_type, '') = 'Lock' from pg_stat_activity where pid = $1"
+		pid := other.Conn().PgConn().PID()
+		for waits := false; !waits; {
+			if err := f.pool.QueryRow(t.Context(), sql, pid).Scan(&waits); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
-	r := f.runner(opts, all()...)
-	r.pool = pool
-	f.catchUp(r)
+	r, stop := f.configured(opts, "deadlock_timeout", "20") // the runner notices, and gives way
+	other = f.hold("set local deadlock_timeout = '1h'; ")
+	armed.Store(true)
+	story(t, f.log, 30)
 	if err := <-wants; err != nil {
 		t.Errorf("the other gave way: %v", err)
+	}
+	f.caughtUp("note", "total", "line")
+	if err := stop(); err != nil {
+		t.Fatal(err)
 	}
 	f.retried(r, "serialization")
 	f.same()
@@ -266,11 +267,7 @@ func TestTooManyConnectionsAreWaitedFor(t *testing.T) {
 	r := f.runner(quick(8), all()...)
 	r.pool = pool
 	stop := f.start(r)
-	f.eventually("a connection to be refused", func() bool {
-		r.metrics.mu.Lock()
-		defer r.metrics.mu.Unlock()
-		return r.metrics.classes["resources"] > 0
-	})
+	f.eventually("a connection to be refused", func() bool { return f.retries(r, "resources") > 0 })
 	exec("alter role %s connection limit -1", role)
 	f.caughtUp("note", "total", "line")
 	if err := stop(); err != nil {
