@@ -114,7 +114,23 @@ func (l *lane) read(ctx context.Context) error {
 	defer l.end()
 	l.since = time.Now()
 	subscriber := bus.NewSubscriber(l.receive, at, r.decode, opts)
-	return bus.Run(ctx, l.name, subscriber, l.handle, r.metrics.batch)
+	err := bus.Run(ctx, l.name, subscriber, l.handle, r.metrics.batch)
+	if errors.Is(err, bus.ErrOrder) {
+		err = errors.Join(err, l.distrust(ctx, err))
+	}
+	return err
+}
+
+// distrust halts the members for good: what came before the log's fault was noticed may have moved them past an event that
+// never came, and whoever reads on from there would not miss it.
+func (l *lane) distrust(ctx context.Context, fault error) (failed error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	for _, m := range l.members {
+		problem := fmt.Sprintf("%s; the rows may lack events: run `rapport projections rebuild %s`", fault, m.Name)
+		failed = errors.Join(failed, l.term.halt(ctx, l.term.runner.pool, m, problem))
+	}
+	return failed
 }
 
 // receive is the log as the lane sees it.
