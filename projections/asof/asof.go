@@ -24,7 +24,7 @@ import (
 
 // Limits that Options overrule.
 const (
-	DefaultMaxMemory  = 512 << 20        // bytes that the events and rows of a snapshot may take while it is made
+	DefaultMaxMemory  = 512 << 20        // bytes that the events and rows of one answer may take while it is made
 	DefaultMaxStored  = 2 << 30          // bytes of the snapshots kept in the database
 	DefaultMaxTables  = 200              // tables of snapshots kept
 	DefaultMaxAge     = 10 * time.Minute // since the last use, after which a table of a snapshot goes
@@ -39,7 +39,7 @@ const (
 
 // Options tunes an Evaluator. Zero values mean the defaults above.
 type Options struct {
-	MaxMemory int64         // bytes, estimated, that the events and rows of a snapshot may take while it is made; beyond: a *domain.Rejection
+	MaxMemory int64         // bytes, estimated, that the events and rows of one answer may take while it is made; beyond: a *domain.Rejection
 	MaxStored int64         // bytes of the snapshots kept in the database
 	MaxTables int           // tables of snapshots kept
 	MaxAge    time.Duration // after which a table of a snapshot that nobody uses goes
@@ -135,11 +135,11 @@ func (e *Evaluator) Within(ctx context.Context, tenant domain.Tenant, m readmode
 	if r.Streams == nil {
 		return e.snapshots.within(ctx, tenant, m, list, f)
 	}
-	events, err := read(ctx, e.log, r.Streams, m)
+	evaluation, err := e.evaluateStreams(ctx, r.Streams, m, list)
 	if err != nil {
 		return err
 	}
-	return e.over(ctx, events, list, f)
+	return e.over(ctx, evaluation, list, f)
 }
 
 func (e *Evaluator) projections(names []string) ([]*projection.Compiled, error) {
@@ -152,14 +152,8 @@ func (e *Evaluator) projections(names []string) ([]*projection.Compiled, error) 
 	return list, nil
 }
 
-// over folds the events and lets f query the rows, which lie in temporary tables of a transaction that is rolled back.
-func (e *Evaluator) over(ctx context.Context, events []domain.Recorded, list []*projection.Compiled, f func(readmodels.Querier) error) error {
-	evaluation := NewEvaluation(list...)
-	for _, event := range events {
-		if err := evaluation.Apply(event); err != nil {
-			return err
-		}
-	}
+// over lets f query the rows of an evaluation, which lie in temporary tables of a transaction that is rolled back.
+func (e *Evaluator) over(ctx context.Context, evaluation *Evaluation, list []*projection.Compiled, f func(readmodels.Querier) error) error {
 	return e.reads.Borrow(ctx, temporary, func(tx pgx.Tx) error {
 		var create strings.Builder
 		for _, c := range list {

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/customer"
 	"github.com/rapport-crm/rapport/domain/product"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/projections"
@@ -38,22 +39,26 @@ type memoryLog struct {
 
 // add records that a product is named so.
 func (l *memoryLog) add(n int, name string, recorded, occurred time.Time) domain.Recorded {
+	stream := domain.StreamID{Tenant: tenant, Aggregate: "product", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", n))}
+	if slices.ContainsFunc(l.all(), func(e domain.Recorded) bool { return e.Stream == stream }) {
+		return l.append(stream, product.Updated{To: product.Details{Name: name}}, recorded, occurred)
+	}
+	return l.append(stream, product.Added{Code: fmt.Sprint("P", n), Details: product.Details{Name: name}}, recorded, occurred)
+}
+
+func (l *memoryLog) append(stream domain.StreamID, event domain.Event, recorded, occurred time.Time) domain.Recorded {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	stream := domain.StreamID{Tenant: tenant, Aggregate: "product", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", n))}
 	at := uint64(10 * (len(l.events) + 1))
 	e := domain.Recorded{
 		ID: fmt.Sprintf("00000000-0000-7000-9000-%012d", at), Stream: stream, Position: domain.Position{Commit: at, Prepare: at},
 		Metadata: domain.Metadata{Schema: 1, Tenant: tenant, OccurredAt: occurred, RecordedAt: recorded},
-		Event:    product.Updated{To: product.Details{Name: name}},
+		Event:    event,
 	}
 	for _, before := range l.events {
 		if before.Stream == stream {
 			e.Revision++
 		}
-	}
-	if e.Revision == 0 {
-		e.Event = product.Added{Code: fmt.Sprint("P", n), Details: product.Details{Name: name}}
 	}
 	l.events = append(l.events, e)
 	return e
@@ -279,6 +284,21 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+func TestMemoryOfARecordIsBounded(t *testing.T) {
+	f := open(t, Options{MaxMemory: 100 << 10})
+	var last domain.Recorded
+	for range checkEvery {
+		last = f.log.add(1, "bolt", noon, noon)
+	}
+	var refused *domain.Rejection
+	if _, _, err := f.At(moment(last.Position.Prepare)).Product(t.Context(), tenant, last.Stream.ID); !errors.As(err, &refused) || refused.Rule != "as-of-too-large" {
+		t.Errorf("%v", err)
+	}
+	if p, _, err := f.At(moment(100)).Product(t.Context(), tenant, last.Stream.ID); err != nil || p.Revision != 9 {
+		t.Errorf("less: %+v, %v", p, err)
+	}
+}
+
 func TestSnapshotsThatNobodyUsesGo(t *testing.T) {
 	var now atomic.Int64
 	clock := func() time.Time { return noon.Add(time.Duration(now.Load())) }
@@ -396,6 +416,27 @@ func TestRestatedEventsAreFoldedAsTheyHappened(t *testing.T) {
 	for m, want := range map[readmodels.AsOf]string{at(2, 40): "second", at(0, 40): "beginning", at(2, 30): "second"} {
 		if p, _, err := f.At(m).Product(t.Context(), tenant, f.log.events[0].Stream.ID); err != nil || p.Name != want {
 			t.Errorf("record as of %+v: %q, %v", m, p.Name, err)
+		}
+	}
+}
+
+// TestNothingIsRestatedBeforeItsBeginning: what is dated back before its customer was there counts from when the customer
+// came, also where a list is made of events among which the first ones of the streams are not.
+func TestNothingIsRestatedBeforeItsBeginning(t *testing.T) {
+	f := open(t, Options{})
+	hour := func(h int) time.Time { return noon.Add(time.Duration(h) * time.Hour) }
+	acme := domain.StreamID{Tenant: tenant, Aggregate: "customer", ID: "00000000-0000-7000-8000-000000000001"}
+	f.log.append(acme, customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "Acme"}, Owner: "ann"}, hour(0), hour(0))
+	f.log.append(acme, customer.CommitmentRecorded{CommitmentID: "c", Text: "call back", Due: "2026-04-01", By: "ann"}, hour(1), hour(-9))
+	for h, want := range map[int]int{-1: 0, 0: 1} {
+		m := readmodels.AsOf{Axis: readmodels.AxisOccurred, Position: moment(20).Position, Time: hour(h)}
+		list, err := f.At(m).Commitments(t.Context(), tenant, readmodels.Query{})
+		if err != nil || len(list.Items) != want {
+			t.Errorf("at hour %d the list has %d, want %d: %v", h, len(list.Items), want, err)
+		}
+		digest, _, err := f.At(m).Handover(t.Context(), tenant, "ann")
+		if err != nil || len(digest.OpenCommitments) != want {
+			t.Errorf("at hour %d the digest has %d, want %d: %v", h, len(digest.OpenCommitments), want, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package asof
 import (
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -10,41 +11,87 @@ import (
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
+// pass folds events once, within the limit of memory.
+type pass struct {
+	*Evaluation
+	scale scales
+	held  []domain.Recorded // to be folded in another order than that in which they come
+}
+
+func (e *Evaluator) pass(list []*projection.Compiled) *pass {
+	return &pass{Evaluation: NewEvaluation(list...), scale: scales{limit: e.opts.MaxMemory}}
+}
+
+func (p *pass) hold(event domain.Recorded) error {
+	p.held = append(p.held, event)
+	return p.scale.check(event, len(p.held), p.Evaluation)
+}
+
+func (p *pass) apply(event domain.Recorded) error {
+	if err := p.Apply(event); err != nil {
+		return err
+	}
+	return p.scale.check(event, len(p.held), p.Evaluation)
+}
+
+// applyHeld folds what is held, which is in the order of the log, as of a moment.
+func (p *pass) applyHeld(m readmodels.AsOf) error {
+	for _, event := range Order(p.held, m) {
+		if err := p.apply(event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // evaluate folds the whole log as of a moment, and returns how many events it has folded.
 func (e *Evaluator) evaluate(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled) (*Evaluation, int, error) {
-	evaluation := NewEvaluation(list...)
-	scale := scales{limit: e.opts.MaxMemory}
-	var held []domain.Recorded
+	p := e.pass(list)
+	wanted := p.Matches
+	if m.Axis == readmodels.AxisOccurred {
+		wanted = p.Concerns // among them are the first events of all streams that matter: Order goes by when they began
+	}
 	n := 0
-	for event, err := range e.log.ReadTypes(ctx, domain.Position{}, evaluation.Matches) {
+	for event, err := range e.log.ReadTypes(ctx, domain.Position{}, wanted) {
 		if err != nil {
 			return nil, 0, err
 		}
 		if m.Position.Before(event.Position) {
 			break
 		}
-		if event.Tenant != tenant {
+		if event.Tenant != tenant || event.Revision > 0 && !p.Matches(event.Type()) {
 			continue
 		}
 		n++
+		take := p.apply
 		if m.Axis == readmodels.AxisOccurred {
-			held = append(held, event)
-		} else if err := evaluation.Apply(event); err != nil {
-			return nil, 0, err
+			take = p.hold
 		}
-		if err := scale.check(event, len(held), evaluation); err != nil {
-			return nil, 0, err
-		}
-	}
-	for _, event := range Order(held, m) {
-		if err := evaluation.Apply(event); err != nil {
-			return nil, 0, err
-		}
-		if err := scale.check(event, len(held), evaluation); err != nil {
+		if err := take(event); err != nil {
 			return nil, 0, err
 		}
 	}
-	return evaluation, n, nil
+	return p.Evaluation, n, p.applyHeld(m)
+}
+
+// evaluateStreams folds a few streams as of a moment.
+func (e *Evaluator) evaluateStreams(ctx context.Context, streams []domain.StreamID, m readmodels.AsOf, list []*projection.Compiled) (*Evaluation, error) {
+	p := e.pass(list)
+	for _, stream := range streams {
+		for event, err := range e.log.Read(ctx, stream, 0) {
+			if err != nil {
+				return nil, err
+			}
+			if m.Position.Before(event.Position) {
+				break
+			}
+			if err := p.hold(event); err != nil {
+				return nil, err
+			}
+		}
+	}
+	slices.SortFunc(p.held, func(a, b domain.Recorded) int { return a.Position.Compare(b.Position) })
+	return p.Evaluation, p.applyHeld(m)
 }
 
 // scales estimate how much memory an evaluation takes, from the mean size of the events: a row holds its columns and what

@@ -2,6 +2,7 @@ package asof
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/projection"
@@ -45,12 +46,12 @@ func (e *Evaluation) Apply(event domain.Recorded) error {
 
 // Matches reports whether events of the type matter to any of the projections.
 func (e *Evaluation) Matches(eventType string) bool {
-	for _, p := range e.projections {
-		if p.Matches(eventType) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.projections, func(p *projection.Compiled) bool { return p.Matches(eventType) })
+}
+
+// Concerns reports whether an event of the type can stand in a stream of which another matters to any of the projections.
+func (e *Evaluation) Concerns(eventType string) bool {
+	return slices.ContainsFunc(e.projections, func(p *projection.Compiled) bool { return p.Concerns(eventType) })
 }
 
 // Memory returns the rows of the projection of a name, nil when it is not one of them.

@@ -21,24 +21,6 @@ type Log interface {
 	Head(ctx context.Context) (domain.Position, error)
 }
 
-// read returns the events of streams that are seen as of a moment, in the order in which projections fold them.
-func read(ctx context.Context, log Log, streams []domain.StreamID, m readmodels.AsOf) ([]domain.Recorded, error) {
-	var events []domain.Recorded
-	for _, stream := range streams {
-		for e, err := range log.Read(ctx, stream, 0) {
-			if err != nil {
-				return nil, err
-			}
-			if m.Position.Before(e.Position) {
-				break
-			}
-			events = append(events, e)
-		}
-	}
-	slices.SortFunc(events, func(a, b domain.Recorded) int { return a.Position.Compare(b.Position) })
-	return Order(events, m), nil
-}
-
 // Order returns those of events, which are in the order of the log, that are seen as of a moment, in the order in which
 // projections fold them: that of the log or, on AxisOccurred, that in which they happened. There an event that is dated
 // before its stream began counts as happened when the stream began, because nothing can be folded before its beginning.

@@ -176,7 +176,9 @@ func dropLeftovers(ctx context.Context, conn *pgxpool.Conn) error {
 
 // close ends what is being made, drops what is kept and waits for both.
 func (s *snapshots) close() {
-	s.stop()
+	s.mu.Lock()
+	s.stop() // whoever begins work looks at ctx under the same lock
+	s.mu.Unlock()
 	s.work.Wait()
 	s.mu.Lock()
 	all, alive := s.kept, s.alive
