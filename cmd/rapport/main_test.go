@@ -89,13 +89,13 @@ type server struct {
 	data string
 }
 
-// serve starts a server; it ends with the test, and must then report success.
-func serve(t testing.TB) *server {
+// serve starts a server with further arguments; it ends with the test, and must then report success.
+func serve(t testing.TB, more ...string) *server {
 	t.Helper()
 	s := &server{t: t, data: t.TempDir()}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, diagnostics := newBuffer(), newBuffer()
-	args := []string{"serve", "--data", s.data, "--listen", "127.0.0.1:0", "--postgres", pgtest.Database(t)}
+	args := append([]string{"serve", "--data", s.data, "--listen", "127.0.0.1:0", "--postgres", pgtest.Database(t)}, more...)
 	ended := make(chan struct{})
 	code := exitDone
 	go func() {

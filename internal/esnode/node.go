@@ -48,6 +48,20 @@ type Options struct {
 	// Fatal is called once when a write could not be made durable; the log must not
 	// be used any further. Nil logs the error and exits the process with status 70.
 	Fatal func(error)
+	// FreeSpace returns how many bytes are free for the log. It is for tests. Nil means
+	// what the file system of Dir says.
+	FreeSpace func() (uint64, error)
+}
+
+// measured is a file system of which somebody else says how full it is.
+type measured struct {
+	vfs.FS
+	free func() (uint64, error)
+}
+
+func (m measured) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	free, err := m.free()
+	return vfs.DiskUsage{AvailBytes: free}, err
 }
 
 // Node is a running server. It is safe for concurrent use; Close must be called.
@@ -67,7 +81,11 @@ type Node struct {
 // Open opens or creates the log in opts.Dir and serves it. It returns an error that is
 // ErrLocked when another node uses the directory. The context bounds the opening only.
 func Open(ctx context.Context, opts Options) (*Node, error) {
-	n, err := open(ctx, opts, vfs.Default, time.Now)
+	fs := vfs.Default
+	if opts.FreeSpace != nil {
+		fs = measured{fs, opts.FreeSpace}
+	}
+	n, err := open(ctx, opts, fs, time.Now)
 	if err != nil {
 		return nil, err
 	}
