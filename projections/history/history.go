@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/projections/view"
 	"github.com/rapport-crm/rapport/readmodels"
@@ -61,8 +62,8 @@ func (r *Reader) At(timeline Timeline) *Reader {
 }
 
 // Customer returns up to limit events after a position of one customer and everything linked to it, in the order of
-// the log, each with what it changed. The position is what the answer reflects
-// at least. It returns *domain.NotFoundError for a customer that never existed.
+// the log, each with what it changed. The position is what the answer reflects at least. It returns *domain.NotFoundError
+// for a customer that never existed.
 func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) ([]readmodels.HistoryEntry, domain.Position, error) {
 	page, err := r.timeline.CustomerTimeline(ctx, tenant, customer, readmodels.Query{
 		Filter: fmt.Sprintf("position > %d", after.Order()), Sort: "position", Limit: limit,
@@ -127,29 +128,29 @@ func (r *Reader) Stream(ctx context.Context, stream domain.StreamID) iter.Seq2[r
 	}
 }
 
-// track follows the records of one stream from event to event.
+// track follows the records of one stream from event to event. What a projection cannot digest changes nothing, nor does
+// what follows it, as in the read models.
 type track struct {
-	records  []*projection.Compiled
-	memories []projection.Memory
-	before   []map[string]record
+	records    []*projection.Compiled
+	evaluation *asof.Evaluation
+	before     []map[string]record
 }
 
 func (r *Reader) track() *track {
-	t := &track{records: r.records, memories: make([]projection.Memory, len(r.records)), before: make([]map[string]record, len(r.records))}
-	for i, c := range r.records {
-		t.memories[i] = c.NewMemory()
-	}
-	return t
+	return &track{records: r.records, evaluation: asof.NewEvaluation(r.records...), before: make([]map[string]record, len(r.records))}
 }
 
 // next returns the entry of the stream's next event, with what it changed.
 func (t *track) next(event domain.Recorded) (readmodels.HistoryEntry, error) {
 	entry := entryOf(event)
+	if err := t.evaluation.Apply(event); err != nil {
+		return entry, err
+	}
 	for i, c := range t.records {
 		if !c.Matches(event.Type()) {
 			continue
 		}
-		after, err := apply(t.memories[i], event)
+		after, err := recordsOf(t.evaluation.Memory(c.Name))
 		if err != nil {
 			return entry, err
 		}
@@ -189,11 +190,8 @@ func nothing(v json.RawMessage) bool {
 	return false
 }
 
-// apply folds the event and returns the rows by key.
-func apply(m projection.Memory, e domain.Recorded) (map[string]record, error) {
-	if err := m.Apply(e); err != nil {
-		return nil, err
-	}
+// recordsOf returns the rows by key.
+func recordsOf(m projection.Memory) (map[string]record, error) {
 	rows := m.All()
 	out := make(map[string]record, len(rows))
 	for _, row := range rows {

@@ -16,6 +16,7 @@ import (
 	"github.com/rapport-crm/rapport/domain/customer"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
+	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
@@ -221,5 +222,59 @@ func TestTimelineOfAnotherLogIsCorrupt(t *testing.T) {
 	_, _, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
 	if !errors.Is(err, domain.ErrCorrupt) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// poisoned returns a projection that cannot digest one event.
+func poisoned[K comparable, R any](f projection.Fold[K, R], id string) projection.Fold[K, R] {
+	evolve := f.Evolve
+	f.Evolve = func(r R, k K, e domain.Recorded) R {
+		if e.ID == id {
+			panic("an event that nobody expected")
+		}
+		return evolve(r, k, e)
+	}
+	return f
+}
+
+// TestWhatCannotBeDigestedIsToldWithoutChanges: an event that a projection parks stands in the history all the same, and
+// changes nothing from there on, as in the read models.
+func TestWhatCannotBeDigestedIsToldWithoutChanges(t *testing.T) {
+	var w world
+	w.add(stream(1), registered("Acme", "ann"))
+	w.add(stream(1), customer.OwnershipTransferred{From: "ann", To: "bob"})
+	w.add(stream(1), customer.OwnershipTransferred{From: "bob", To: "eve"})
+	declared := projections.All()
+	for i, p := range declared {
+		if c, err := p.Compile(); err != nil {
+			t.Fatal(err)
+		} else if c.Name == projections.Customer.Name {
+			declared[i] = poisoned(projections.Customer, w.events[1].ID)
+		}
+	}
+	r, err := history.New(&w, &w, declared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := stream(1).ID
+	entries, _, err := r.Customer(t.Context(), domain.DefaultTenant, id, domain.Position{}, 10)
+	if err != nil || len(entries) != 3 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	for i, want := range []string{` → "ann"`, "", ""} {
+		if got := changes(entries[i], "owner"); got != want {
+			t.Errorf("entry %d: %q, want %q", i, got, want)
+		}
+	}
+	replayed, _, err := r.Replay(t.Context(), domain.DefaultTenant, "customer", id, readmodels.AsOf{}, domain.Position{}, 10)
+	if err != nil || len(replayed) != 3 {
+		t.Fatalf("%d entries, %v", len(replayed), err)
+	}
+	if owner := replayed[2].State.(readmodels.Customer360).Profile.Owner; owner != "ann" {
+		t.Errorf("the state is that of %q", owner)
+	}
+	explained, err := r.Explain(t.Context(), domain.DefaultTenant, "customer", id, readmodels.AsOf{}, "/profile/owner", noon)
+	if err != nil || string(explained.Value) != `"ann"` || len(explained.Events) != 1 {
+		t.Errorf("%s by %d events, %v", explained.Value, len(explained.Events), err)
 	}
 }
