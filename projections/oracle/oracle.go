@@ -58,9 +58,6 @@ func Fold(events []domain.Recorded) (*World, error) {
 	return w, nil
 }
 
-// At returns the position of the last event applied.
-func (w *World) At() domain.Position { return w.at }
-
 // Len returns the number of rows of a table.
 func (w *World) Len(table string) int { return len(w.tables[table]) }
 
