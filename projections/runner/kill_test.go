@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -221,8 +222,8 @@ const (
 // reached fails the test.
 func TestKillTable(t *testing.T) {
 	t.Parallel()
-	if url := os.Getenv(killURL); url != "" {
-		dieThere(t, url)
+	if os.Getenv(childURL) != "" {
+		dieThere(t)
 	}
 	batch, life := Steps()
 	for _, kind := range []string{killExit, killError, killCut, killCancel} {
@@ -328,28 +329,23 @@ func (f *fixture) cut() error {
 	return err
 }
 
-// Variables that make this test binary a process to be killed.
+// Variables that make this test binary a process that meets a fault.
 const (
-	killURL    = "RAPPORT_TEST_KILL_URL"
-	killPoint  = "RAPPORT_TEST_KILL_POINT"
-	killRounds = "RAPPORT_TEST_KILL_ROUNDS" // of the history in its log
+	childURL    = "RAPPORT_TEST_CHILD_URL"
+	childPoint  = "RAPPORT_TEST_CHILD_POINT"
+	childRounds = "RAPPORT_TEST_CHILD_ROUNDS" // of the history in its log
 )
 
-// killProcess runs a runner in a process of its own, which is killed at the point.
-func (f *fixture) killProcess(point string, rounds int) {
-	f.t.Helper()
-	child := exec.CommandContext(f.t.Context(), os.Args[0], "-test.run=^TestKillTable$")
-	child.Env = append(os.Environ(), killURL+"="+f.pool.Config().ConnString(), killPoint+"="+point, killRounds+"="+strconv.Itoa(rounds))
-	out, err := child.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || !exit.Sys().(syscall.WaitStatus).Signaled() {
-		f.t.Fatalf("%s: the process ended with %v:\n%s", point, err, out)
-	}
+// child is a process of this test binary that runs a runner into a point, in the test that starts it.
+func (f *fixture) child(test, point string, rounds int) *exec.Cmd {
+	c := exec.CommandContext(f.t.Context(), os.Args[0], "-test.run=^"+test+"$")
+	c.Env = append(os.Environ(), childURL+"="+f.pool.Config().ConnString(), childPoint+"="+point, childRounds+"="+strconv.Itoa(rounds))
+	return c
 }
 
-// dieThere is that process.
-func dieThere(t *testing.T, url string) {
-	rounds, err := strconv.Atoi(os.Getenv(killRounds))
+// asChild does in that process what child has asked for. At the point it calls meet.
+func asChild(t *testing.T, adjust func(*pgxpool.Config, *Options), meet func() error) error {
+	rounds, err := strconv.Atoi(os.Getenv(childRounds))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,25 +353,143 @@ func dieThere(t *testing.T, url string) {
 	for range rounds / roundsOfCase {
 		h.write(t, roundsOfCase)
 	}
-	pool, err := pgxpool.New(t.Context(), url)
+	config, err := pgxpool.ParseConfig(os.Getenv(childURL))
 	if err != nil {
 		t.Fatal(err)
 	}
 	opts := killOptions(func(at string) error {
-		if at == os.Getenv(killPoint) {
-			if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
-				return err
-			}
-			select {} // it takes a moment
+		if at == os.Getenv(childPoint) {
+			return meet()
 		}
 		return nil
 	})
 	opts.Logger = slog.New(slog.NewTextHandler(os.Stdout, nil))
+	adjust(config, &opts)
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r, err := New(pool, h.log, h.log.registry, declaredProduct(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), caseTimeout)
 	defer cancel()
-	t.Fatalf("the point was never reached: %v", r.Run(ctx))
+	return r.Run(ctx)
+}
+
+// killProcess runs a runner in a process of its own, which is killed at the point.
+func (f *fixture) killProcess(point string, rounds int) {
+	f.t.Helper()
+	out, err := f.child("TestKillTable", point, rounds).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !exit.Sys().(syscall.WaitStatus).Signaled() {
+		f.t.Fatalf("%s: the process ended with %v:\n%s", point, err, out)
+	}
+}
+
+// dieThere is that process.
+func dieThere(t *testing.T) {
+	err := asChild(t, func(*pgxpool.Config, *Options) {}, func() error {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+			return err
+		}
+		select {} // it takes a moment
+	})
+	t.Fatalf("the point was never reached: %v", err)
+}
+
+// P11, with processes: one is stopped by SIGSTOP at a point of a batch, another takes its locks and its work over, and when
+// the first goes on it writes nothing. What it had in hand is in the rows once.
+func TestStoppedProcessWritesNothingWhenItGoesOn(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(childURL) != "" {
+		stopThere(t)
+		return
+	}
+	for _, point := range []string{stepDecoded, stepLocked, stepCopied, stepMoved, stepAck} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			f := setUp(t)
+			h := newTrade(t)
+			f.log = h.log
+			h.write(t, roundsOfCase)
+			f.catchUp(f.runner(killOptions(nil), declaredProduct()...))
+			h.write(t, roundsOfCase)
+
+			old := f.child("TestStoppedProcessWritesNothingWhenItGoesOn", point, h.rounds)
+			var out printed
+			old.Stdout, old.Stderr = &out, &out
+			if err := old.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { old.Process.Kill(); old.Wait() }()
+			f.eventually("the process to stop at "+point, func() bool {
+				var status syscall.WaitStatus
+				pid, err := syscall.Wait4(old.Process.Pid, &status, syscall.WUNTRACED|syscall.WNOHANG, nil)
+				return err == nil && pid == old.Process.Pid && status.Stopped()
+			})
+
+			opts := killOptions(nil)
+			opts.Takeover = 50 * time.Millisecond
+			stop := f.start(f.runner(opts, declaredProduct()...))
+			defer stop()
+			f.caughtUp(productNames(t)...)
+			f.likeTheOracle()
+			before := f.checkpoints()
+			if err := old.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			f.eventually("the old one to notice", func() bool { return strings.Contains(out.String(), "projections are run by another process; waiting") })
+			if after := f.checkpoints(); after != before {
+				t.Errorf("checkpoints have changed:\n%s\n%s", before, after)
+			}
+			f.likeTheOracle()
+			if t.Failed() {
+				t.Logf("the process:\n%s", &out)
+			}
+		})
+	}
+}
+
+// stopThere is the process that is stopped, once.
+func stopThere(t *testing.T) {
+	var once sync.Once
+	err := asChild(t, func(c *pgxpool.Config, o *Options) {
+		o.Heartbeat = time.Hour // its keeper and its lane are stopped together, and so is what it says
+		// A stopped process holds its transaction open until the server gives up on it, as cmd/rapport asks the server to.
+		c.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "300"
+	}, func() (err error) {
+		once.Do(func() { err = syscall.Kill(os.Getpid(), syscall.SIGSTOP) })
+		return err
+	})
+	t.Logf("ended with %v", err)
+}
+
+// checkpoints renders what a projector writes beside rows.
+func (f *fixture) checkpoints() (all string) {
+	f.t.Helper()
+	const sql = "select string_agg(concat_ws(' ', name, version, build, state, problem, commit_position, epoch, events), ', ' order by name, build) from projection.checkpoint"
+	if err := f.conn.QueryRow(f.t.Context(), sql).Scan(&all); err != nil {
+		f.t.Fatal(err)
+	}
+	return all
+}
+
+// printed is what a process prints, to be read while it runs.
+type printed struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.Write(b)
+}
+
+func (p *printed) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
 }
