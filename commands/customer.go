@@ -2,6 +2,8 @@ package commands
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/customer"
@@ -28,6 +30,9 @@ func registerCustomer(b *Bus) {
 			return c, err
 		}),
 		Alone[customer.SetParent](), // two companies each put under the other at once would make a cycle
+		Unclaimed[customer.Merge](customer.DuplicateKey, func(by domain.ID) error {
+			return domain.Reject("customer-merging", "the customer is being merged into %s", by)
+		}),
 		Then(completeMerge),
 	)
 }
@@ -79,8 +84,11 @@ func prepareSetParent(ctx context.Context, l *Loader, _ Request, c customer.SetP
 }
 
 // completeMerge closes the duplicate once the survivor stands for it. Were the process to end in between, repeating the
-// merge, with the same key or another, would come here again.
+// merge, with the same key or another, would come here again. The survivor's event is written: whoever asked is never told
+// of a refusal from here on, at most that the end is not known, and that the client is gone stops nothing.
 func completeMerge(ctx context.Context, b *Bus, req Request, c customer.Merge, r Receipt) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CommandDeadline)
+	defer cancel()
 	into := customer.MergeInto{When: c.When, SurvivorID: req.Target}
 	_, err := b.Submit(ctx, Request{
 		Tenant:        req.Tenant,
@@ -92,6 +100,10 @@ func completeMerge(ctx context.Context, b *Bus, req Request, c customer.Merge, r
 		CausationID:   commandID(req.Tenant, req.Actor, req.Key),
 		TraceParent:   req.TraceParent,
 	})
+	var busy *domain.ConflictError
+	if errors.As(err, &busy) {
+		return &domain.UnavailableError{What: "event log", Err: fmt.Errorf("close %s as a duplicate: %w", c.DuplicateID, err)}
+	}
 	return err
 }
 

@@ -263,7 +263,7 @@ func (b *Bus) unwritten(ctx context.Context, c *call, d decision) (Receipt, erro
 	for _, e := range d.events {
 		r.EventTypes = append(r.EventTypes, e.EventType())
 	}
-	if c.AllowDuplicates {
+	if !c.claims() {
 		return r, nil
 	}
 	return r, b.checkFree(ctx, c, d)

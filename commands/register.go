@@ -21,6 +21,14 @@ type aggregate struct {
 	prepare  map[string]prepareFunc // by command type
 	then     map[string]thenFunc    // by command type
 	alone    map[string]bool        // by command type
+
+	unclaimed map[string]unclaimed // by command type
+}
+
+// unclaimed is a key that must be nobody's, and what is said of it when it is somebody's.
+type unclaimed struct {
+	key    func(self domain.ID) domain.Key
+	refuse func(holder domain.ID) error
 }
 
 // command is one command type of an aggregate with its validator.
@@ -71,6 +79,17 @@ func Alone[C domain.Command]() Option {
 	}
 }
 
+// Unclaimed lets a command of type C go on only while no aggregate of its kind holds or claims the key that follows from the
+// aggregate addressed; refuse says who does. It is looked at after the command has made its own claims and before it
+// appends: of commands that each claim what another needs unclaimed at most one goes on, in whatever processes they run.
+// Such a command makes its claims even when duplicates are allowed.
+func Unclaimed[C domain.Command](key func(self domain.ID) domain.Key, refuse func(holder domain.ID) error) Option {
+	return func(a *aggregate) {
+		var zero C
+		a.unclaimed[zero.CommandType()] = unclaimed{key, refuse}
+	}
+}
+
 // Register adds an aggregate to the bus. It panics when the declaration contradicts itself or another aggregate, because
 // that is a fault of the program. Not safe for use beside Submit.
 func Register[S any](b *Bus, agg domain.Aggregate[S], opts ...Option) {
@@ -87,6 +106,8 @@ func Register[S any](b *Bus, agg domain.Aggregate[S], opts ...Option) {
 		prepare:  map[string]prepareFunc{},
 		then:     map[string]thenFunc{},
 		alone:    map[string]bool{},
+
+		unclaimed: map[string]unclaimed{},
 	}
 	if agg.Keys != nil {
 		a.keys = func(s any) []domain.Key { return agg.Keys(s.(S)) }
@@ -111,7 +132,8 @@ func Register[S any](b *Bus, agg domain.Aggregate[S], opts ...Option) {
 	for _, spec := range agg.Commands {
 		b.addCommand(a, spec)
 	}
-	for _, name := range slices.Concat(slices.Collect(maps.Keys(a.prepare)), slices.Collect(maps.Keys(a.then)), slices.Collect(maps.Keys(a.alone))) {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(a.prepare)), slices.Collect(maps.Keys(a.then)),
+		slices.Collect(maps.Keys(a.alone)), slices.Collect(maps.Keys(a.unclaimed))) {
 		if c := b.commands[name]; c == nil || c.aggregate != a {
 			panic(fmt.Sprintf("commands: %q is not a command of aggregate %q", name, agg.Name))
 		}

@@ -124,11 +124,16 @@ func holds(keys []domain.Key, key domain.Key) bool {
 func (cs *claimSet) acquire(ctx context.Context, d decision) ([]held, error) {
 	b, c := cs.bus, cs.call
 	before, after := c.aggregate.keys(d.before.state), c.aggregate.keys(d.after)
-	if !c.AllowDuplicates {
+	if c.claims() {
 		for _, k := range b.difference(c, after, before) {
 			if err := cs.claim(ctx, d, k); err != nil {
 				return nil, err
 			}
+		}
+	}
+	if needs, ok := c.aggregate.unclaimed[c.Command.CommandType()]; ok {
+		if err := cs.vacate(ctx, d, needs); err != nil {
+			return nil, err
 		}
 	}
 	var gone []held
@@ -142,6 +147,12 @@ func (cs *claimSet) acquire(ctx context.Context, d decision) ([]held, error) {
 		}
 	}
 	return gone, nil
+}
+
+// claims reports whether the command claims what it adds, whatever its request allows.
+func (c *call) claims() bool {
+	_, excludes := c.aggregate.unclaimed[c.Command.CommandType()]
+	return excludes || !c.AllowDuplicates
 }
 
 // claim makes this attempt's claim on one value.
@@ -245,8 +256,45 @@ func (b *Bus) contest(ctx context.Context, c *call, now time.Time, key domain.Ke
 	return duplicate // the holder is being written to all the time: it is alive
 }
 
+// vacate makes sure that nobody holds or claims what the command needs unclaimed. A dead claim is fenced and released.
+func (cs *claimSet) vacate(ctx context.Context, d decision, needs unclaimed) error {
+	b, c := cs.bus, cs.call
+	r, id, err := b.claimant(ctx, c, d, needs, true)
+	if err != nil || !r.claimed {
+		return err
+	}
+	cs.tries++
+	released := b.kernelEvent(c, d.now, "vacate", cs.tries, domain.ReservationReleased{
+		Aggregate: r.holder.Aggregate, ID: r.holder.ID, CommandID: c.id,
+	})
+	_, err = b.append(ctx, id, r.expected(), []domain.Pending{released}) // a claim made since does no harm: it is later than this command's
+	return err
+}
+
+// claimant reads the reservation of what the command needs unclaimed, and returns the refusal when it is alive. A dead claim
+// is fenced if asked.
+func (b *Bus) claimant(ctx context.Context, c *call, d decision, needs unclaimed, fence bool) (reservation, domain.StreamID, error) {
+	key := needs.key(c.Target)
+	id := domain.StreamID{Tenant: c.Tenant, Aggregate: domain.ReservationName, ID: b.reservationID(c.Tenant, c.aggregate.def.Name, key)}
+	r, err := b.readReservation(ctx, id)
+	if err != nil || !r.claimed {
+		return r, id, err
+	}
+	err = b.contest(ctx, c, d.now, key, r, fence)
+	var alive *domain.DuplicateError
+	if errors.As(err, &alive) {
+		err = needs.refuse(r.holder.ID)
+	}
+	return r, id, err
+}
+
 // checkFree is the part of acquire that a dry run can do: it reads.
 func (b *Bus) checkFree(ctx context.Context, c *call, d decision) error {
+	if needs, ok := c.aggregate.unclaimed[c.Command.CommandType()]; ok {
+		if _, _, err := b.claimant(ctx, c, d, needs, false); err != nil {
+			return err
+		}
+	}
 	added := b.difference(c, c.aggregate.keys(d.after), c.aggregate.keys(d.before.state))
 	for _, k := range added {
 		r, err := b.readReservation(ctx, k.stream)

@@ -140,8 +140,7 @@ func (s *simulation) checkAnswers(events []domain.Recorded) {
 	doubtful := map[string]bool{}
 	accepted := map[string]bool{}
 	for _, r := range s.history {
-		// Two people may merge a pair at once, one each way: both begin, and one is told that the other goes on.
-		doubtful[r.id] = doubtful[r.id] || r.unknown() || halfMerged(r, "merge-cycle")
+		doubtful[r.id] = doubtful[r.id] || r.unknown()
 		accepted[r.id] = accepted[r.id] || r.err == nil && !r.lost && !r.receipt.Unchanged && !r.asked.DryRun
 	}
 	for _, r := range s.history {
@@ -163,14 +162,6 @@ func (s *simulation) checkAnswers(events []domain.Recorded) {
 			s.fail("%s was refused or changed nothing, and left %d events: %s", r, len(of[r.id]), r.outcome())
 		}
 	}
-}
-
-// halfMerged reports whether a request is a merge that may have begun and was then refused on the other side by one of the
-// rules.
-func halfMerged(r *request, rules ...string) bool {
-	var no *domain.Rejection
-	_, merge := r.asked.Command.(customer.Merge)
-	return merge && errors.As(r.err, &no) && slices.Contains(rules, no.Rule)
 }
 
 // reservationOf names the reservation of a value, by the rule that the bus must keep: stored streams depend on it.

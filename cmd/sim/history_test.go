@@ -93,9 +93,7 @@ func (r *request) agrees(n int, a asking) bool {
 	case errors.As(r.err, &invalid):
 		return true // what can never be right is refused before anybody looks for the key
 	case r.err != nil && executed:
-		// The key should have found what was executed. A merge that was cut off halfway is found, and its other half may have
-		// become impossible since.
-		return halfMerged(r, "merge-cycle", "customer-merged")
+		return false // the key should have found what was executed
 	case errors.As(r.err, &missing) && missing.Kind == aggregateOfCommand(r):
 		return !exists
 	case errors.As(r.err, &conflict) && conflict.Precondition:

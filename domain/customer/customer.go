@@ -63,14 +63,14 @@ type Preference struct {
 func (c Customer) Exists() bool { return c.Kind != "" }
 
 // keys returns what no other customer may have: its values and the duplicates that it has absorbed, so that of two merges of
-// one duplicate at once only one begins. A duplicate has nothing: its values belong to its survivor.
+// one duplicate at once only one begins. A duplicate has no values: they belong to its survivor.
 func (c Customer) keys() []domain.Key {
-	if c.MergedInto != "" {
-		return nil
-	}
 	var keys []domain.Key
 	for _, id := range c.Absorbed {
-		keys = append(keys, domain.Key{Kind: "duplicate", Value: string(id), Pointer: "/duplicateId"})
+		keys = append(keys, DuplicateKey(id))
+	}
+	if c.MergedInto != "" {
+		return keys
 	}
 	for _, k := range []domain.Key{
 		{Kind: "tax-id", Value: normalTaxID(c.TaxID), Pointer: "/taxId"},

@@ -386,8 +386,8 @@ func TestMergingTakesTheSurvivorFirst(t *testing.T) {
 	given(company, gone).When(into).Then(t)
 	given(company).When(customer.MergeInto{SurvivorID: other, Survivor: known(company)}).Rejected(t, "merge-not-begun")
 	given(company).When(customer.MergeInto{SurvivorID: other}).Rejected(t, "customer-unknown")
-	given(company).When(customer.MergeInto{SurvivorID: other, Survivor: known(company, customer.MergedInto{SurvivorID: third})}).
-		Rejected(t, "customer-merged")
+	chain := known(company, customer.Merged{DuplicateID: domaintest.ID}, customer.MergedInto{SurvivorID: third})
+	given(company).When(customer.MergeInto{SurvivorID: other, Survivor: chain}).Then(t, gone)
 }
 
 func TestOfTwoMergesEachWayTheSmallerIDSurvives(t *testing.T) {
@@ -453,6 +453,10 @@ func TestUniqueValuesAreNormalisedAndADuplicateHoldsNone(t *testing.T) {
 		if keys := customer.Aggregate.Keys(without); keys != nil {
 			t.Errorf("%s: %v", name, keys)
 		}
+	}
+	chain := known(c, customer.Merged{DuplicateID: third}, customer.MergedInto{SurvivorID: other})
+	if diff := cmp.Diff([]domain.Key{customer.DuplicateKey(third)}, customer.Aggregate.Keys(chain)); diff != "" {
+		t.Error(diff)
 	}
 }
 
