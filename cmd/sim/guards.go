@@ -76,6 +76,10 @@ var mutations = []mutation{
 		"for _, id := range c.Absorbed {\n\t\tkeys", "for _, id := range c.Absorbed[:0] {\n\t\tkeys", []string{"./commands", "-run=Repro"},
 	},
 	{
+		"merges begun at once form no circle", "commands/reservation.go",
+		"if err := cs.vacate(ctx, d, needs); err != nil {", "if err := error(nil); err != nil {\n\t\t\t_ = needs", []string{"./commands", "-run=Repro"},
+	},
+	{
 		"appends expect an exact revision", "internal/eventlog/append.go",
 		"return esdb.Revision(revision)", "_ = revision\n\t\treturn esdb.Any{}", []string{"./internal/eventlog"},
 	},
@@ -110,6 +114,26 @@ var mutations = []mutation{
 		"\t\terr = l.apply(ctx, batch)\n", "\t\t_ = l.apply(ctx, batch)\n", []string{"./projections/runner"},
 	},
 	{
+		"an event left out of a stream ends the subscription", "internal/bus/intake.go",
+		"if !known || raw.Revision == before+1 {", "if !known || raw.Revision > before {", []string{"./internal/bus", "-run=LeavesAnEventOut"},
+	},
+	{
+		"a batch begins where the rows end", "projections/runner/lane.go",
+		"if m.at.Before(batch.After) {", "if false {", []string{"./projections/runner", "-run=DoesNotFollow"},
+	},
+	{
+		"rows that may lack an event are not gone on with", "projections/runner/lane.go",
+		"err = errors.Join(err, l.distrust(ctx, err))", "_ = l.distrust", []string{"./projections/runner", "-run=Repro"},
+	},
+	{
+		"after a failure the checkpoint is read again", "projections/runner/lane.go",
+		"\tl.stale = true\n", "", []string{"./projections/runner", "-run=UnknownCommit"},
+	},
+	{
+		"a full disk of PostgreSQL is no fault of an event", "projections/runner/errors.go",
+		"return transient, \"resources\"", "return poison, \"resources\"", []string{"./projections/runner", "-run=FailuresThatPass"},
+	},
+	{
 		"later events of a parked stream park behind it", "projections/runner/plan.go",
 		"case m.parked[item.Raw.Stream] || opened[item.Raw.Stream]:", "case false:", []string{"./projections/runner"},
 	},
@@ -119,7 +143,7 @@ var mutations = []mutation{
 	},
 	{
 		"rows of another log are not built upon", "projections/runner/transaction.go",
-		"case c.logID != \"\" && c.logID != l.term.logID:", "case false:", []string{"./projections/runner"},
+		"case c.logID != \"\" && c.logID != l.term.logID:", "case false:", []string{"./projections/runner", "-run=AnotherLog"},
 	},
 	{
 		"a query waits for a connection within a bound", "readmodels/store.go",
