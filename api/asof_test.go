@@ -188,16 +188,10 @@ func (w *writer) fill(name string, v any) any {
 
 // atRoute are the routes of queries that have no asOf, and why.
 var atRoute = map[string]string{
-	"/v1/events":                            "the log itself, which after and limit cut",
-	"/v1/metadata":                          "what this binary knows",
-	"/v1/admin/projections":                 "how the projectors stand",
-	"/v1/admin/projections/{name}/parked":   "how the projectors stand",
-	"/v1/customers/{id}/replay":             "every state of the past already",
-	"/v1/customers/{id}/explain":            "see its own parameters",
-	"/v1/opportunities/{id}/explain":        "see its own parameters",
-	"/v1/opportunities/{id}/replay":         "every state of the past already",
-	"/v1/admin/projections/{name}/builds":   "how the projectors stand",
-	"/v1/admin/projections/{name}/{action}": "how the projectors stand",
+	"/v1/events":                          "the log itself, which after and limit cut",
+	"/v1/metadata":                        "what this binary knows",
+	"/v1/admin/projections":               "how the projectors stand",
+	"/v1/admin/projections/{name}/parked": "how the projectors stand",
 }
 
 // queries returns queries for every route that takes asOf, of the records that there are: one kind of each route, and more

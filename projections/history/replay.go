@@ -79,7 +79,8 @@ func (r *Reader) read(ctx context.Context, streams []domain.StreamID) ([]domain.
 	return events, nil
 }
 
-// story cuts events at a moment and puts them in its order.
+// story cuts events at a moment and puts them in its order. Which streams are linked to a customer is what the events tell
+// that are left: those found may have been linked later.
 func (r *Reader) story(kind view.Kind, tenant domain.Tenant, id domain.ID, events []domain.Recorded, m readmodels.AsOf) (*Story, error) {
 	s := &Story{Kind: kind, ID: id, At: m.Position, reader: r, axis: m.Axis, time: m.Time}
 	own := domain.StreamID{Tenant: tenant, Aggregate: kind.Aggregate(), ID: id}
@@ -88,6 +89,9 @@ func (r *Reader) story(kind view.Kind, tenant domain.Tenant, id domain.ID, event
 	s.Events = asof.Order(events, m)
 	if !slices.ContainsFunc(s.Events, func(e domain.Recorded) bool { return e.Stream == own }) {
 		return nil, &domain.NotFoundError{Kind: kind.Aggregate(), ID: string(id)}
+	}
+	if own.Aggregate == "customer" {
+		s.Events = linked(own, s.Events)
 	}
 	return s, nil
 }

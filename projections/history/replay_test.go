@@ -294,3 +294,20 @@ func TestTheDifferenceOfTwoMomentsNamesMembersElementsAndFields(t *testing.T) {
 		t.Errorf("a change of hands: %s", diff)
 	}
 }
+
+// TestWhatWasLinkedLaterIsNotConsidered: a customer that became a relative later has no part in what is explained as of
+// before, though its events are older.
+func TestWhatWasLinkedLaterIsNotConsidered(t *testing.T) {
+	var w world
+	w.add(stream(1), registered("Holding", "ann"))
+	w.add(stream(2), registered("Daughter", "bob"))
+	w.add(stream(2), customer.ParentSet{To: stream(1).ID}, stream(1))
+	r := w.reader(t)
+	for position, want := range map[uint64]int{2: 1, 3: 3} {
+		m := readmodels.AsOf{Axis: readmodels.AxisRecorded, Position: domain.Position{Commit: position, Prepare: position}, Time: noon}
+		explained, err := r.Explain(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, m, "/profile/owner", noon)
+		if err != nil || explained.Considered != want || string(explained.Value) != `"ann"` {
+			t.Errorf("as of %d: %s of %d events, %v; want %d", position, explained.Value, explained.Considered, err, want)
+		}
+	}
+}

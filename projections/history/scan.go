@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -63,42 +64,83 @@ func (r *Reader) Scan(ctx context.Context, log WholeLog, tenant domain.Tenant, a
 
 // linked returns the streams that say something of a customer, of its family or of its relatives.
 func (s *Scan) linked(ctx context.Context, log WholeLog, own domain.StreamID) ([]domain.StreamID, error) {
-	family, relatives := []domain.ID{own.ID}, []domain.ID{}
-	for i := 0; i < len(family); i++ { // grows on the way
-		for e, err := range log.Read(ctx, domain.StreamID{Tenant: s.tenant, Aggregate: "customer", ID: family[i]}, 0) {
-			if err != nil {
-				return nil, err
-			}
-			merged, others := named(e.Event)
-			if merged != "" && !slices.Contains(family, merged) {
-				family = append(family, merged)
-			}
-			relatives = append(relatives, others...)
-		}
-	}
-	inFamily := func(id domain.ID) bool { return slices.Contains(family, id) }
-	streams := map[domain.StreamID]bool{}
-	for _, id := range append(relatives, family...) {
-		streams[domain.StreamID{Tenant: s.tenant, Aggregate: "customer", ID: id}] = true
+	k, err := kinOf(own, func(stream domain.StreamID) iter.Seq2[domain.Recorded, error] { return log.Read(ctx, stream, 0) })
+	if err != nil {
+		return nil, err
 	}
 	for e, err := range log.ReadAll(ctx, domain.Position{}) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Tenant != s.tenant {
-			continue
-		}
-		_, others := named(e.Event)
-		if slices.ContainsFunc(e.Subjects, inFamily) || slices.ContainsFunc(others, inFamily) {
-			streams[e.Stream] = true
-		}
+		k.meet(e)
 	}
-	list := make([]domain.StreamID, 0, len(streams))
-	for stream := range streams {
-		list = append(list, stream)
-	}
+	list := slices.Collect(maps.Keys(k.streams))
 	slices.SortFunc(list, func(a, b domain.StreamID) int { return strings.Compare(a.String(), b.String()) })
 	return list, nil
+}
+
+// linked keeps of events those of the streams that say something of a customer, of its family or of its relatives, as far as
+// the events themselves tell: what was linked later is not there.
+func linked(own domain.StreamID, events []domain.Recorded) []domain.Recorded {
+	byStream := map[domain.StreamID][]domain.Recorded{}
+	for _, e := range events {
+		byStream[e.Stream] = append(byStream[e.Stream], e)
+	}
+	// What is read from memory has no errors.
+	k, _ := kinOf(own, func(stream domain.StreamID) iter.Seq2[domain.Recorded, error] {
+		return func(yield func(domain.Recorded, error) bool) {
+			for _, e := range byStream[stream] {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	})
+	for _, e := range events {
+		k.meet(e)
+	}
+	return slices.DeleteFunc(slices.Clone(events), func(e domain.Recorded) bool { return !k.streams[e.Stream] })
+}
+
+// kin are the streams that say something of a customer.
+type kin struct {
+	tenant  domain.Tenant
+	family  map[domain.ID]bool // the customer and all that it is one with
+	streams map[domain.StreamID]bool
+}
+
+// kinOf returns the streams of a customer's family and of the relatives that these name, with read for the events of a
+// stream. meet adds others.
+func kinOf(own domain.StreamID, read func(domain.StreamID) iter.Seq2[domain.Recorded, error]) (*kin, error) {
+	k := &kin{tenant: own.Tenant, family: map[domain.ID]bool{own.ID: true}, streams: map[domain.StreamID]bool{own: true}}
+	customerStream := func(id domain.ID) domain.StreamID {
+		return domain.StreamID{Tenant: own.Tenant, Aggregate: own.Aggregate, ID: id}
+	}
+	for family := []domain.StreamID{own}; len(family) > 0; family = family[1:] {
+		for e, err := range read(family[0]) {
+			if err != nil {
+				return nil, err
+			}
+			merged, relatives := named(e.Event)
+			if merged != "" && !k.family[merged] {
+				k.family[merged], k.streams[customerStream(merged)] = true, true
+				family = append(family, customerStream(merged))
+			}
+			for _, id := range relatives {
+				k.streams[customerStream(id)] = true
+			}
+		}
+	}
+	return k, nil
+}
+
+// meet adds the stream of an event that says something of the family.
+func (k *kin) meet(e domain.Recorded) {
+	inFamily := func(id domain.ID) bool { return k.family[id] }
+	_, relatives := named(e.Event)
+	if e.Tenant == k.tenant && (slices.ContainsFunc(e.Subjects, inFamily) || slices.ContainsFunc(relatives, inFamily)) {
+		k.streams[e.Stream] = true
+	}
 }
 
 // named returns the customers that an event of a customer names: the one that is the same customer, and relatives.
