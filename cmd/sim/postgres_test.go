@@ -116,6 +116,10 @@ func (s *simulation) project(t *testing.T, l *shakyLog, wait bool) (*pgx.Conn, e
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
+	if !wait {
+		ctx, stop = context.WithTimeout(ctx, catchUp) // a projector that notices nothing goes on for ever
+		defer stop()
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -155,7 +159,7 @@ func (s *simulation) await(t *testing.T, conn *pgx.Conn, l *shakyLog) {
 	}
 }
 
-// catchUp bounds the wait for the next step of the projector.
+// catchUp bounds the wait for the next step of the projector, and for its end.
 const catchUp = 30 * time.Second
 
 // rowsOf reads the rows behind a view into the projection's row type.
