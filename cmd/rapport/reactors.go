@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"text/tabwriter"
@@ -28,11 +29,7 @@ func (reactorsCommand) Help() string {
 // withReactors opens the stores.
 func (s stores) withReactors(ctx context.Context, c *console, do func(*pgxpool.Pool, *log) error) (err error) {
 	var closing closers
-	defer func() {
-		if failed := closing.Close(); err == nil {
-			err = failed
-		}
-	}()
+	defer func() { err = errors.Join(err, closing.Close()) }()
 	l, err := s.openLog(ctx, c.log, &closing)
 	if err != nil {
 		return err
@@ -41,7 +38,7 @@ func (s stores) withReactors(ctx context.Context, c *console, do func(*pgxpool.P
 	if err != nil {
 		return err
 	}
-	pool, err := openPool(ctx, postgres.URL, &closing)
+	pool, err := openPool(ctx, postgres.URL, 0, &closing)
 	if err != nil {
 		return err
 	}
@@ -52,6 +49,9 @@ type reactorsStatus struct {
 	stores
 	JSON bool `name:"json" help:"Print JSON."`
 }
+
+// Help shows an example.
+func (reactorsStatus) Help() string { return "Example: rapport reactors status --data data" }
 
 // Run ends with exitPartly when an event cannot be published.
 func (r reactorsStatus) Run(ctx context.Context, c *console) error {
@@ -91,6 +91,11 @@ type reactorsSkip struct {
 	Reason   string `help:"Why; it is kept." required:""`
 }
 
+// Help shows an example.
+func (reactorsSkip) Help() string {
+	return "Example: rapport reactors skip nats 4711 --data data --reason 'larger than the broker takes'"
+}
+
 // Run decides; whoever works on the reactor goes on at its next attempt.
 func (r reactorsSkip) Run(ctx context.Context, c *console) error {
 	at, err := domain.ParsePosition(r.Position)
@@ -110,6 +115,11 @@ type reactorsBegin struct {
 	stores
 	Name   string `arg:"" help:"The reactor."`
 	Reason string `help:"Why; it is kept." required:""`
+}
+
+// Help shows an example.
+func (reactorsBegin) Help() string {
+	return "Example: rapport reactors begin nats --data data --reason 'restored from a backup'"
 }
 
 // Run moves the checkpoint to the end of the log.

@@ -258,6 +258,34 @@ func TestProcessesShareTheRoles(t *testing.T) {
 	}
 }
 
+// Every loop of a process holds a connection for its lock: with as many loops as the pool had connections, none was left to
+// work with.
+func TestReproManyDestinationsLeaveConnectionsToWorkWith(t *testing.T) {
+	t.Parallel()
+	address, _ := startNATS(t)
+	var publish []string
+	for _, name := range []string{"one", "two", "three", "four", "five", "six"} {
+		publish = append(publish, address+"&name="+name)
+	}
+	of := stores{Data: t.TempDir(), Postgres: pgtest.Database(t)}
+	p := startProcess(t, serveCommand{stores: of, Publish: publish, Roles: []string{roleAPI, roleProjector, roleReactor, roleTimer}}, nil)
+	receipt := p.register("with many destinations")
+	(&shown{p}).visible(receipt)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	database, err := pgx.Connect(ctx, of.Postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { database.Close(context.Background()) })
+	for reached := 0; reached < len(publish); {
+		const sql = "select count(*) from reactor.checkpoint where commit_position >= $1"
+		if err := database.QueryRow(ctx, sql, int64(receipt.Position.Commit)).Scan(&reached); err != nil {
+			t.Fatalf("%d of %d reactors have come so far: %v", reached, len(publish), err)
+		}
+	}
+}
+
 // ready waits until the process says that it is: a read model that nobody has asked for yet may still be on its way.
 func (p *served) ready() {
 	p.t.Helper()

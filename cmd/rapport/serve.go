@@ -128,7 +128,8 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		return nil, err
 	}
 	closing.add(func() error { reads.Close(); return nil })
-	pool, err := openPool(ctx, postgres, closing)
+	const others = 2 // the projector and the timer
+	pool, err := openPool(ctx, postgres, others+len(destinations), closing)
 	if err != nil {
 		return nil, err
 	}

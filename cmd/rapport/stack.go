@@ -227,12 +227,17 @@ func (s stores) newBus(l *log, secret string, o commands.Options) (*commands.Bus
 // it leaves time to evaluate a large batch.
 const frozenTimeout = 2 * time.Minute
 
-// openPool connects to the database and brings its fixed tables up to date.
-func openPool(ctx context.Context, postgres string, closing *closers) (*pgxpool.Pool, error) {
+// workConnections are those of a pool beside the ones that hold locks: for batches, builds, heartbeats and questions.
+const workConnections = 6
+
+// openPool connects to the database, with room for a number of loops that each hold a connection for their lock, and brings
+// its fixed tables up to date.
+func openPool(ctx context.Context, postgres string, loops int, closing *closers) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(postgres)
 	if err != nil {
 		return nil, err
 	}
+	config.MaxConns = max(config.MaxConns, int32(loops+workConnections))
 	config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = fmt.Sprint(frozenTimeout.Milliseconds())
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -244,7 +249,7 @@ func openPool(ctx context.Context, postgres string, closing *closers) (*pgxpool.
 
 // newRunner makes the engine of the projections on the database, without running it.
 func newRunner(ctx context.Context, postgres string, l *log, o runner.Options, closing *closers) (*runner.Runner, error) {
-	pool, err := openPool(ctx, postgres, closing)
+	pool, err := openPool(ctx, postgres, 1, closing)
 	if err != nil {
 		return nil, err
 	}
