@@ -101,3 +101,16 @@ func classify(err error) (verdict, string) {
 	}
 	return transient, "other"
 }
+
+// unavailable tells whoever asked for something that the database cannot do it now, where the same may succeed later. Other
+// errors stay as they are, also when the caller has gone away.
+func unavailable(ctx context.Context, err error) error {
+	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
+		return err
+	}
+	switch _, class := classify(err); class {
+	case "connection", "timeout", "serialization", "lock", "resources":
+		return &domain.UnavailableError{What: "read models", Err: err}
+	}
+	return err
+}

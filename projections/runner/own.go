@@ -115,7 +115,8 @@ const (
 	firstBuildSQL = `insert into projection.checkpoint (name, version, definition, parks)
 select $1, $2, $3, not exists (select from projection.checkpoint where name = $1 and state = 'serving')
 where not exists (select from projection.checkpoint where name = $1 and version = $2)
-	and not exists (select from projection.checkpoint where name = $1 and version > $2 and state = 'serving')`
+	and not exists (select from projection.checkpoint where name = $1 and version > $2 and state = 'serving')
+on conflict do nothing`
 
 	// takeSQL makes the caller the owner: whoever was it finds another epoch and writes nothing more. What was halted gets another
 	// chance with this binary.

@@ -19,12 +19,14 @@ type Rebuild struct {
 	Park        bool   // park what cannot be applied, instead of giving up there
 }
 
-const newBuildSQL = `insert into projection.checkpoint (name, version, build, definition, hold, parks, actor) values ($1, $2, $3, $4, $5, $6, $7)`
+const newBuildSQL = `insert into projection.checkpoint (name, version, build, definition, hold, parks, actor) values ($1, $2, $3, $4, $5, $6, $7)
+on conflict do nothing`
 
 // Rebuild begins new builds of projections beside those that serve: the tables that readers see stay as they are until the
 // new ones are switched to. It works while a runner runs, in this process or another; else the next that runs does the
 // work. Projections asked for together share one scan of the log. One that is being built already, and is not halted, goes
-// on. It returns a *domain.NotFoundError for a projection that is not declared, and then has done nothing.
+// on. It returns a *domain.NotFoundError for a projection that is not declared, and a *domain.UnavailableError when the database
+// cannot do it now; then it has done nothing.
 func (r *Runner) Rebuild(ctx context.Context, ask Rebuild) error {
 	var list []*projection.Compiled
 	for _, name := range ask.Projections {
@@ -35,14 +37,14 @@ func (r *Runner) Rebuild(ctx context.Context, ask Rebuild) error {
 		list = append(list, c)
 	}
 	slices.SortFunc(list, func(a, b *projection.Compiled) int { return strings.Compare(a.Name, b.Name) })
-	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+	return unavailable(ctx, pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 		for _, c := range slices.Compact(list) {
 			if err := begin(ctx, tx, c, ask); err != nil {
 				return fmt.Errorf("rebuild %s: %w", c, err)
 			}
 		}
 		return nil
-	})
+	}))
 }
 
 // begin makes the checkpoint of a new build; its owner makes the table.
@@ -71,6 +73,9 @@ where name = $1 and version = $2 and build = $3`
 			}
 		}
 	}
-	_, err = tx.Exec(ctx, newBuildSQL, c.Name, c.Version, number, c.Table.Definition(), ask.Hold, ask.Park || !serving, ask.Actor)
+	tag, err := tx.Exec(ctx, newBuildSQL, c.Name, c.Version, number, c.Table.Definition(), ask.Hold, ask.Park || !serving, ask.Actor)
+	if err == nil && tag.RowsAffected() == 0 {
+		return begin(ctx, tx, c, ask) // somebody else has begun this build meanwhile: the next look sees it
+	}
 	return err
 }

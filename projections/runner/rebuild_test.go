@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -525,4 +526,66 @@ func TestLeftoversOfOtherBinariesAreDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.clean()
+}
+
+// Of two that ask for the same build at the same time the second joins what the first has begun.
+func TestRebuildsAskedForAtTheSameTimeAreOne(t *testing.T) {
+	t.Parallel()
+	for _, serving := range []bool{false, true} {
+		f := setUp(t)
+		r := f.runner(quick(8), all()...)
+		if serving {
+			f.catchUp(r)
+		}
+		note, err := r.find("note")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := f.pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Rollback(context.Background())
+		ask := Rebuild{Projections: []string{"note"}, Actor: "first"}
+		if err := begin(t.Context(), first, note, ask); err != nil {
+			t.Fatal(err)
+		}
+		second := make(chan error, 1)
+		go func() { second <- r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Actor: "second"}) }()
+		f.eventually("the second to wait for the first", func() (waits bool) {
+			const sql = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
+			if err := f.pool.QueryRow(t.Context(), sql).Scan(&waits); err != nil {
+				t.Fatal(err)
+			}
+			return waits
+		})
+		if err := first.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-second; err != nil {
+			t.Errorf("serving %t: %v", serving, err)
+		}
+		var builds int
+		const sql = "select count(*) from projection.checkpoint where name = 'note' and state = 'building'"
+		if err := f.pool.QueryRow(t.Context(), sql).Scan(&builds); err != nil || builds != 1 {
+			t.Errorf("serving %t: %d builds are made, %v", serving, builds, err)
+		}
+	}
+}
+
+// A caller hears that a database that does not do something now may do so later.
+func TestRequestsOfABusyDatabaseMaySucceedLater(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"40001", "40P01", "53300", "55P03", "57014", "57P01"} {
+		if err := unavailable(t.Context(), fmt.Errorf("asked: %w", &pgconn.PgError{Code: code})); !errors.As(err, new(*domain.UnavailableError)) {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for ctx, err := range map[context.Context]error{gone: context.Canceled, t.Context(): domain.Reject("projection-not-ready", "no")} {
+		if got := unavailable(ctx, err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
 }

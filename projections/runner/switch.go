@@ -178,7 +178,7 @@ func (r *Runner) choose(ctx context.Context, name, actor string, forward bool, w
 				return &domain.UnavailableError{What: "view of " + name, Err: err}
 			}
 		default:
-			return fmt.Errorf("switch %s: %w", name, err)
+			return unavailable(ctx, fmt.Errorf("switch %s: %w", name, err))
 		}
 	}
 }
