@@ -32,6 +32,7 @@ var poisons = map[string]func(f *fixture, broken *bool) (heal func()){
 	},
 }
 
+// P7, P8: one event in a batch of many that cannot be applied parks its stream alone; mended, it goes on in order.
 func TestPoisonParksItsStreamAlone(t *testing.T) {
 	t.Parallel()
 	for name, poison := range poisons {
@@ -106,6 +107,7 @@ func TestPoisonParksItsStreamAlone(t *testing.T) {
 	}
 }
 
+// P8: while the projector runs.
 func TestRetryWhileRunningUnparksTheStream(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)

@@ -336,13 +336,19 @@ func (c *wired) Read(b []byte) (int, error) {
 // skipped returns how many events were delivered again to a projection.
 func skipped(t testing.TB, metrics *prometheus.Registry, projection string) float64 {
 	t.Helper()
+	return counted(t, metrics, "skipped_duplicates_total", projection)
+}
+
+// counted returns a counter of a projection.
+func counted(t testing.TB, metrics *prometheus.Registry, name, projection string) float64 {
+	t.Helper()
 	families, err := metrics.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, family := range families {
 		for _, m := range family.Metric {
-			if family.GetName() == metricPrefix+"skipped_duplicates_total" && m.Label[0].GetValue() == projection {
+			if family.GetName() == metricPrefix+name && m.Label[0].GetValue() == projection {
 				return m.GetCounter().GetValue()
 			}
 		}

@@ -77,6 +77,7 @@ func (f *fixture) rebuild(r *Runner, names ...string) {
 	}
 }
 
+// P9: an event of a newer kind, or of a newer schema, is for a newer binary; until then nobody goes past it.
 func TestNewerEventsHaltOnlyWhomTheyConcern(t *testing.T) {
 	t.Parallel()
 	for name, newer := range map[string]func(codec.Raw) codec.Raw{
@@ -122,13 +123,19 @@ func TestNewerEventsHaltOnlyWhomTheyConcern(t *testing.T) {
 	}
 }
 
+// P9: what nobody here reads is passed over, and counted.
 func TestUnknownEventOfAnotherKindIsPassedOver(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.log.odd(codec.Raw{Type: "weather.changed", Stream: "elsewhere", Data: []byte(`{}`), Metadata: []byte(`{}`)})
 	story(t, f.log, 5)
-	f.catchUp(f.runner(quick(2), noteFold(&whole), totals))
+	opts, metrics := quick(2), prometheus.NewRegistry()
+	opts.Registerer = metrics
+	f.catchUp(f.runner(opts, noteFold(&whole), totals))
 	sameRows[note](f, noteFold(&whole), "note_id", nil)
+	if n := counted(t, metrics, "ignored_events_total", "note"); n != 1 {
+		t.Errorf("%v events were ignored", n)
+	}
 }
 
 func TestRowsOfAnotherLogAreRefused(t *testing.T) {
@@ -216,6 +223,7 @@ func TestSecondProcessWaitsAndTakesOver(t *testing.T) {
 	f.same()
 }
 
+// P4: every connection is cut, several times.
 func TestLostConnectionsHeal(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -243,6 +251,7 @@ func TestLostConnectionsHeal(t *testing.T) {
 	}
 }
 
+// P10: a table that is not as declared is not written to.
 func TestTableChangedByHandHaltsItsProjection(t *testing.T) {
 	t.Parallel()
 	for _, change := range []string{
@@ -345,20 +354,8 @@ func TestStatusTellsLagParkAndHeartbeat(t *testing.T) {
 	if total.LagEvents != 0 || total.Lag != 0 || total.Head == nil || total.Position != *total.Head || !total.Healthy() {
 		t.Errorf("total: %+v", total)
 	}
-	counted := -1.0
-	families, err := metrics.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		for _, m := range family.Metric {
-			if family.GetName() == "rapport_projection_events_total" && m.Label[0].GetValue() == "total" {
-				counted = m.GetCounter().GetValue()
-			}
-		}
-	}
-	if counted != 11 {
-		t.Errorf("%v events counted", counted)
+	if n := counted(t, metrics, "events_total", "total"); n != 11 {
+		t.Errorf("%v events counted", n)
 	}
 	story(t, f.log, 3)
 	list, err = r.Status(t.Context())
@@ -437,6 +434,7 @@ func (l *stalledLog) Subscribe(ctx context.Context, after domain.Position) iter.
 	}
 }
 
+// P6: a subscription falls silent without an error.
 func TestSilentSubscriptionIsReplaced(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -463,6 +461,7 @@ func (l *brokenLog) Subscribe(ctx context.Context, after domain.Position) iter.S
 	return func(yield func(eventlog.Message, error) bool) { yield(eventlog.Message{}, l.err) }
 }
 
+// P6: a subscription ends with an error.
 func TestLogThatFailsIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
