@@ -306,7 +306,7 @@ func (b *bench) reportCatchUp(s stages, events, baseline int, slow, fast, own, p
 	ratio := fastRate / slowRate
 	t := table{head: []string{fmt.Sprintf("%d read models together", len(projections.All())), "events", "took", "events per second", "ratio", fmt.Sprintf("goal %d", catchUpGoal)}}
 	t.add("one transaction for each event", grouped(int64(baseline)), secs(slow), rate(slowRate), "1", "")
-	t.add(fmt.Sprintf("batches of up to %s", grouped(bus.DefaultMaxEvents)), grouped(int64(events)), secs(fast), rate(fastRate), fmt.Sprintf("%.1f", ratio), verdict(ratio, catchUpGoal))
+	t.add(fmt.Sprintf("steps of a build, of up to %s", megabytes(runner.DefaultBuildBytes)), grouped(int64(events)), secs(fast), rate(fastRate), fmt.Sprintf("%.1f", ratio), verdict(ratio, catchUpGoal))
 	t.print(b.out)
 
 	fmt.Fprintln(b.out)

@@ -6,12 +6,16 @@ import (
 )
 
 // gcPercent is how far the heap of a server may grow beyond what lives in it before it is collected, in percent. Most runs
-// of docs/benchmarks.md took a tenth to a half more commands so than with Go's own 100. The price is memory: some hundred MB.
+// of docs/benchmarks.md took a tenth to a half more commands so than with Go's own 100. The price is memory, up to --memory.
 const gcPercent = 400
 
-// tuneGC sets gcPercent unless GOGC, which Go reads itself, says otherwise.
-func tuneGC() {
+// tuneGC sets gcPercent and the memory, in bytes, from which on the heap is collected more often instead of growing on. What
+// GOGC or GOMEMLIMIT says, which Go reads itself, stays. No memory means no limit.
+func tuneGC(memory int64) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" && memory > 0 {
+		debug.SetMemoryLimit(memory)
 	}
 }

@@ -34,8 +34,10 @@ type serveCommand struct {
 	Insecure   bool     `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
 	Roles      []string `help:"What this process does, any of api, projector, reactor, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,timer" enum:"api,projector,reactor,timer" placeholder:"ROLE"`
 	Publish    []string `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
-	PastMemory int64    `help:"Memory, in MiB, that lists and funnels as of the past may take while they are computed; more is answered 422. ${default} when left out." default:"512" placeholder:"MIB"`
-	PastDisk   int64    `help:"Room, in MiB, that such answers take in PostgreSQL, to be given again. ${default} when left out." default:"2048" placeholder:"MIB"`
+	PastMemory int64    `help:"Memory, in MiB, that one answer as of the past may take while it is computed; more is answered 422. ${default} when left out." default:"512" placeholder:"MIB"`
+	PastDisk   int64    `help:"Room, in MiB, that lists and funnels as of the past take in PostgreSQL, to be given again. ${default} when left out." default:"2048" placeholder:"MIB"`
+	Memory     int64    `help:"Memory, in MiB, within which the process tries to stay: nearer to it, it collects garbage more often. It is no hard limit; 0 means none. GOMEMLIMIT goes before it. ${default} when left out." default:"1024" placeholder:"MIB"`
+	BuildStep  int      `help:"Events, in MiB, of one step in which read models are built; two steps are in memory. ${default} when left out." default:"4" placeholder:"MIB"`
 	Sample     bool     `help:"Import a small invented sample when the log is empty, and print a first answer."`
 }
 
@@ -55,7 +57,7 @@ func (s serveCommand) Run(ctx context.Context, c *console) error {
 }
 
 func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
-	tuneGC()
+	tuneGC(s.Memory << 20)
 	if err := api.CheckListen(s.Listen, s.Insecure); err != nil {
 		return err
 	}
@@ -133,7 +135,9 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	if err != nil {
 		return nil, err
 	}
-	projector, err := runner.New(pool, l.Log, l.Registry, projections.All(), runner.Options{Logger: c.log, Registerer: metrics, Bus: bus.Options{Tracer: tracer}})
+	projector, err := runner.New(pool, l.Log, l.Registry, projections.All(), runner.Options{
+		Logger: c.log, Registerer: metrics, Bus: bus.Options{Tracer: tracer}, BuildBytes: s.BuildStep << 20,
+	})
 	if err != nil {
 		return nil, err
 	}

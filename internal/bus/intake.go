@@ -175,7 +175,8 @@ func (in *intake) due() (batch *Batch, wait time.Duration, ended bool) {
 		}
 	}
 	full := in.batch
-	in.batch, in.bytes, in.since = Batch{After: in.last}, 0, time.Time{}
+	// Items are large, so that to grow costs much: the next batch is likely to be as long.
+	in.batch, in.bytes, in.since = Batch{Items: make([]Item, 0, len(full.Items)), After: in.last}, 0, time.Time{}
 	signal(in.taken)
 	return &full, 0, false
 }

@@ -45,7 +45,7 @@ const (
 	DefaultTakeover   = time.Minute
 	DefaultStall      = 30 * time.Second
 	DefaultRetry      = 200 * time.Millisecond
-	DefaultBuildBytes = 32 << 20
+	DefaultBuildBytes = 4 << 20 // larger batches take more CPU for each event, see docs/architecture.md, and more memory
 	DefaultVerifyKeys = 200
 	DefaultGrace      = 24 * time.Hour
 	DefaultSweep      = time.Minute

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,7 @@ func (l *lane) apply(ctx context.Context, batch *bus.Batch) error {
 // decoded returns the events of a batch side by side, for all members; nil when one does not decode.
 func (l *lane) decoded(batch *bus.Batch) []domain.Recorded {
 	clear(l.events)
-	l.events = l.events[:0]
+	l.events = slices.Grow(l.events[:0], len(batch.Items))
 	for i := range batch.Items {
 		if batch.Items[i].Err != nil {
 			return nil
