@@ -84,6 +84,12 @@ func TestABackDatedEntryChangesWhatIsRestatedAndNotWhatWasKnown(t *testing.T) {
 			t.Errorf("%s restated for yesterday does not know the entry: %s", r, now[r])
 		}
 	}
+	history := "/v1/customers/" + string(acme) + "/history?"
+	for _, id := range late.EventIDs {
+		if bytes.Contains(known[history], []byte(id)) || !bytes.Contains(now[history], []byte(id)) {
+			t.Errorf("the entry %s is not what tells the two histories apart:\n%s\n%s", id, known[history], now[history])
+		}
+	}
 	// Restated with what was known yesterday is what was known yesterday: nothing was dated back by then.
 	both := ask(restated + "&knownAt=" + yesterday.Format(time.RFC3339))
 	for _, r := range reports {

@@ -15,7 +15,7 @@ import (
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
-// lived is a customer with a relative, a duplicate, a contact, a deal, orders and dealings.
+// lived is a customer with a relative, a duplicate, a contact, a deal, orders and dealings, beside a product and a pipeline.
 func (s *stack) lived() (customer, deal string, last api.Receipt) {
 	s.t.Helper()
 	n := 0
@@ -34,6 +34,8 @@ func (s *stack) lived() (customer, deal string, last api.Receipt) {
 	do("/v1/orders", object{"number": "SO-1", "customerId": customer, "currency": "EUR", "lines": lines})
 	cancelled := do("/v1/orders", object{"number": "SO-2", "customerId": customer, "currency": "EUR", "lines": lines})
 	do("/v1/orders/"+cancelled+"/cancel", object{"reason": "twice"})
+	do("/v1/products", object{"code": "A", "name": "Anvil", "listPrice": object{"amount": "500", "currency": "EUR"}})
+	do("/v1/pipelines", object{"name": "Partners", "stages": []object{{"key": "met", "name": "Met", "probability": 10}, {"key": "agreed", "name": "Agreed", "probability": 80}}})
 	do("/v1/interactions", object{"customerId": customer, "channel": "phone", "direction": "inbound", "startedAt": "2026-01-03T10:00:00Z", "occurredAt": "2026-01-03T10:10:00Z"})
 	do("/v1/customers/"+customer+"/transfer-ownership", object{"to": "bob", "reason": "holiday"})
 	double := do("/v1/customers", object{"kind": "company", "name": "Anvil Wroks"})
@@ -86,6 +88,22 @@ func TestAReplayIsTheAnswerOfEachMoment(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, types); diff != "" {
 			t.Errorf("%s: %s", path, diff)
+		}
+	}
+	for _, path := range []string{"/v1/contacts", "/v1/orders", "/v1/interactions", "/v1/products", "/v1/pipelines"} {
+		var all listed
+		s.get(path, &all)
+		if len(all.Items) == 0 {
+			t.Errorf("there are no %s", path)
+		}
+		for _, record := range all.Items {
+			var now object
+			one := path + "/" + record["id"].(string)
+			s.get(one, &now)
+			entries := s.replayed(one + "/replay")
+			if diff := cmp.Diff(any(now), entries[len(entries)-1]["state"]); diff != "" {
+				t.Errorf("%s (-now +replay):\n%s", one, diff)
+			}
 		}
 	}
 	var past, begun, restated listed
