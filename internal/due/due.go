@@ -31,6 +31,7 @@ const (
 	maxWait    = time.Minute      // between looks at the rows
 	lockRetry  = 5 * time.Second  // between questions for the lock
 	jobTimeout = 5 * time.Minute
+	sqlBudget  = 10 * time.Second      // for each statement of the loop
 	ownerLock  = 0x7261_7070_6f72_7403 // the number is arbitrary
 )
 
@@ -124,6 +125,20 @@ func (l *Loop) note(job string, err error) {
 	}
 }
 
+// forget says that nothing is wrong here.
+func (l *Loop) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.problems)
+}
+
+// ask bounds one conversation with the database.
+func ask(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, sqlBudget)
+	defer cancel()
+	return do(ctx)
+}
+
 // term works while this process holds the lock, if it gets it.
 func (l *Loop) term(ctx context.Context) error {
 	conn, err := l.pool.Acquire(ctx)
@@ -132,8 +147,14 @@ func (l *Loop) term(ctx context.Context) error {
 	}
 	defer conn.Release()
 	var mine bool
-	if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", int64(ownerLock)).Scan(&mine); err != nil || !mine {
+	if err := ask(ctx, func(ctx context.Context) error {
+		return conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", int64(ownerLock)).Scan(&mine)
+	}); err != nil {
 		return err
+	}
+	if !mine {
+		l.forget() // whoever works says what is wrong
+		return nil
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockRetry)
@@ -169,7 +190,7 @@ func (l *Loop) look(ctx context.Context, conn *pgx.Conn) (wait time.Duration, er
 		var b pgx.Batch
 		b.Queue(insert, j.Name, now)
 		b.Queue(read, j.Name).QueryRow(func(row pgx.Row) error { return row.Scan(&next) })
-		if err := conn.SendBatch(ctx, &b).Close(); err != nil {
+		if err := ask(ctx, func(ctx context.Context) error { return conn.SendBatch(ctx, &b).Close() }); err != nil {
 			return 0, err
 		}
 		if !next.After(now) {
@@ -199,8 +220,10 @@ func (l *Loop) do(ctx context.Context, conn *pgx.Conn, j Job) (next time.Time, e
 	l.done.WithLabelValues(j.Name, outcome).Inc()
 	next = l.opts.Clock().Add(wait + rand.N(wait/10+1))
 	const sql = `update reactor.due set next_at = $2, last_at = $3, problem = $4 where name = $1`
-	_, err = conn.Exec(ctx, sql, j.Name, next, l.opts.Clock(), problem)
-	return next, err
+	return next, ask(ctx, func(ctx context.Context) error {
+		_, err := conn.Exec(ctx, sql, j.Name, next, l.opts.Clock(), problem)
+		return err
+	})
 }
 
 // sleep waits, and reports false when ctx ended meanwhile.

@@ -131,6 +131,25 @@ func TestOneProcessAtATimeDoesWhatIsDue(t *testing.T) {
 	}
 }
 
+// What was wrong here is no trouble of a process that waits for another one's work.
+func TestReproWaitingProcessHasNoOldTrouble(t *testing.T) {
+	pool, c := database(t), &clock{}
+	l := loop(t, pool, c, Job{"sweep", time.Hour, func(context.Context) error { return nil }})
+	l.note(loopName, errors.New("the database was away"))
+	l.note("sweep", errors.New("and so the job failed"))
+	owner, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Release()
+	if _, err := owner.Exec(t.Context(), "select pg_advisory_lock($1)", int64(ownerLock)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.term(t.Context()); err != nil || l.Err() != nil {
+		t.Errorf("term: %v, trouble: %v", err, l.Err())
+	}
+}
+
 func TestJobsAreChecked(t *testing.T) {
 	do := func(context.Context) error { return nil }
 	for _, jobs := range [][]Job{{{"", time.Hour, do}}, {{"a", 0, do}}, {{"a", time.Hour, nil}}, {{"a", time.Hour, do}, {"a", time.Hour, do}}} {
