@@ -123,6 +123,9 @@ func askForBackup(ctx context.Context, dir, target string) (head uint64, err err
 	position := &wrapperspb.UInt64Value{}
 	ctx = metadata.AppendToOutgoingContext(ctx, tokenHeader, node.Token)
 	if err := conn.Invoke(ctx, "/"+controlService+"/"+backupMethod, wrapperspb.String(target), position); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err() // which nobody finds in a status
+		}
 		return 0, fmt.Errorf("ask the node for a backup: %w", err)
 	}
 	return position.GetValue(), nil

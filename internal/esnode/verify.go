@@ -76,13 +76,7 @@ func verify(ctx context.Context, disk vfs.FS, dir string, progress func(VerifyPr
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.release()) }()
-	v := &verifier{
-		store: s, ctx: ctx, progress: progress, report: VerifyReport{Damages: []Damage{}},
-		unread: map[uint64]int{}, unnamed: map[uint64][]int{},
-	}
-	if v.progress == nil {
-		v.progress = func(VerifyProgress) {}
-	}
+	v := newVerifier(ctx, s, progress)
 	if v.states, err = simplelru.NewLRU[string, streamState](cachedStreams, nil); err != nil {
 		return nil, err
 	}
@@ -105,6 +99,16 @@ type verifier struct {
 	unread  map[uint64]int   // damages whose stream is not known, by position
 	unnamed map[uint64][]int // damages whose stream is known by its id only
 	lastID  uint64           // the highest stream id
+}
+
+func newVerifier(ctx context.Context, s *store, progress func(VerifyProgress)) *verifier {
+	if progress == nil {
+		progress = func(VerifyProgress) {}
+	}
+	return &verifier{
+		store: s, ctx: ctx, progress: progress, report: VerifyReport{Damages: []Damage{}},
+		unread: map[uint64]int{}, unnamed: map[uint64][]int{},
+	}
 }
 
 func (v *verifier) found(d Damage) {
@@ -348,7 +352,9 @@ func (v *verifier) index() error {
 			problem = v.entry(id, at, position)
 		}
 		if problem != "" {
-			v.unnamed[id] = append(v.unnamed[id], len(v.report.Damages))
+			if len(v.report.Damages) < MaxDamages {
+				v.unnamed[id] = append(v.unnamed[id], len(v.report.Damages))
+			}
 			v.found(Damage{Kind: DamagedIndex, Position: position, Revision: &at, Problem: problem})
 		}
 		if lost, ok := v.unread[position]; ok {
@@ -373,8 +379,10 @@ func (v *verifier) index() error {
 		return err
 	}
 	if !strict && v.report.Entries != v.report.Events {
-		// Every event has its entry, so there are entries without an event.
+		// Every event has its entry, so there are entries without an event. What this visit has found the next one finds again.
 		entries, streams := v.report.Entries, v.report.Streams
+		v.report.Damaged, v.report.Damages = 0, v.report.Damages[:0]
+		clear(v.unnamed)
 		strict, streamID = true, 0
 		err := v.each([]byte{keyIndex}, []byte{keyIndex + 1}, visit, broken)
 		v.report.Entries, v.report.Streams = entries, streams
@@ -409,9 +417,7 @@ func (v *verifier) streams() error {
 			return nil
 		}
 		for _, i := range v.unnamed[st.id] {
-			if i < len(v.report.Damages) {
-				v.report.Damages[i].Stream = name
-			}
+			v.report.Damages[i].Stream = name
 		}
 		if problem := v.stateProblem(name, st); problem != "" {
 			v.found(Damage{Kind: DamagedStream, Stream: name, Problem: problem})

@@ -263,6 +263,56 @@ func TestVerifyNamesEachDamage(t *testing.T) {
 	}
 }
 
+// Entries without an event are looked for in a second visit of the index, which meets what the first one met.
+func TestReproEachDamageOfTheIndexIsCountedOnce(t *testing.T) {
+	report := mustVerify(t, damaged(t, func(t *testing.T, s *store, b *pebble.Batch) {
+		put(t, b, indexKey(nil, idOf(t, s, "a"), 3), at(99))
+	}))
+	index := 0
+	for _, d := range report.Damages {
+		if d.Kind == DamagedIndex {
+			index++
+		}
+	}
+	// The entry, and the state of the stream, which does not know of it.
+	if index != 1 || report.Damaged != 2 || len(report.Damages) != 2 {
+		t.Errorf("%d damages: %+v", report.Damaged, report.Damages)
+	}
+}
+
+// The memory of a verification does not grow with what is damaged.
+func TestReproDamagesBeyondTheListAreNotRemembered(t *testing.T) {
+	const streams = 5
+	disk := damaged(t, func(t *testing.T, s *store, b *pebble.Batch) {
+		for id := range uint64(streams) {
+			for r := range int64(MaxDamages) {
+				put(t, b, indexKey(nil, 100+id, r), at(99))
+			}
+		}
+	})
+	s, err := openReadOnly(disk, testLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.release(); err != nil {
+			t.Error(err)
+		}
+	}()
+	v := newVerifier(testContext(t), s, nil)
+	v.report.Head = 7
+	if err := v.index(); err != nil {
+		t.Fatal(err)
+	}
+	remembered := 0
+	for _, list := range v.unnamed {
+		remembered += len(list)
+	}
+	if v.report.Damaged < streams*MaxDamages || remembered > MaxDamages {
+		t.Errorf("%d damages, %d remembered", v.report.Damaged, remembered)
+	}
+}
+
 func TestUndamagedLogIsSound(t *testing.T) {
 	wantSound(t, damaged(t, func(*testing.T, *store, *pebble.Batch) {}))
 }
