@@ -71,7 +71,7 @@ type Problem struct {
 // Duplicate says which value of a request belongs to another record.
 type Duplicate struct {
 	ID      domain.ID `json:"id" doc:"The record that holds the value."`
-	Key     string    `json:"key" doc:"What must be unique: tax-id, email or phone."`
+	Key     string    `json:"key" doc:"What must be unique: tax-id, email, phone, product-code; or duplicate, a customer that was merged."`
 	Pointer string    `json:"pointer,omitempty" doc:"The field of the request."`
 }
 

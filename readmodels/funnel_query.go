@@ -15,7 +15,7 @@ import (
 // FunnelDeal is what a funnel must know of an opportunity.
 type FunnelDeal struct {
 	ID                    domain.ID
-	Owner, Region, Source string // as they stand now
+	Owner, Region, Source string // as they stand in the rows read
 	Opened                time.Time
 	Visits                []FunnelVisit  // in the order of the stream
 	Estimates             []FunnelAmount // that were changed between entries, in the order of the stream
@@ -75,8 +75,8 @@ group by l.opportunity_id, l.product_code, l.currency
 order by l.opportunity_id, l.product_code, l.currency`
 )
 
-// Funnel computes the funnel of a pipeline as of now, or of q.AsOf by the rows of now. An unknown pipeline is a *domain.NotFoundError, a
-// query that means nothing an *domain.InvalidError.
+// Funnel computes the funnel of a pipeline as of the store's moment, or of q.AsOf by the rows of that moment. An unknown
+// pipeline is a *domain.NotFoundError, a query that means nothing an *domain.InvalidError.
 func (s *Store) Funnel(ctx context.Context, tenant domain.Tenant, q FunnelQuery, now time.Time) (Funnel, error) {
 	if err := prepareAll(opportunities.prepare, pipelines.prepare, pipelineVersions.prepare); err != nil {
 		return Funnel{}, err
