@@ -85,6 +85,10 @@ func Dial(ctx context.Context, connectionString string, options ...Option) (*ESD
 		return nil, err
 	}
 	config, err := esdb.ParseConnectionString(connectionString)
+	var malformed *url.Error
+	if errors.As(err, &malformed) {
+		err = malformed.Err // without the string, which may hold a password
+	}
 	if err != nil {
 		return nil, fmt.Errorf("event log connection string: %w", err)
 	}

@@ -99,6 +99,13 @@ func TestPositionOfOlderServersIsNone(t *testing.T) {
 	}
 }
 
+func TestReproMalformedConnectionStringIsNotRepeated(t *testing.T) {
+	_, err := Dial(t.Context(), "esdb://admin:hidden@host:%zz?tls=false")
+	if err == nil || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("got %v, want an error without the password", err)
+	}
+}
+
 func TestOutcomesOfFailedAppends(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
