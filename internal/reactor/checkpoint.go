@@ -109,12 +109,14 @@ func (r *Reactor) settle(ctx context.Context, epoch int64, end domain.Position) 
 	return r.step(stepSettled)
 }
 
-// fails says to other processes which event fails; it does its best, because this one says the same.
-func (r *Reactor) fails(at domain.Position, problem error) {
-	const sql = `update reactor.checkpoint set problem = $2, failing_commit = $3, failing_prepare = $4, failing_since = now() where name = $1`
+// fails says to other processes which event fails, unless another one has taken over; it does its best, because this one
+// says the same.
+func (r *Reactor) fails(epoch int64, at domain.Position, problem error) {
+	const sql = `update reactor.checkpoint set problem = $3, failing_commit = $4, failing_prepare = $5, failing_since = now()
+where name = $1 and epoch = $2`
 	ctx, cancel := context.WithTimeout(context.Background(), sqlBudget)
 	defer cancel()
-	if _, err := r.pool.Exec(ctx, sql, r.opts.Name, problem.Error(), int64(at.Commit), int64(at.Prepare)); err != nil {
+	if _, err := r.pool.Exec(ctx, sql, r.opts.Name, epoch, problem.Error(), int64(at.Commit), int64(at.Prepare)); err != nil {
 		r.logger.DebugContext(ctx, "failing event not noted", "reactor", r.opts.Name, "err", err)
 	}
 }
@@ -137,7 +139,7 @@ type Status struct {
 	Lag          time.Duration    `json:"lag"`               // age of the first event behind Position; 0 when there is none
 	Problem      string           `json:"problem,omitempty"` // why the next event has not had its effect
 	Failing      *domain.Position `json:"failing,omitempty"` // which that is; nil when nothing fails
-	FailingFor   time.Duration    `json:"failingFor"`        //
+	FailingFor   time.Duration    `json:"failingFor"`        // since it failed first
 	HeartbeatAge time.Duration    `json:"heartbeatAge"`      // since an owner was seen working; -1 when there never was one
 }
 

@@ -21,6 +21,7 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -132,12 +133,15 @@ func validName(name string) bool {
 // Name returns the name of the reactor.
 func (r *Reactor) Name() string { return r.opts.Name }
 
+// Chooses reports whether one of Options.Types, a name or a beginning that ends in a dot, stands for an event type.
+func Chooses(t, eventType string) bool {
+	return t == eventType || strings.HasSuffix(t, ".") && strings.HasPrefix(eventType, t)
+}
+
 // wants reports whether events of a type are published.
 func (r *Reactor) wants(eventType string) bool {
-	for _, t := range r.opts.Types {
-		if t == eventType || strings.HasSuffix(t, ".") && strings.HasPrefix(eventType, t) {
-			return true
-		}
+	if slices.ContainsFunc(r.opts.Types, func(t string) bool { return Chooses(t, eventType) }) {
+		return true
 	}
 	return len(r.opts.Types) == 0 && !strings.HasPrefix(eventType, domain.ReservationName+".")
 }
@@ -222,7 +226,8 @@ func (r *Reactor) term(ctx context.Context) error {
 	subscriber := bus.NewEventSubscriber(r.log.Subscribe, at, r.decode, r.opts.Bus, r.wants,
 		func(ctx context.Context, end domain.Position) error { return r.settle(ctx, epoch, end) })
 	react := func(ctx context.Context, item *bus.Item) (*bus.Outgoing, error) { return r.react(ctx, logID, item) }
-	err = bus.React(ctx, r.opts.Name, subscriber, r.opts.To, react, bus.ReactOptions{Registerer: r.opts.Registerer, Observe: r.observe})
+	observe := func(item *bus.Item, published bool, err error) { r.observe(epoch, item, published, err) }
+	err = bus.React(ctx, r.opts.Name, subscriber, r.opts.To, react, bus.ReactOptions{Registerer: r.opts.Registerer, Observe: observe})
 	if cause := context.Cause(ctx); err == nil && cause != nil {
 		return cause
 	}
@@ -249,7 +254,7 @@ func (r *Reactor) react(ctx context.Context, logID string, item *bus.Item) (*bus
 }
 
 // observe counts an attempt, and says once that an event fails, also to other processes.
-func (r *Reactor) observe(item *bus.Item, published bool, err error) {
+func (r *Reactor) observe(epoch int64, item *bus.Item, published bool, err error) {
 	switch {
 	case err == nil:
 		r.report(domain.Position{}, nil)
@@ -262,15 +267,15 @@ func (r *Reactor) observe(item *bus.Item, published bool, err error) {
 	}
 	r.metrics.failures.WithLabelValues(r.opts.Name).Inc()
 	if r.report(item.Raw.Position, err) != item.Raw.Position {
-		r.fails(item.Raw.Position, err)
+		r.fails(epoch, item.Raw.Position, err)
 	}
 }
 
 // await waits for the advisory lock of the reactor.
 func (r *Reactor) await(ctx context.Context, conn *pgx.Conn) error {
 	for waiting := false; ; waiting = true {
-		var mine bool
-		if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1, hashtext($2))", lockClass, r.opts.Name).Scan(&mine); err != nil {
+		mine, err := r.try(ctx, conn)
+		if err != nil {
 			return err
 		}
 		if mine {
@@ -286,19 +291,36 @@ func (r *Reactor) await(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
+// try asks for the lock.
+func (r *Reactor) try(ctx context.Context, conn *pgx.Conn) (mine bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sqlBudget)
+	defer cancel()
+	err = conn.QueryRow(ctx, "select pg_try_advisory_lock($1, hashtext($2))", lockClass, r.opts.Name).Scan(&mine)
+	return mine, err
+}
+
 // beat says regularly that this process works, and notices when it should not.
 func (r *Reactor) beat(ctx context.Context, lock *pgx.Conn, epoch int64, end context.CancelCauseFunc) {
 	for sleep(ctx, r.opts.Heartbeat) {
-		if err := lock.Ping(ctx); err != nil && ctx.Err() == nil {
-			end(fmt.Errorf("the lock of the reactor is lost: %w", err))
-			return
-		}
-		beaten, err := r.pool.Exec(ctx, "update reactor.checkpoint set heartbeat_at = clock_timestamp() where name = $1 and epoch = $2", r.opts.Name, epoch)
-		if err == nil && beaten.RowsAffected() == 0 {
-			end(errFenced)
+		if err := r.pulse(ctx, lock, epoch); err != nil && ctx.Err() == nil {
+			end(err)
 			return
 		}
 	}
+}
+
+// pulse is one beat. A checkpoint that cannot be written is left to settle.
+func (r *Reactor) pulse(ctx context.Context, lock *pgx.Conn, epoch int64) error {
+	ctx, cancel := context.WithTimeout(ctx, sqlBudget)
+	defer cancel()
+	if err := lock.Ping(ctx); err != nil {
+		return fmt.Errorf("the lock of the reactor is lost: %w", err)
+	}
+	beaten, err := r.pool.Exec(ctx, "update reactor.checkpoint set heartbeat_at = clock_timestamp() where name = $1 and epoch = $2", r.opts.Name, epoch)
+	if err == nil && beaten.RowsAffected() == 0 {
+		return errFenced
+	}
+	return nil
 }
 
 // release gives the lock back, or drops the connection that holds it.

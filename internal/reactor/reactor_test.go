@@ -259,6 +259,10 @@ func TestOwnerThatWasTakenForDeadMovesNoCheckpoint(t *testing.T) {
 	if err := old.settle(t.Context(), epoch, end); !errors.Is(err, errFenced) {
 		t.Errorf("the old owner moved it: %v", err)
 	}
+	old.fails(epoch, end, errors.New("the broker is down for the old owner"))
+	if s, err := now.Status(t.Context()); err != nil || !s.Healthy() {
+		t.Errorf("the old owner's trouble is said to be the new one's: %+v, %v", s, err)
+	}
 	if err := now.settle(t.Context(), newer, end); err != nil {
 		t.Error(err)
 	}
