@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,8 +30,9 @@ const (
 
 type doctorCommand struct {
 	stores
-	Listen string `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	JSON   bool   `name:"json" help:"Print the checks as JSON."`
+	Listen  string   `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Publish []string `help:"Brokers that serve would publish to." sep:" " placeholder:"URL"`
+	JSON    bool     `name:"json" help:"Print the checks as JSON."`
 }
 
 // finding is the answer of one check.
@@ -79,6 +82,9 @@ func (d doctorCommand) Run(ctx context.Context, c *console) error {
 		}
 		return d.Listen + " is free", l.Close()
 	})
+	if len(d.Publish) > 0 {
+		check("brokers", func() (string, error) { return d.checkBrokers(c) })
+	}
 	check("mappings", func() (string, error) { return fmt.Sprint(importer.ShippedNames()), nil })
 	if d.JSON {
 		if err := json.NewEncoder(c.out).Encode(findings); err != nil {
@@ -108,36 +114,54 @@ func (d doctorCommand) checkData() (string, error) {
 }
 
 func (d doctorCommand) checkLog(ctx context.Context, server running) (string, error) {
-	url := d.EventStore
-	if url == "" {
-		url = server.EventStore
-	}
-	if url == "" {
+	address := cmp.Or(d.EventStore, server.EventStore)
+	if address == "" {
 		return "embedded, started with the server", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
-	client, err := eventlog.Dial(ctx, url)
+	client, err := eventlog.Dial(ctx, address)
 	if err != nil {
 		return "", err
 	}
 	defer client.Close()
 	head, err := client.Head(ctx)
-	return fmt.Sprintf("%s answers, head at %s", url, head), err
+	return fmt.Sprintf("%s answers, head at %s", withoutSecrets(address), head), err
+}
+
+func (d doctorCommand) checkBrokers(c *console) (string, error) {
+	destinations, err := openDestinations(d.Publish, c.log)
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, to := range destinations {
+		if err := errors.Join(to.broker.Connect(), to.broker.Close()); err != nil {
+			return "", fmt.Errorf("%s: %w", to.name, err)
+		}
+		names = append(names, to.name)
+	}
+	return fmt.Sprintf("%v can be reached", names), nil
+}
+
+// withoutSecrets is a connection string as others may see it.
+func withoutSecrets(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "the log"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 func (d doctorCommand) checkPostgres(ctx context.Context, server running) (string, error) {
-	url := d.Postgres
-	if url == "" {
-		url = server.Postgres
-	}
-	if url == "" {
+	address := cmp.Or(d.Postgres, server.Postgres)
+	if address == "" {
 		dir, version, err := localpg.Find()
 		return fmt.Sprintf("version %s in %s, started with the server", version, dir), err
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgx.Connect(ctx, address)
 	if err != nil {
 		return "", err
 	}

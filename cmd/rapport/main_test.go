@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -234,4 +235,32 @@ func sums(totals []readmodels.OrderTotal, kind string) (orders int64, total, wit
 		}
 	}
 	return orders, total, withCustomer
+}
+
+// TestEveryVerbExplainsItself holds that no verb is without an example, and no flag without a variable.
+func TestEveryVerbExplainsItself(t *testing.T) {
+	parser, err := kong.New(&cli{}, kong.DefaultEnvars("RAPPORT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = kong.Visit(parser.Model, func(node kong.Visitable, next kong.Next) error {
+		n, ok := node.(*kong.Node)
+		if !ok || n.Type != kong.CommandNode {
+			return next(nil)
+		}
+		verb := strings.Fields(n.FullPath())[1:]
+		var out, diagnostics bytes.Buffer
+		if code := run(t.Context(), append(verb, "--help"), &out, &diagnostics); code != exitDone || diagnostics.Len() > 0 || !strings.Contains(out.String(), "Example: rapport "+verb[0]) {
+			t.Errorf("%v --help ended with %d and has no example:\n%s%s", verb, code, out.String(), diagnostics.String())
+		}
+		for _, flag := range n.Flags {
+			if flag.Name != "help" && len(flag.Envs) == 0 {
+				t.Errorf("%v: --%s has no variable", verb, flag.Name)
+			}
+		}
+		return next(nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

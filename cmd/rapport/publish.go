@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/reactor"
 )
 
@@ -35,6 +38,9 @@ func openDestinations(addresses []string, logger *slog.Logger) ([]destination, e
 		d := destination{name: q.Get("name")}
 		if types := q.Get("types"); types != "" {
 			d.types = strings.Split(types, ",")
+			if err := checkTypes(d.types); err != nil {
+				return nil, err
+			}
 		}
 		q.Del("name")
 		q.Del("types")
@@ -52,6 +58,17 @@ func openDestinations(addresses []string, logger *slog.Logger) ([]destination, e
 		list = append(list, d)
 	}
 	return list, nil
+}
+
+// checkTypes refuses what no event has: a reactor with it would publish nothing, and nobody would notice.
+func checkTypes(types []string) error {
+	for _, t := range types {
+		some := func(e domain.EventSpec) bool { return reactor.Chooses(t, e.Type()) }
+		if !slices.ContainsFunc(catalogue.Definitions(), func(d domain.Definition) bool { return slices.ContainsFunc(d.Events, some) }) {
+			return fmt.Errorf("--publish: types=%s: there is no such event; a beginning ends in a dot, such as customer.", t)
+		}
+	}
+	return nil
 }
 
 // newReactors makes a reactor for each destination.

@@ -21,21 +21,21 @@ const (
 func (s serveCommand) does(role string) bool { return slices.Contains(s.Roles, role) }
 
 // join finds out whether the server that runs on the data directory leaves room for this process, which then uses its
-// stores.
-func (s serveCommand) join() (joined bool, err error) {
+// stores. It returns the process id of that server, 0 when none runs.
+func (s serveCommand) join() (host int, err error) {
 	r, err := s.running()
 	if errors.Is(err, errNotRunning) {
-		return false, nil
+		return 0, nil
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	for _, role := range s.Roles {
 		if slices.Contains(r.Roles, role) {
-			return false, fmt.Errorf("a server runs on %s already: process %d at %s, with the roles %s", s.Data, r.PID, r.API, strings.Join(r.Roles, ","))
+			return 0, fmt.Errorf("a server runs on %s already: process %d at %s, with the roles %s", s.Data, r.PID, r.API, strings.Join(r.Roles, ","))
 		}
 	}
-	return true, nil
+	return r.PID, nil
 }
 
 // hostCheck is how often a process that uses the stores of another looks whether that one still runs.
@@ -44,8 +44,9 @@ const hostCheck = time.Second
 // errHostEnded says that the server whose stores this process used runs no more.
 var errHostEnded = errors.New("the server whose stores this process used has ended")
 
-// watchHost returns errHostEnded when the server that owns the stores has ended, and nil when ctx has.
-func (s serveCommand) watchHost(ctx context.Context) error {
+// watchHost returns errHostEnded when the server that owns the stores has ended, also when another one has begun since, and
+// nil when ctx has ended.
+func (s serveCommand) watchHost(ctx context.Context, host int) error {
 	tick := time.NewTicker(hostCheck)
 	defer tick.Stop()
 	for {
@@ -54,7 +55,7 @@ func (s serveCommand) watchHost(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if _, err := s.running(); errors.Is(err, errNotRunning) {
+		if r, err := s.running(); errors.Is(err, errNotRunning) || err == nil && r.PID != host {
 			return errHostEnded
 		}
 	}

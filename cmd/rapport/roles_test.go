@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -221,6 +222,14 @@ func TestProcessesShareTheRoles(t *testing.T) {
 		t.Errorf("a process without the role answers the API: %d", status)
 	}
 	dashboardHasMetrics(t, front, back)
+	var checks bytes.Buffer
+	if code := run(t.Context(), []string{"doctor", "--data", of.Data, "--postgres", of.Postgres, "--publish", address}, &checks, io.Discard); code != exitDone || !strings.Contains(checks.String(), "[nats] can be reached") {
+		t.Errorf("doctor ended with %d:\n%s", code, checks.String())
+	}
+	checks.Reset()
+	if code := run(t.Context(), []string{"doctor", "--data", of.Data, "--postgres", of.Postgres, "--publish", "nats://127.0.0.1:1?subject=a"}, &checks, io.Discard); code != exitPartly || !strings.Contains(checks.String(), "LACKS  brokers") {
+		t.Errorf("doctor ended with %d:\n%s", code, checks.String())
+	}
 	reactors := func(want int, args ...string) string {
 		t.Helper()
 		var out, diagnostics bytes.Buffer
@@ -254,6 +263,44 @@ func TestProcessesShareTheRoles(t *testing.T) {
 		t.Errorf("ended with %d: %s", code, diagnostics.String())
 	}
 	if err := back.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReproConnectionStringsAreShownWithoutSecrets(t *testing.T) {
+	for address, want := range map[string]string{
+		"esdb://admin:hidden@127.0.0.1:2113?tls=false": "esdb://127.0.0.1:2113",
+		"esdb://admin:hidden@%":                        "the log",
+	} {
+		if got := withoutSecrets(address); got != want {
+			t.Errorf("%s is shown as %s, want %s", address, got, want)
+		}
+	}
+}
+
+// A server that has taken the place of the one whose stores a process uses has other stores: the process must not go on.
+func TestReproProcessEndsWithItsHostAlsoWhenAnotherFollows(t *testing.T) {
+	s := serveCommand{stores: stores{Data: t.TempDir()}, Roles: []string{roleTimer}}
+	announce := func(pid int) func() error {
+		forget, err := s.announce(running{PID: pid, Roles: []string{roleAPI}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return forget
+	}
+	forget := announce(1001)
+	host, err := s.join()
+	if err != nil || host != 1001 {
+		t.Fatalf("joined %d, %v", host, err)
+	}
+	forget()
+	forget = announce(1002)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := s.watchHost(ctx, host); !errors.Is(err, errHostEnded) {
+		t.Errorf("got %v", err)
+	}
+	if err := forget(); err != nil {
 		t.Error(err)
 	}
 }
@@ -326,6 +373,14 @@ func TestDestinationsAreChecked(t *testing.T) {
 	for _, addresses := range [][]string{{"nats://127.0.0.1"}, {good, good}, {"file:///tmp"}, {"%"}} {
 		if _, err := openDestinations(addresses, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%v were accepted", addresses)
+		}
+	}
+	if _, err := openDestinations([]string{"nats://token@127.0.0.1:4222?subject=a&password=hidden"}, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "token") || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("got %v, want an error that keeps the secrets", err)
+	}
+	for _, unknown := range []string{"custmer.", "customer", "order.shiped"} {
+		if _, err := openDestinations([]string{good + "&types=customer.," + unknown}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), unknown) {
+			t.Errorf("got %v, want an error that names %s", err, unknown)
 		}
 	}
 	list, err := openDestinations([]string{good + "&types=customer.,order.placed", good + "&name=other"}, slog.New(slog.DiscardHandler))

@@ -61,9 +61,9 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err := api.CheckListen(s.Listen, s.Insecure); err != nil {
 		return err
 	}
-	joined := false
+	host := 0 // the process whose stores are used; 0: none
 	if !s.external() {
-		if joined, err = s.join(); err != nil {
+		if host, err = s.join(); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	if !s.external() && !joined {
+	if !s.external() && host == 0 {
 		forget, err := s.announce(running{PID: os.Getpid(), EventStore: l.URL, Postgres: postgres.URL, API: "http://" + listener.Addr().String(), Roles: s.Roles})
 		if err != nil {
 			return err
@@ -100,8 +100,8 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return postgres.watch(ctx) })
-	if joined {
-		group.Go(func() error { return s.watchHost(ctx) })
+	if host != 0 {
+		group.Go(func() error { return s.watchHost(ctx, host) })
 	}
 	for _, work := range parts.work {
 		group.Go(func() error { return work(ctx) })

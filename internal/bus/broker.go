@@ -59,9 +59,10 @@ func NewBroker(address string, logger *slog.Logger) (*Broker, error) {
 	if err != nil {
 		return nil, errors.New("the address of the broker is not a URL") // it may hold a password, so it is not repeated
 	}
+	shown := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // users and parameters may be secrets
 	for name := range u.Query() {
 		if !slices.Contains(brokerParameters, name) {
-			return nil, fmt.Errorf("broker %s: %s is none of the parameters %v", u.Redacted(), name, brokerParameters)
+			return nil, fmt.Errorf("broker %s: %s is none of the parameters %v", shown, name, brokerParameters)
 		}
 	}
 	secure := u.Query().Get("tls") == "true"
@@ -71,17 +72,17 @@ func NewBroker(address string, logger *slog.Logger) (*Broker, error) {
 	case NATS:
 		b.topic = u.Query().Get("subject")
 		if !validSubject(b.topic) || u.Host == "" {
-			return nil, fmt.Errorf("broker %s: want nats://host:4222?subject=rapport.events", u.Redacted())
+			return nil, fmt.Errorf("broker %s: want nats://host:4222?subject=rapport.events", shown)
 		}
 		b.open = func() (message.Publisher, error) { return openNATS(u, secure, voice) }
 	case Kafka:
 		b.topic = strings.Trim(u.Path, "/")
 		if b.topic == "" || strings.Contains(b.topic, "/") || u.Host == "" || u.Query().Has("subject") {
-			return nil, fmt.Errorf("broker %s: want kafka://host:9092,host:9092/topic", u.Redacted())
+			return nil, fmt.Errorf("broker %s: want kafka://host:9092,host:9092/topic", shown)
 		}
 		b.open = func() (message.Publisher, error) { return openKafka(u, secure, voice) }
 	default:
-		return nil, fmt.Errorf("broker %s: want nats://… or kafka://…", u.Redacted())
+		return nil, fmt.Errorf("broker %s: want nats://… or kafka://…", shown)
 	}
 	return b, nil
 }
@@ -102,20 +103,36 @@ func brokerLogger(log *slog.Logger) watermill.LoggerAdapter {
 	return logger(log)
 }
 
+// Connect proves that the broker can be reached. Publish connects by itself.
+func (b *Broker) Connect() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.connect()
+}
+
+// connect connects when there is no connection; b.mu is held.
+func (b *Broker) connect() error {
+	if b.closed {
+		return errBrokerClosed
+	}
+	if b.to != nil {
+		return nil
+	}
+	to, err := b.open()
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", b.kind, err)
+	}
+	b.to = to
+	return nil
+}
+
 // Publish implements Publisher. Out.Topic is the part of the subject behind the one that the address gives; Kafka does not
 // use it.
 func (b *Broker) Publish(out *Outgoing) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
-		return errBrokerClosed
-	}
-	if b.to == nil {
-		to, err := b.open()
-		if err != nil {
-			return fmt.Errorf("connect to %s: %w", b.kind, err)
-		}
-		b.to = to
+	if err := b.connect(); err != nil {
+		return err
 	}
 	msg := message.NewMessage(out.ID, out.Body)
 	for name, value := range out.Headers {
