@@ -36,7 +36,7 @@ func (s *stack) restart(t *testing.T) {
 	s.serve()
 }
 
-// TestAKeyOutlivesACrash repeats commands whose answers were never seen, to a process that remembers nothing: the receipt is
+// A8: TestAKeyOutlivesACrash repeats commands whose answers were never seen, to a process that remembers nothing: the receipt is
 // the first one's, and the key still refuses another body.
 func TestAKeyOutlivesACrash(t *testing.T) {
 	s := start(t)
@@ -71,7 +71,7 @@ func TestAKeyOutlivesACrash(t *testing.T) {
 	}
 }
 
-// TestLosersAreToldWhereTheRecordStands: writers at one revision, through routes of their own. One wins; the others are told
+// A9: TestLosersAreToldWhereTheRecordStands: writers at one revision, through routes of their own. One wins; the others are told
 // the revision at which the record stands, and nothing of theirs is written.
 func TestLosersAreToldWhereTheRecordStands(t *testing.T) {
 	s := start(t)
@@ -107,7 +107,7 @@ func TestLosersAreToldWhereTheRecordStands(t *testing.T) {
 	}
 }
 
-// TestAClientMayGoAwayAtAnyMoment cuts connections off at random moments, from the first byte sent to the answer. Each
+// A10: TestAClientMayGoAwayAtAnyMoment cuts connections off at random moments, from the first byte sent to the answer. Each
 // command was executed or not, as a whole; its key finds out.
 func TestAClientMayGoAwayAtAnyMoment(t *testing.T) {
 	s := start(t)
@@ -154,7 +154,7 @@ func TestAClientMayGoAwayAtAnyMoment(t *testing.T) {
 	}
 }
 
-// TestAnExhaustedPoolIsToldAtOnce: every connection to the database hangs. Further queries are refused with a time to come
+// A13: TestAnExhaustedPoolIsToldAtOnce: every connection to the database hangs. Further queries are refused with a time to come
 // back instead of standing in line; commands go on; when the database answers again those that hung are answered, and
 // nothing is left behind.
 func TestAnExhaustedPoolIsToldAtOnce(t *testing.T) {
@@ -226,7 +226,7 @@ func (s *stack) lock(t *testing.T, view string) (unlock func()) {
 	return unlock
 }
 
-// TestAStopFinishesWhatIsInFlight stops the server while commands are in execution: each is answered, executed or with 503,
+// A14: TestAStopFinishesWhatIsInFlight stops the server while commands are in execution: each is answered, executed or with 503,
 // and what was answered with success is in the log. The server ends within its bound although clients go on asking.
 func TestAStopFinishesWhatIsInFlight(t *testing.T) {
 	const inFlight = 8
@@ -282,7 +282,7 @@ func (b slowBus) Submit(ctx context.Context, req commands.Request) (commands.Rec
 	return b.Bus.Submit(ctx, req)
 }
 
-// TestMinPositionIsBounded: a position that the log has not reached is waited for within a bound; what is no position is
+// A15: TestMinPositionIsBounded: a position that the log has not reached is waited for within a bound; what is no position is
 // refused at once.
 func TestMinPositionIsBounded(t *testing.T) {
 	t.Parallel()

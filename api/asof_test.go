@@ -301,7 +301,7 @@ func (s *stack) caughtUp() domain.Position {
 	return head
 }
 
-// TestEveryAnswerIsTheOneGivenThen stores what every kind of query answered while random commands were executed; afterwards
+// D7: TestEveryAnswerIsTheOneGivenThen stores what every kind of query answered while random commands were executed; afterwards
 // the answers as of these positions are the same, byte for byte.
 func TestEveryAnswerIsTheOneGivenThen(t *testing.T) {
 	commands, every := 600, 150

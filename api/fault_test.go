@@ -21,6 +21,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/esnode"
 )
 
+// A8 of docs/faults.md.
 func TestOneKeyHasOneEffect(t *testing.T) {
 	s := start(t)
 	const clients = 100
@@ -50,6 +51,7 @@ func TestOneKeyHasOneEffect(t *testing.T) {
 	}
 }
 
+// A9 of docs/faults.md.
 func TestOneOfManyWritersAtARevisionWins(t *testing.T) {
 	s := start(t)
 	id := s.command("/v1/customers", "c", person("Ann")).ID
@@ -75,6 +77,7 @@ func TestOneOfManyWritersAtARevisionWins(t *testing.T) {
 	}
 }
 
+// A14 of docs/faults.md.
 func TestAStopLosesNoAcknowledgedWrite(t *testing.T) {
 	s := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -176,6 +179,7 @@ func TestAPanicTellsNothing(t *testing.T) {
 	}
 }
 
+// A13 of docs/faults.md.
 func TestTooManyCommandsAreRefusedAtOnce(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	s := start(t, func(o *api.Options) {
@@ -197,6 +201,7 @@ func TestTooManyCommandsAreRefusedAtOnce(t *testing.T) {
 	first.Wait()
 }
 
+// A13 of docs/faults.md.
 func TestTheServerOutlivesItsEventLog(t *testing.T) {
 	s := start(t)
 	receipt := s.command("/v1/customers", "c1", person("Ann"))
@@ -248,6 +253,7 @@ func (s *stack) eventually(key string, body any) (r api.Receipt) {
 	return r
 }
 
+// P4, A13 of docs/faults.md.
 func TestTheServerOutlivesItsDatabase(t *testing.T) {
 	s := start(t)
 	receipt := s.command("/v1/customers", "c1", person("Ann"))
@@ -351,6 +357,7 @@ func (w *wire) mend() {
 	w.down = false
 }
 
+// A10 of docs/faults.md.
 func TestAClientThatGoesAwayFindsItsCommandByItsKey(t *testing.T) {
 	s := start(t)
 	const clients = 30

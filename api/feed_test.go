@@ -164,6 +164,7 @@ func TestLiveFeedResumesWithoutLossOrRepetition(t *testing.T) {
 	}
 }
 
+// A14 of docs/faults.md.
 func TestLiveFeedEndsWhenTheServerStops(t *testing.T) {
 	s := start(t)
 	s.command("/v1/customers", "c", person("Ann"))

@@ -18,6 +18,7 @@ type standing struct {
 
 func (s standing) Status(context.Context) ([]api.ProjectionStatus, error) { return s.list, nil }
 
+// P18 of docs/faults.md.
 func TestReadinessTellsDegradedFromUnready(t *testing.T) {
 	s := start(t)
 	well := api.ProjectionStatus{Name: "customer", State: "running", Readable: true}

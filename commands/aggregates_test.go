@@ -260,6 +260,7 @@ func TestOpportunitiesPinTheNewestVersionOfTheirPipeline(t *testing.T) {
 	d.do(early, opportunity.Reopen{})
 }
 
+// D11 of docs/faults.md.
 func TestHierarchyStaysATreeUnderConcurrency(t *testing.T) {
 	d := newDesk(t)
 	for i := range 20 {
@@ -276,6 +277,7 @@ func TestHierarchyStaysATreeUnderConcurrency(t *testing.T) {
 	}
 }
 
+// D3 of docs/faults.md.
 func TestMergeCutOffBetweenItsTwoStreamsIsCompletedByItsRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)

@@ -66,6 +66,7 @@ func TestCommandOnCachedStreamCostsOneAppend(t *testing.T) {
 	}
 }
 
+// A8 of docs/faults.md.
 func TestSameKeyIsExecutedOnce(t *testing.T) {
 	w := newWorld()
 	b := w.bus()
@@ -107,6 +108,7 @@ func TestSameKeyIsExecutedOnce(t *testing.T) {
 	}
 }
 
+// S10b of docs/faults.md.
 func TestAnswerLostInACrashIsFoundByTheKey(t *testing.T) {
 	for name, cmd := range map[string]domain.Command{"create": join{Handle: "ann"}, "change": spend{Amount: 5}} {
 		t.Run(name, func(t *testing.T) {
@@ -134,6 +136,7 @@ func TestAnswerLostInACrashIsFoundByTheKey(t *testing.T) {
 	}
 }
 
+// S10b of docs/faults.md.
 func TestUnknownOutcomeIsRepeatedAtTheSameRevision(t *testing.T) {
 	for name, arrived := range map[string]bool{"arrived": true, "never arrived": false} {
 		t.Run(name, func(t *testing.T) {
@@ -183,6 +186,7 @@ func TestLogThatStaysAwayIsUnavailable(t *testing.T) {
 	})
 }
 
+// A9 of docs/faults.md.
 func TestConflictIsDecidedAgainOnTheTail(t *testing.T) {
 	w := newWorld()
 	here, there := w.bus(), w.bus()
@@ -219,6 +223,7 @@ func TestConflictRetriesAreBounded(t *testing.T) {
 	}
 }
 
+// A9 of docs/faults.md.
 func TestIfMatch(t *testing.T) {
 	w := newWorld()
 	here, there := w.bus(), w.bus()
@@ -348,6 +353,7 @@ func TestEnvelopeFaults(t *testing.T) {
 	}
 }
 
+// A10 of docs/faults.md.
 func TestDisconnectedClientFindsTheCommandExecuted(t *testing.T) {
 	w := newWorld()
 	b := w.bus()

@@ -9,7 +9,7 @@ import (
 	"github.com/rapport-crm/rapport/domain/customer"
 )
 
-// TestReproTwoMergesOfOneDuplicate: two people merge the same duplicate into two customers at once, through two processes
+// D3: TestReproTwoMergesOfOneDuplicate: two people merge the same duplicate into two customers at once, through two processes
 // that both know it unmerged. One merge goes through; the other used to leave a Merged event behind in the second customer
 // although it was refused.
 func TestReproTwoMergesOfOneDuplicate(t *testing.T) {
@@ -43,7 +43,7 @@ func TestReproTwoMergesOfOneDuplicate(t *testing.T) {
 	}
 }
 
-// TestReproEmptiedIsNotLeftOut: a key is used again with a body that leaves a field as it is, where the first one emptied
+// A8: TestReproEmptiedIsNotLeftOut: a key is used again with a body that leaves a field as it is, where the first one emptied
 // it. The two used to have one fingerprint, and the second was answered the receipt of the first.
 func TestReproEmptiedIsNotLeftOut(t *testing.T) {
 	w := newWorld()

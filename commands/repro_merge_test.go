@@ -45,7 +45,7 @@ func (w *world) survivors(t *testing.T) map[domain.ID]domain.ID {
 	return into
 }
 
-// TestReproMergesOfAPairBothWays: two people merge a pair at once, one each way, through two processes. Both sides used to
+// D3: TestReproMergesOfAPairBothWays: two people merge a pair at once, one each way, through two processes. Both sides used to
 // begin, and one of the two was refused with merge-cycle after its Merged event had been written. The second merge is begun
 // before each write of the first.
 func TestReproMergesOfAPairBothWays(t *testing.T) {
@@ -89,7 +89,7 @@ func TestReproMergesOfAPairBothWays(t *testing.T) {
 	}
 }
 
-// TestReproSurvivorThatIsMergedItself: a merge is cut off between its two streams, and its survivor becomes a duplicate
+// D3: TestReproSurvivorThatIsMergedItself: a merge is cut off between its two streams, and its survivor becomes a duplicate
 // before it is repeated. The repetition used to be refused with customer-merged although its Merged event was written.
 func TestReproSurvivorThatIsMergedItself(t *testing.T) {
 	w := newWorld()

@@ -9,7 +9,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 )
 
-// TestReproTwoProcessesAtOneMoment: one key reaches two processes whose clocks show the same moment, and one of them does not
+// A8: TestReproTwoProcessesAtOneMoment: one key reaches two processes whose clocks show the same moment, and one of them does not
 // know yet what has changed elsewhere. Their decisions differ, so their events must: were the ids the same, the log would
 // take the second for a repetition of the first, and the second process would believe in events that are not there.
 func TestReproTwoProcessesAtOneMoment(t *testing.T) {

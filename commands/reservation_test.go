@@ -244,7 +244,7 @@ func TestFailureDoesNotReleaseWhatAnotherCommandNeeds(t *testing.T) {
 	}
 }
 
-// TestUniquenessUnderFaults lets several processes rename members to few handles, with lost answers, appends that never
+// D11: TestUniquenessUnderFaults lets several processes rename members to few handles, with lost answers, appends that never
 // arrive and clocks that make claims look dead, and checks the invariant at the end.
 func TestUniquenessUnderFaults(t *testing.T) {
 	for seed := range uint64(30) {

@@ -39,6 +39,7 @@ type odd struct{ rows []everything }
 
 func (odd) EventType() string { return "odd.recorded" }
 
+// D5 of docs/faults.md.
 func TestRowsAreTheSameByCopyAndByStatement(t *testing.T) {
 	id := func(n int) domain.ID { return number(n, 0xd) }
 	var rows []everything

@@ -196,6 +196,7 @@ func TestGoldenFunnelFromEventsInMemory(t *testing.T) {
 	})
 }
 
+// D11 of docs/faults.md.
 func TestGoldenFunnelFromEventsThroughTheDatabase(t *testing.T) {
 	s := store(t, goldenLog().events)
 	golden(t, func(q readmodels.FunnelQuery) readmodels.Funnel {

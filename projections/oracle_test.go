@@ -203,7 +203,7 @@ func orderCommand(t *rapid.T) domain.Command {
 	return pick[domain.Command](t, "step", order.Confirm{}, order.Ship{}, order.Deliver{}, order.Accept{}, order.StartProduction{})
 }
 
-// TestRowsAreWhatTheOracleFinds compares every row of every projection with what the oracle reads off the events.
+// D4: TestRowsAreWhatTheOracleFinds compares every row of every projection with what the oracle reads off the events.
 func TestRowsAreWhatTheOracleFinds(t *testing.T) {
 	list := compiled(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -226,7 +226,7 @@ func TestRowsAreWhatTheOracleFinds(t *testing.T) {
 	})
 }
 
-// TestTheOracleKnowsEveryProjection holds that none is left out.
+// D4: TestTheOracleKnowsEveryProjection holds that none is left out.
 func TestTheOracleKnowsEveryProjection(t *testing.T) {
 	var names []string
 	for _, c := range compiled(t) {

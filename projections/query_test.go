@@ -466,6 +466,7 @@ func TestFiltersSelectRowsInTheDatabase(t *testing.T) {
 	}
 }
 
+// A15 of docs/faults.md.
 func TestReadsWaitForAPositionAndSayWhenItDoesNotCome(t *testing.T) {
 	s, conn := storeAt(t, story().events)
 	at, err := s.Position(t.Context())

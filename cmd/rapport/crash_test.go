@@ -55,7 +55,7 @@ func command(ctx context.Context, server, path, key, body string) (receipt, erro
 	return r, json.Unmarshal(text, &r)
 }
 
-// TestServeEndToEnd goes from a command to every answer about it.
+// D12: TestServeEndToEnd goes from a command to every answer about it.
 func TestServeEndToEnd(t *testing.T) {
 	t.Parallel()
 	s, ctx := serve(t), t.Context()
@@ -225,7 +225,7 @@ func readLog(t *testing.T, data string) (events []domain.Recorded) {
 	return events
 }
 
-// TestServeRevivesItsPostgres shows that a server whose private PostgreSQL has died takes commands meanwhile, starts it again
+// P4: TestServeRevivesItsPostgres shows that a server whose private PostgreSQL has died takes commands meanwhile, starts it again
 // at its old place, and answers queries as before.
 func TestServeRevivesItsPostgres(t *testing.T) {
 	t.Parallel()

@@ -63,6 +63,7 @@ func message(n int) *bus.Outgoing {
 		Headers: map[string]string{"content-type": "text/plain"}, Body: fmt.Append(nil, n)}
 }
 
+// P15 of docs/faults.md.
 func TestJetStreamTakesAMessageOnceAndOnlyIntoAStream(t *testing.T) {
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
 	if err != nil {

@@ -114,6 +114,7 @@ func TestEveryEventArrivesOnceInOrderInBoundedBatches(t *testing.T) {
 	})
 }
 
+// P2 of docs/faults.md.
 func TestRefusedBatchComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []string
@@ -141,6 +142,7 @@ func TestRefusedBatchComesAgain(t *testing.T) {
 	})
 }
 
+// P3 of docs/faults.md.
 func TestLogOutOfOrderEndsTheSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got int
@@ -166,6 +168,7 @@ func TestLogThatCannotGoOnTellsWhy(t *testing.T) {
 	})
 }
 
+// P9 of docs/faults.md.
 func TestUndecodableEventTravelsWithItsError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		odd := decoder(func(raw codec.Raw) (domain.Recorded, error) {
@@ -228,6 +231,7 @@ func TestPositionsWithoutEventsArrive(t *testing.T) {
 	})
 }
 
+// P20 of docs/faults.md.
 func TestBatchesAreBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts := options(100)

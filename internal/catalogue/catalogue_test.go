@@ -14,7 +14,7 @@ import (
 
 const docs = "../../docs/events"
 
-// TestReleasedSchemasAreKeptAndFresh is what stops an incompatible change of a released event.
+// D9: TestReleasedSchemasAreKeptAndFresh is what stops an incompatible change of a released event.
 func TestReleasedSchemasAreKeptAndFresh(t *testing.T) {
 	stale, err := Stale(docs, Definitions())
 	if err != nil {
@@ -93,6 +93,7 @@ func TestPageShowsFieldsMarksAndExample(t *testing.T) {
 	}
 }
 
+// D9 of docs/faults.md.
 func TestSchemaOnlyGrowsByOptionalFields(t *testing.T) {
 	const released = `{"type":"object","properties":{
 		"a":{"type":"string"},

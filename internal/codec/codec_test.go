@@ -108,6 +108,7 @@ func encode(t testing.TB, event domain.Event, m domain.Metadata) codec.Raw {
 	}
 }
 
+// D9 of docs/faults.md.
 func TestGoldenFilesOfEverySchema(t *testing.T) {
 	codectest.Golden(t, ticket, "testdata/events")
 }
@@ -172,6 +173,7 @@ func TestOmitEmptyMeansWhatItMeansElsewhere(t *testing.T) {
 	}
 }
 
+// D6 of docs/faults.md.
 func TestEncodingIsDeterministic(t *testing.T) {
 	first := encode(t, openedSpec.Example, meta())
 	for range 20 {
@@ -240,6 +242,7 @@ func TestEmptySealedIsNoSeal(t *testing.T) {
 	}
 }
 
+// P9 of docs/faults.md.
 func TestUnknownTypeAndNewerSchemaAreToldApart(t *testing.T) {
 	raw := encode(t, closed{}, meta())
 	raw.Type = "ticket.burnt"
@@ -255,6 +258,7 @@ func TestUnknownTypeAndNewerSchemaAreToldApart(t *testing.T) {
 	}
 }
 
+// D9 of docs/faults.md.
 func TestOldSchemasAreLiftedToTheNewest(t *testing.T) {
 	want := opened{Title: "old", Price: domain.MustMoney("9.99", "EUR")}
 	for schema, data := range map[int]string{
@@ -347,6 +351,7 @@ func TestBrokenChainOfUpcastersIsAnErrorNotAPanic(t *testing.T) {
 	}
 }
 
+// S18 of docs/faults.md.
 func FuzzDecode(f *testing.F) {
 	raw := encode(f, openedSpec.Example, meta())
 	f.Add("ticket.opened", stream, raw.Data, raw.Metadata)

@@ -217,6 +217,7 @@ func TestOneWinnerCreatesAStream(t *testing.T) {
 	}
 }
 
+// D2 of docs/faults.md.
 func TestConcurrentAppendsKeepPositionsDense(t *testing.T) {
 	n, _ := fresh(t)
 	const writers, each = 8, 40

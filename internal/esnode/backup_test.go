@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// A copy made under load has everything that was acknowledged before, whole and in its
+// S13: a copy made under load has everything that was acknowledged before, whole and in its
 // place, is sound, and is a log to go on with.
 func TestBackupUnderLoad(t *testing.T) {
 	dir, target := t.TempDir(), filepath.Join(t.TempDir(), "copy")
@@ -171,7 +171,7 @@ func TestBackupOfALogInUseByAnotherProgram(t *testing.T) {
 	}
 }
 
-// Nothing is copied from a log that could not be made durable.
+// S6: nothing is copied from a log that could not be made durable.
 func TestNoBackupAfterAFailedSync(t *testing.T) {
 	s, _ := manualWriter(t, t.TempDir())
 	s.fatal = func(error) {}

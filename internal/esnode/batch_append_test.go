@@ -293,7 +293,7 @@ func TestEmptyBatch(t *testing.T) {
 	b.end()
 }
 
-// A batch sent again is answered with where it stands, whether it came as a batch or as
+// S9: a batch sent again is answered with where it stands, whether it came as a batch or as
 // an append the first time: there is one writer.
 func TestRepeatedBatchReturnsTheOriginalOutcome(t *testing.T) {
 	n, c := fresh(t)

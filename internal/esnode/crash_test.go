@@ -83,7 +83,7 @@ func crashWriter(ctx context.Context, c *esdb.Client, stream string, acknowledge
 	}
 }
 
-// A node killed under load has every acknowledged append afterwards, whole and at the
+// S1, D1: a node killed under load has every acknowledged append afterwards, whole and at the
 // place it was acknowledged, and none in part; what was not acknowledged can be
 // repeated and is then there once.
 func TestKilledNodeHasWhatItAcknowledged(t *testing.T) {

@@ -24,6 +24,7 @@ func mustDelete(t *testing.T, c *esdb.Client, stream string, expected esdb.Expec
 	return result
 }
 
+// S15 of docs/faults.md.
 func TestSoftDeletedStreamContinuesItsRevisions(t *testing.T) {
 	for name, expected := range map[string]esdb.ExpectedRevision{
 		"any": esdb.Any{}, "no stream": esdb.NoStream{}, "exact": esdb.Revision(2),

@@ -208,6 +208,7 @@ func drawRequest(t *rapid.T, earlier []*request) *request {
 	return req
 }
 
+// D2 of docs/faults.md.
 func TestStoreAgreesWithTheModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		disk, model := vfs.NewMem(), newModel()
@@ -298,6 +299,7 @@ func compare(t *rapid.T, s *store, model *modelLog) {
 	}
 }
 
+// S18 of docs/faults.md.
 func FuzzStoredBytes(f *testing.F) {
 	e := newProposed("s", uuid.New(), "tested", true, []byte("{}"), nil)
 	f.Add(appendRecord(nil, "s", 1, &e, 0, 1, 0))

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+// S14 of docs/faults.md.
 func TestSecondNodeOnADirectoryIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	first := openNode(t, dir)
@@ -184,7 +185,7 @@ func TestRequestsToAStoreThatClosesAreRefused(t *testing.T) {
 	}
 }
 
-// A disk that fails under a running node: no acknowledgement, no event for any reader,
+// S6: a disk that fails under a running node: no acknowledgement, no event for any reader,
 // and the process is told to stop.
 func TestFailingDiskStopsTheNode(t *testing.T) {
 	var broken atomic.Bool
@@ -211,7 +212,7 @@ func TestFailingDiskStopsTheNode(t *testing.T) {
 	wantCode(t, err, esdb.ErrorUnavailable)
 }
 
-// Without another instruction a node that cannot sync ends its process.
+// S6: without another instruction a node that cannot sync ends its process.
 func TestFailingDiskEndsTheProcess(t *testing.T) {
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), failVariable+"="+t.TempDir())
@@ -253,7 +254,7 @@ func failingDisk(fs vfs.FS, broken *atomic.Bool) vfs.FS {
 	}))
 }
 
-// Appends that run while the node closes are either acknowledged, and then there, or
+// A14: appends that run while the node closes are either acknowledged, and then there, or
 // refused; none is left without an answer.
 func TestCloseUnderLoad(t *testing.T) {
 	dir := t.TempDir()

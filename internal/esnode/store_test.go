@@ -66,6 +66,7 @@ func commitGroup(w *writer, group ...*request) {
 	w.commits = make(chan commit, queuedCommits)
 }
 
+// S6 of docs/faults.md.
 func TestFailedSyncAcknowledgesNothing(t *testing.T) {
 	dir := t.TempDir()
 	s, w := manualWriter(t, dir)

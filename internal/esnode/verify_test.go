@@ -372,7 +372,7 @@ func TestLongRowOfMissingEventsIsOneDamage(t *testing.T) {
 	}
 }
 
-// A wild stream id would make the next one given a used one.
+// S18: a wild stream id would make the next one given a used one.
 func TestWildStreamIDIsRefused(t *testing.T) {
 	disk := damaged(t, func(t *testing.T, s *store, b *pebble.Batch) {
 		put(t, b, indexKey(nil, ^uint64(0), 0), at(7))

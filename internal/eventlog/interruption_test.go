@@ -194,7 +194,7 @@ func TestAbandonedRequestsEndWithTheLog(t *testing.T) {
 	}
 }
 
-// TestSubscriptionOutlivesTheNode stops a node under a subscription and starts it again with the same log.
+// P6: TestSubscriptionOutlivesTheNode stops a node under a subscription and starts it again with the same log.
 func TestSubscriptionOutlivesTheNode(t *testing.T) {
 	dir := t.TempDir()
 	open := func(listen string) *esnode.Node {

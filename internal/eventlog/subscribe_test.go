@@ -94,6 +94,7 @@ func TestSubscriptionAsksForAllButSystemEvents(t *testing.T) {
 	}
 }
 
+// P6 of docs/faults.md.
 func TestSilentSubscriptionIsReplacedWhenTheLogMovedOn(t *testing.T) {
 	for name, node := range map[string]*script{
 		"silent":        {subscribe: silentOnce},
@@ -116,6 +117,7 @@ func silentOnce(attempt int, _ *streams.ReadReq_Options, s streams.Streams_ReadS
 	return errors.Join(send(s, happened(9)), hang(s))
 }
 
+// P6 of docs/faults.md.
 func TestQuietLogIsLeftAlone(t *testing.T) {
 	var probes atomic.Int32
 	enough := make(chan struct{})
@@ -150,6 +152,7 @@ func TestEventsOutOfOrderStopTheSubscription(t *testing.T) {
 	}
 }
 
+// S13 of docs/faults.md.
 func TestSubscriptionDoesNotGoOnInAnotherLog(t *testing.T) {
 	ids := make(chan string, 2)
 	ids <- scriptedLog

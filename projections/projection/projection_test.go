@@ -146,6 +146,7 @@ func TestMemoryFoldsOnceForEachKeyOfAnEvent(t *testing.T) {
 	}
 }
 
+// P7 of docs/faults.md.
 func TestPanicNamesItsEventAndChangesNothing(t *testing.T) {
 	m, err := notes.Memory()
 	if err != nil {

@@ -218,7 +218,7 @@ func TestBuildHoldsAFewBatches(t *testing.T) {
 	}
 }
 
-// Poison is what a batch's rows come to: a value that cannot be stored, and that the same batch replaces, harms nobody.
+// P7: poison is what a batch's rows come to: a value that cannot be stored, and that the same batch replaces, harms nobody.
 func TestUnstorableValueThatIsReplacedAtOnceHarmsNobody(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)

@@ -96,6 +96,7 @@ type clock struct{ elapsed atomic.Int64 }
 func (c *clock) now() time.Time          { return time.Unix(0, c.elapsed.Load()) }
 func (c *clock) advance(d time.Duration) { c.elapsed.Add(int64(d)) }
 
+// P18 of docs/faults.md.
 func TestFrozenReaderIsUnhealthyUntilItMoves(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -138,7 +139,7 @@ func TestFrozenReaderIsUnhealthyUntilItMoves(t *testing.T) {
 	f.same()
 }
 
-// An idle projection has handled nothing for long when the first event comes; to be behind for a moment is not to be
+// P17: an idle projection has handled nothing for long when the first event comes; to be behind for a moment is not to be
 // frozen.
 func TestIdleProjectionIsNotTakenForFrozen(t *testing.T) {
 	t.Parallel()
@@ -205,6 +206,7 @@ func (c *counter) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndDat
 // its lock is still there.
 const idleStatements = 2
 
+// P17 of docs/faults.md.
 func TestIdleRunnerBeatsAndDoesNothingElse(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)

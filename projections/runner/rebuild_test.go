@@ -407,7 +407,7 @@ func TestPoisonEndsARebuildAlone(t *testing.T) {
 	}
 }
 
-// A table that says something else than the fold of its events is never switched to.
+// P12, D5: a table that says something else than the fold of its events is never switched to.
 func TestTableThatIsNotTheFoldIsNotSwitchedTo(t *testing.T) {
 	t.Parallel()
 	for _, change := range []string{
@@ -445,7 +445,7 @@ func TestTableThatIsNotTheFoldIsNotSwitchedTo(t *testing.T) {
 	}
 }
 
-// A newer binary builds its version beside that of an older one, which goes on as long as that runs.
+// P12: a newer binary builds its version beside that of an older one, which goes on as long as that runs.
 func TestNewerVersionIsBuiltBesideTheOlderProcess(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -511,7 +511,7 @@ func TestOlderBinaryLeavesANewerVersionAlone(t *testing.T) {
 	sameRows[note](f, noteFold(&whole), "note_id", nil)
 }
 
-// What is not declared any more is dropped when its time is over, and what an older binary left half built.
+// P12: what is not declared any more is dropped when its time is over, and what an older binary left half built.
 func TestLeftoversOfOtherBinariesAreDropped(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -528,7 +528,7 @@ func TestLeftoversOfOtherBinariesAreDropped(t *testing.T) {
 	f.clean()
 }
 
-// Of two that ask for the same build at the same time the second joins what the first has begun.
+// P12: of two that ask for the same build at the same time the second joins what the first has begun.
 func TestRebuildsAskedForAtTheSameTimeAreOne(t *testing.T) {
 	t.Parallel()
 	for _, serving := range []bool{false, true} {

@@ -138,6 +138,7 @@ func TestUnknownEventOfAnotherKindIsPassedOver(t *testing.T) {
 	}
 }
 
+// S13 of docs/faults.md.
 func TestRowsOfAnotherLogAreRefused(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -163,6 +164,7 @@ func TestRowsOfAnotherLogAreRefused(t *testing.T) {
 	f.same()
 }
 
+// S13 of docs/faults.md.
 func TestLogThatEndsBeforeTheRowsIsRefused(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -175,6 +177,7 @@ func TestLogThatEndsBeforeTheRowsIsRefused(t *testing.T) {
 	}
 }
 
+// D5 of docs/faults.md.
 func TestNewAndRebuiltProjectionsCatchUpAndJoin(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -203,6 +206,7 @@ func TestNewAndRebuiltProjectionsCatchUpAndJoin(t *testing.T) {
 	}
 }
 
+// P11 of docs/faults.md.
 func TestSecondProcessWaitsAndTakesOver(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -295,6 +299,7 @@ func TestTableChangedByHandHaltsItsProjection(t *testing.T) {
 	}
 }
 
+// P10 of docs/faults.md.
 func TestChangedDeclarationWithoutANewVersionHalts(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -322,6 +327,7 @@ func TestChangedDeclarationWithoutANewVersionHalts(t *testing.T) {
 	}
 }
 
+// P18 of docs/faults.md.
 func TestStatusTellsLagParkAndHeartbeat(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -478,6 +484,7 @@ func TestLogThatFailsIsAskedAgain(t *testing.T) {
 	}
 }
 
+// S13 of docs/faults.md.
 func TestLogThatIsAnotherNowEndsTheRun(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)

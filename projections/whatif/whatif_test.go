@@ -173,7 +173,7 @@ func TestManyDealsInManyBatches(t *testing.T) {
 	}
 }
 
-// TestUnchangedParametersGiveNoDifference runs every projection with the parameters that events pinned.
+// D6: TestUnchangedParametersGiveNoDifference runs every projection with the parameters that events pinned.
 func TestUnchangedParametersGiveNoDifference(t *testing.T) {
 	url := pgtest.Database(t)
 	compiled, err := projection.Compile(projections.All()...)
