@@ -49,7 +49,7 @@ var mutations = []mutation{
 	},
 	{
 		"claim unique values before the append", "commands/reservation.go",
-		"\tif !c.AllowDuplicates {\n\t\tfor _, k", "\tif false {\n\t\tfor _, k", simulated,
+		"\tif c.claims() {\n\t\tfor _, k", "\tif false {\n\t\tfor _, k", simulated,
 	},
 	{
 		"fence the holder before taking its claim over", "commands/reservation.go",
@@ -78,6 +78,14 @@ var mutations = []mutation{
 	{
 		"merges begun at once form no circle", "commands/reservation.go",
 		"if err := cs.vacate(ctx, d, needs); err != nil {", "if err := error(nil); err != nil {\n\t\t\t_ = needs", []string{"./commands", "-run=Repro"},
+	},
+	{
+		"a survivor keeps its duplicate when it is merged itself", "domain/customer/customer.go",
+		"\tif c.MergedInto != \"\" {\n\t\treturn keys\n", "\tif c.MergedInto != \"\" {\n\t\treturn nil\n", []string{"./commands", "-run=Repro"},
+	},
+	{
+		"a merge that has begun is not refused", "commands/customer.go",
+		"if errors.As(err, &busy) {", "if errors.As(nil, &busy) {", []string{"./commands", "-run=Repro"},
 	},
 	{
 		"appends expect an exact revision", "internal/eventlog/append.go",
