@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/view"
 	"github.com/rapport-crm/rapport/readmodels"
 )
@@ -102,25 +101,9 @@ func (v explained) exists(document json.RawMessage) error {
 
 // tell fills in who did what, and what each event contributed.
 func (v explained) tell(answer *readmodels.Explanation, events []domain.Recorded) error {
-	wanted := map[domain.StreamID]bool{}
-	for _, e := range events {
-		wanted[e.Stream] = true
-	}
-	entries := map[string]readmodels.HistoryEntry{}
-	tracks := map[domain.StreamID]*track{}
-	for _, e := range v.story.Events {
-		if !wanted[e.Stream] {
-			continue
-		}
-		if tracks[e.Stream] == nil {
-			tracks[e.Stream] = v.story.reader.track()
-		}
-		entry, err := tracks[e.Stream].next(e)
-		if err != nil {
-			return err
-		}
-		entry.Summary = projections.Words(e.Event)
-		entries[e.ID] = entry
+	entries, err := v.story.tell(events)
+	if err != nil {
+		return err
 	}
 	f := v.story.reader.shape.Fold(v.part.Needs...)
 	value := func() (json.RawMessage, error) {
@@ -131,7 +114,7 @@ func (v explained) tell(answer *readmodels.Explanation, events []domain.Recorded
 	if err != nil {
 		return err
 	}
-	for _, e := range events {
+	for i, e := range events {
 		if err := f.Apply(e); err != nil {
 			return err
 		}
@@ -139,7 +122,7 @@ func (v explained) tell(answer *readmodels.Explanation, events []domain.Recorded
 		if err != nil {
 			return err
 		}
-		answer.Events = append(answer.Events, readmodels.ExplainedEvent{HistoryEntry: entries[e.ID], Before: shown(before), After: shown(after)})
+		answer.Events = append(answer.Events, readmodels.ExplainedEvent{HistoryEntry: entries[i], Before: shown(before), After: shown(after)})
 		before = after
 	}
 	answer.Recomputed = shown(before)

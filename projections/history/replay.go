@@ -107,23 +107,35 @@ func (s *Story) now(e domain.Recorded) time.Time {
 // Entries returns what happened, each event with what it changed. Of a customer these are the events that concern it or
 // what was merged into it by then; of other records those of their stream.
 func (s *Story) Entries() ([]readmodels.HistoryEntry, error) {
-	concerns, err := s.concerns()
+	own, err := s.own()
 	if err != nil {
 		return nil, err
 	}
+	return s.tell(own)
+}
+
+// tell returns the entries of some of the story's events, which are in its order.
+func (s *Story) tell(events []domain.Recorded) ([]readmodels.HistoryEntry, error) {
+	wanted, left := map[string]bool{}, map[domain.StreamID]int{}
+	for _, e := range events {
+		wanted[e.ID] = true
+		left[e.Stream]++
+	}
 	tracks := map[domain.StreamID]*track{}
-	var entries []readmodels.HistoryEntry
+	entries := make([]readmodels.HistoryEntry, 0, len(events))
 	for _, e := range s.Events {
-		t := tracks[e.Stream]
-		if t == nil {
-			t = s.reader.track()
-			tracks[e.Stream] = t
+		if left[e.Stream] == 0 {
+			continue
 		}
-		entry, err := t.next(e)
+		if tracks[e.Stream] == nil {
+			tracks[e.Stream] = s.reader.track()
+		}
+		entry, err := tracks[e.Stream].next(e)
 		if err != nil {
 			return nil, err
 		}
-		if concerns(e) {
+		if wanted[e.ID] {
+			left[e.Stream]--
 			entry.Summary = projections.Words(e.Event)
 			entries = append(entries, entry)
 		}
@@ -131,19 +143,20 @@ func (s *Story) Entries() ([]readmodels.HistoryEntry, error) {
 	return entries, nil
 }
 
-// concerns returns which events are the record's own story.
-func (s *Story) concerns() (func(domain.Recorded) bool, error) {
-	if s.Kind.Aggregate() != "customer" {
-		return func(e domain.Recorded) bool { return e.Stream.ID == s.ID && e.Stream.Aggregate == s.Kind.Aggregate() }, nil
+// own returns the events that are the record's own story.
+func (s *Story) own() ([]domain.Recorded, error) {
+	concerns := func(e domain.Recorded) bool { return e.Stream.ID == s.ID && e.Stream.Aggregate == s.Kind.Aggregate() }
+	if s.Kind.Aggregate() == "customer" {
+		f, err := s.Fold(s.Events)
+		if err != nil {
+			return nil, err
+		}
+		family := view.Family(f, s.ID)
+		concerns = func(e domain.Recorded) bool {
+			return slices.ContainsFunc(e.Subjects, func(id domain.ID) bool { return slices.Contains(family, id) })
+		}
 	}
-	f, err := s.Fold(s.Events)
-	if err != nil {
-		return nil, err
-	}
-	family := view.Family(f, s.ID)
-	return func(e domain.Recorded) bool {
-		return slices.ContainsFunc(e.Subjects, func(id domain.ID) bool { return slices.Contains(family, id) })
-	}, nil
+	return slices.DeleteFunc(slices.Clone(s.Events), func(e domain.Recorded) bool { return !concerns(e) }), nil
 }
 
 // Fold evaluates what the record's states are made of over some events.
@@ -230,18 +243,21 @@ func members(state json.RawMessage) (map[string]map[string]record, error) {
 // Replay returns up to limit entries behind the event at a position, the zero position standing before the first, each
 // with the state of the record after it.
 func (s *Story) Replay(after domain.Position, limit int) ([]readmodels.ReplayEntry[any], error) {
-	entries, err := s.Entries()
+	own, err := s.own()
 	if err != nil {
 		return nil, err
 	}
 	from := 0
 	if !after.IsZero() {
-		from = 1 + slices.IndexFunc(entries, func(e readmodels.HistoryEntry) bool { return e.Position == after })
+		from = 1 + slices.IndexFunc(own, func(e domain.Recorded) bool { return e.Position == after })
 		if from == 0 {
 			return nil, domain.Invalid("after", "is not the position of an event of this record")
 		}
 	}
-	page := entries[from:min(from+limit, len(entries))]
+	page, err := s.tell(own[from:min(from+limit, len(own))])
+	if err != nil {
+		return nil, err
+	}
 	list := make([]readmodels.ReplayEntry[any], 0, len(page))
 	f := s.reader.shape.Fold(s.Kind.Needs()...)
 	for _, e := range s.Events {
