@@ -13,6 +13,8 @@ TIMEOUT ?= 15m
 FUZZTIME ?= 10s
 # How long make sim-long runs.
 FOR ?= 10m
+# How many seeds of the node's crash tests make sim-long takes before that, from a fresh one on.
+NODE_SEEDS ?= 500
 
 # Where the server binaries are on Debian; they are not in PATH there.
 INITDB = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -n 1)
@@ -90,7 +92,8 @@ sim: ## Simulate faults: make sim SEED=7 repeats a seed and prints every step
 	@cd cmd/sim && RAPPORT_SIM_SEED=$(SEED) go test -count=1 -run '^TestSimulation$$' -v .
 
 .PHONY: sim-long
-sim-long: ## Simulate faults with new seeds for FOR (10m), or until Ctrl-C
+sim-long: ## Crash the node's disk for NODE_SEEDS (500) seeds, then simulate faults with new ones for FOR (10m), or until Ctrl-C
+	@RAPPORT_SIM_SEED=$$RANDOM RAPPORT_SIM_SEEDS=$(NODE_SEEDS) go test -count=1 -timeout 0 -run 'Crash|Torn|Flipped' ./internal/esnode
 	@cd cmd/sim && RAPPORT_SIM_LONG=1 RAPPORT_SIM_FOR=$(FOR) go test -count=1 -timeout 0 -run '^TestSimulationLong$$'
 
 .PHONY: sim-guards
@@ -99,7 +102,7 @@ sim-guards: ## Break each guard in a copy of the tree, and require that a test n
 
 .PHONY: repro
 repro: ## Repeat every fault that was found and mended
-	@go test -count=1 -run '^TestRepro' -v ./... | grep -E '^(=== RUN|--- |    |FAIL|panic)' | grep -v '=== RUN' || true
+	@go test -count=1 -timeout $(TIMEOUT) -run '^TestRepro' -v ./... | { grep -E '^(--- |    |FAIL|panic)' || true; }
 
 .PHONY: bench
 bench: setup ## Measure, and print a report in Markdown that names the machine
