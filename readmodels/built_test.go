@@ -16,9 +16,12 @@ func TestQueryWaitsForItsView(t *testing.T) {
 	}
 	defer s.Close()
 	tries := 0
+	var found []number
+	var read reading
+	queue(&read, &found, "select n from unbuilt where n = $1", 1)
 	err = s.within(t.Context(), domain.DefaultTenant, views("unbuilt"), func(q Querier) error {
 		tries++
-		failure := readUnbuilt(t.Context(), q)
+		_, failure := s.send(t.Context(), q, &read)
 		if tries == 1 { // the projectors make it meanwhile
 			if _, err := s.pool.Exec(t.Context(), "create view rapport.unbuilt as select 1 as n"); err != nil {
 				t.Error(err)
@@ -26,8 +29,31 @@ func TestQueryWaitsForItsView(t *testing.T) {
 		}
 		return failure
 	})
-	if err != nil || tries != 2 {
-		t.Errorf("%d tries: %v", tries, err)
+	if err != nil || tries != 2 || len(found) != 1 {
+		t.Errorf("%d tries, found %v: %v", tries, found, err)
+	}
+}
+
+type number struct {
+	N any `db:"n"`
+}
+
+func TestQueryGoesOnWithAViewOfOtherTypes(t *testing.T) {
+	s, err := Open(t.Context(), pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, view := range []string{"select 1 as n", "select 'one' as n"} {
+		if _, err := s.pool.Exec(t.Context(), "drop view if exists rapport.built; create view rapport.built as "+view); err != nil {
+			t.Fatal(err)
+		}
+		var found []number
+		var read reading
+		queue(&read, &found, "select n from built where $1", true)
+		if _, err := s.read(t.Context(), domain.DefaultTenant, views("built"), &read); err != nil || len(found) != 1 {
+			t.Errorf("%s: %v, %v", view, found, err)
+		}
 	}
 }
 

@@ -100,6 +100,8 @@ func (s *Store) Funnel(ctx context.Context, tenant domain.Tenant, q FunnelQuery,
 	queueRows(&read, pipelines, &rows, "tenant = $1 and id = $2", string(tenant), string(q.PipelineID))
 	queueRows(&read, pipelineVersions, &versions, "tenant = $1 and pipeline_id = $2 order by version", string(tenant), string(q.PipelineID))
 	read.Queue(funnelDealsSQL+where+" order by id", args...).Query(func(rows pgx.Rows) error {
+		deals = nil // of an attempt that failed
+		clear(byID)
 		var d FunnelDeal
 		var id [16]byte
 		_, err := pgx.ForEachRow(rows, []any{&id, &d.Owner, &d.Region, &d.Source, &d.Opened}, func() error {

@@ -184,8 +184,18 @@ func (s *database) listenOnce(ctx context.Context) {
 	}
 }
 
-// reading is a set of queries that go to the database in one round trip.
+// reading is a set of queries that go to the database in one round trip, again and again until their views are there: what
+// takes their rows begins anew each time.
 type reading struct{ pgx.Batch }
+
+// onto adds the queries to a batch. Each attempt needs a batch of its own, because a batch that failed remembers statements
+// that were never prepared, or only on the connection that it was sent by.
+func (r *reading) onto(batch *pgx.Batch) *pgx.Batch {
+	for _, q := range r.QueuedQueries {
+		batch.Queue(q.SQL, q.Arguments...).Fn = q.Fn
+	}
+	return batch
+}
 
 // queue adds a query whose rows become *into, never nil.
 func queue[R any](b *reading, into *[]R, sql string, args ...any) {
@@ -209,7 +219,7 @@ func (s *Store) send(ctx context.Context, q Querier, queries *reading) (domain.P
 	if s.moment == nil {
 		return position(ctx, q, queries)
 	}
-	return s.moment.Position, q.SendBatch(ctx, &queries.Batch).Close()
+	return s.moment.Position, q.SendBatch(ctx, queries.onto(&pgx.Batch{})).Close()
 }
 
 // position runs the queries after it has read the position, which the rows therefore reflect at least.
@@ -224,8 +234,7 @@ func position(ctx context.Context, q Querier, queries *reading) (domain.Position
 		})
 		return err
 	})
-	batch.QueuedQueries = append(batch.QueuedQueries, queries.QueuedQueries...)
-	if err := q.SendBatch(ctx, &batch).Close(); err != nil {
+	if err := q.SendBatch(ctx, queries.onto(&batch)).Close(); err != nil {
 		return domain.Position{}, unavailable(err)
 	}
 	return at, nil
