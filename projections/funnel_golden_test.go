@@ -208,6 +208,26 @@ func TestGoldenFunnelFromEventsThroughTheDatabase(t *testing.T) {
 	})
 }
 
+// TestAFunnelCountsDealsOnceWhenAViewChanges: the estimates' view changes a type at a switch, so that the query fails after
+// the deals were read, and is sent again.
+func TestAFunnelCountsDealsOnceWhenAViewChanges(t *testing.T) {
+	s, conn := storeAt(t, goldenLog().events)
+	ask := func() readmodels.Funnel {
+		f, err := s.Funnel(t.Context(), domain.DefaultTenant, readmodels.FunnelQuery{PipelineID: goldenPipeline}, day("12-31"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	before := ask()
+	exec(t, conn, "alter view rapport.opportunity_amount rename to before")
+	exec(t, conn, `create view rapport.opportunity_amount as
+		select tenant, opportunity_id, revision::int4 as revision, event_type, amount, currency, occurred_at from rapport.before`)
+	if diff := cmp.Diff(before, ask()); diff != "" {
+		t.Errorf("the second funnel is another (-before +after):\n%s", diff)
+	}
+}
+
 func TestGoldenFunnelByRegionThroughTheDatabase(t *testing.T) {
 	s := store(t, goldenLog().events)
 	q := readmodels.FunnelQuery{
