@@ -167,12 +167,15 @@ func (p projectionsRebuild) Run(ctx context.Context, c *console) error {
 		if err := r.Rebuild(ctx, runner.Rebuild{Projections: names, Actor: operator(), Hold: !p.Switch, Park: p.Park}); err != nil || !p.Wait {
 			return err
 		}
-		working, stop := context.WithCancel(ctx)
-		var group errgroup.Group
-		group.Go(func() error { return r.Run(working) }) // waits for a server's, if there is one
-		err := awaitBuilds(ctx, c, r, names)
-		stop()
-		return errors.Join(err, group.Wait())
+		group, ctx := errgroup.WithContext(ctx) // a runner that cannot go on ends the waiting
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		group.Go(func() error { return r.Run(ctx) }) // waits for a server's, if there is one
+		group.Go(func() error {
+			defer stop()
+			return awaitBuilds(ctx, c, r, names)
+		})
+		return group.Wait()
 	})
 }
 
