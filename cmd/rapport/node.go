@@ -178,7 +178,7 @@ func (n nodeBackup) Run(ctx context.Context, c *console) error {
 	if err := os.Rename(partial, filepath.Join(n.Target, nodeDir)); err != nil {
 		return err
 	}
-	if err := syncDir(n.Target); err != nil {
+	if err := errors.Join(syncDir(n.Target), syncDir(filepath.Dir(n.Target))); err != nil { // its name, too, may be new
 		return err
 	}
 	if n.JSON {
