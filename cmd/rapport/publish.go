@@ -65,7 +65,7 @@ func checkTypes(types []string) error {
 	for _, t := range types {
 		some := func(e domain.EventSpec) bool { return reactor.Chooses(t, e.Type()) }
 		if !slices.ContainsFunc(catalogue.Definitions(), func(d domain.Definition) bool { return slices.ContainsFunc(d.Events, some) }) {
-			return fmt.Errorf("--publish: types=%s: there is no such event; a beginning ends in a dot, such as customer.", t)
+			return fmt.Errorf("--publish: types=%s: no event is of that type or begins so; customer. with its dot stands for all of customers", t)
 		}
 	}
 	return nil
