@@ -101,7 +101,8 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 func caughtUp(ctx context.Context, server string) bool {
 	projections, err := fetch[list[api.ProjectionStatus]](ctx, server, "/v1/admin/projections")
 	return err == nil && !slices.ContainsFunc(projections.Items, func(p api.ProjectionStatus) bool {
-		return p.State != string(runner.Running) || p.LagEvents != 0
+		// Rows that are ahead of a restored log are not halted before the projector has looked at them.
+		return p.State != string(runner.Running) || p.LagEvents != 0 || p.Head.Before(p.Position)
 	})
 }
 
