@@ -171,6 +171,15 @@ func TestLogThatEndsBeforeTheRowsIsRefused(t *testing.T) {
 	story(t, f.log, 9)
 	f.catchUp(f.runner(quick(10), all()...))
 	f.log.events = f.log.events[:5]
+	statuses, err := f.runner(quick(10), all()...).Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range statuses {
+		if s.State != Halted || s.Healthy() {
+			t.Errorf("%s is %s before anybody has verified it", s.Name, s.State)
+		}
+	}
 	var beyond *BeyondHeadError
 	if err := f.runner(quick(10), all()...).Run(t.Context()); !errors.As(err, &beyond) || beyond.Head.Commit != 500 || beyond.Position.Commit != 900 {
 		t.Errorf("got %v", err)

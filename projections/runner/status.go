@@ -48,6 +48,8 @@ type Status struct {
 	OldestParked  time.Duration    `json:"oldestParked"` // since the first stream still parked was parked; 0 when there is none
 	Retries       map[string]int64 `json:"retries"`      // failed attempts of this process by class, of all projections
 	Builds        []Build          `json:"builds"`       // all tables, the one that serves as well
+
+	event domain.Position // the last one in the rows
 }
 
 // Build is how one table of a projection stands.
@@ -64,7 +66,8 @@ type Build struct {
 	Left     time.Duration   `json:"left"`             // until the log is read, at that rate; -1 not known, 0 when it is
 	DropAt   *time.Time      `json:"dropAt,omitempty"` // when the table may go; nil while nobody has said so
 
-	heartbeat float64 // seconds since an owner was seen working; -1 when there never was one
+	event     domain.Position // the last one in the rows
+	heartbeat float64         // seconds since an owner was seen working; -1 when there never was one
 	streams   int
 	parked    int
 	oldest    float64
@@ -79,7 +82,7 @@ func (s Status) Healthy() bool {
 	return (s.State == Running || s.State == Rebuilding) && s.Retrying == "" && s.ParkedStreams == 0 && !failed
 }
 
-const statusSQL = `select c.name, c.version, c.build, c.state, c.problem, c.hold, c.commit_position, c.prepare_position, c.events, c.rate, c.drop_at,
+const statusSQL = `select c.name, c.version, c.build, c.state, c.problem, c.hold, c.commit_position, c.prepare_position, c.event_commit, c.event_prepare, c.events, c.rate, c.drop_at,
 	case when o.heartbeat_at is null then -1 else greatest(extract(epoch from now() - o.heartbeat_at), 0) end::double precision,
 	(select count(*) from projection.parked_stream s where s.name = c.name and s.version = c.version and s.build = c.build),
 	(select count(*) from projection.parked_event e where e.name = c.name and e.version = c.version and e.build = c.build),
@@ -118,6 +121,9 @@ func (r *Runner) Status(ctx context.Context) ([]Status, error) {
 			continue
 		}
 		s.Head = &head
+		if s.Problem == "" && head.Before(s.event) { // the owner will find that too, when it next takes over
+			s.State, s.Problem = Halted, (&BeyondHeadError{Projection: c.Name, Position: s.event, Head: head}).Error()
+		}
 		for j := range s.Builds {
 			s.Builds[j].progress(head)
 		}
@@ -144,11 +150,12 @@ func (r *Runner) builds(ctx context.Context) (map[string][]Build, error) {
 	builds := map[string][]Build{}
 	var name string
 	var b Build
-	var commit, prepare int64
-	targets := []any{&name, &b.Version, &b.Build, &b.Stage, &b.Problem, &b.Hold, &commit, &prepare, &b.Events, &b.Rate, &b.DropAt,
+	var commit, prepare, eventCommit, eventPrepare int64
+	targets := []any{&name, &b.Version, &b.Build, &b.Stage, &b.Problem, &b.Hold, &commit, &prepare, &eventCommit, &eventPrepare, &b.Events, &b.Rate, &b.DropAt,
 		&b.heartbeat, &b.streams, &b.parked, &b.oldest}
 	_, err = pgx.ForEachRow(rows, targets, func() error {
 		b.Position = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
+		b.event = domain.Position{Commit: uint64(eventCommit), Prepare: uint64(eventPrepare)}
 		builds[name] = append(builds[name], b)
 		return nil
 	})
@@ -173,7 +180,7 @@ func (s *Status) lead(alive time.Duration) {
 	if lead == nil {
 		return
 	}
-	s.Version, s.Problem, s.Position = lead.Version, lead.Problem, lead.Position
+	s.Version, s.Problem, s.Position, s.event = lead.Version, lead.Problem, lead.Position, lead.event
 	s.ParkedStreams, s.ParkedEvents, s.OldestParked = lead.streams, lead.parked, seconds(lead.oldest)
 	if lead.heartbeat >= 0 {
 		s.HeartbeatAge = seconds(lead.heartbeat)
