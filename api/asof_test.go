@@ -245,14 +245,12 @@ func (w *writer) queries() []string {
 			}
 		}
 	}
-	for _, more := range []string{
-		"/v1/funnel?mode=reached&groupBy=month,owner,region,product&basis=closed&", "/v1/funnel?mode=any&filter=" + url.QueryEscape(`owner == "ann"`) + "&",
-		"/v1/opportunities?filter=" + url.QueryEscape(`status == "open" && amount >= 10`) + "&sort=-amount&",
-		"/v1/customers?filter=" + url.QueryEscape(`"key account" in tags || owner == "bob"`) + "&sort=name,-changedAt&limit=7&",
-		"/v1/opportunities/board?filter=" + url.QueryEscape(`owner == "bob"`) + "&", "/v1/orders/totals?filter=" + url.QueryEscape(`kind == "sale"`) + "&",
-	} {
-		list = append(list, more)
-	}
+	list = append(list,
+		"/v1/funnel?mode=reached&groupBy=month,owner,region,product&basis=closed&", "/v1/funnel?mode=any&filter="+url.QueryEscape(`owner == "ann"`)+"&",
+		"/v1/opportunities?filter="+url.QueryEscape(`status == "open" && amount >= 10`)+"&sort=-amount&",
+		"/v1/customers?filter="+url.QueryEscape(`"key account" in tags || owner == "bob"`)+"&sort=name,-changedAt&limit=7&",
+		"/v1/opportunities/board?filter="+url.QueryEscape(`owner == "bob"`)+"&", "/v1/orders/totals?filter="+url.QueryEscape(`kind == "sale"`)+"&",
+	)
 	slices.Sort(list)
 	for i, q := range list {
 		if !strings.Contains(q, "?") {
