@@ -112,8 +112,10 @@ func TestReproRestartAfterASpoiledOrderLosesNothing(t *testing.T) {
 					t.Errorf("row at %d", row.Position)
 				}
 			}
+			before := f.epoch()
 			r = f.runner(quick(8), all()...)
 			stop := f.start(r)
+			f.eventually("the second run", func() bool { return f.epoch() > before })
 			if problem := f.awaitProblem("note"); !strings.Contains(problem, "rapport projections rebuild note") {
 				t.Errorf("problem %q", problem)
 			}
@@ -127,6 +129,15 @@ func TestReproRestartAfterASpoiledOrderLosesNothing(t *testing.T) {
 			f.same()
 		})
 	}
+}
+
+// epoch returns that of the projections' youngest owner.
+func (f *fixture) epoch() (epoch int64) {
+	f.t.Helper()
+	if err := f.conn.QueryRow(f.t.Context(), "select max(epoch) from projection.checkpoint").Scan(&epoch); err != nil {
+		f.t.Fatal(err)
+	}
+	return epoch
 }
 
 // P6: the node goes away and comes back at its address.

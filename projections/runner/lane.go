@@ -127,6 +127,7 @@ func (l *lane) distrust(ctx context.Context, fault error) (failed error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
 	for _, m := range l.members {
+		m.distrusted = true
 		problem := fmt.Sprintf("%s; the rows may lack events: run `rapport projections rebuild %s`", fault, m.Name)
 		failed = errors.Join(failed, l.term.halt(ctx, l.term.runner.pool, m, problem))
 	}

@@ -45,8 +45,9 @@ from projection.parked_event where name = $1 and version = $2 and ($3 = 0 or bui
 	streams as (delete from projection.parked_stream where name = $1 and version = $2 and build = $3 and stream = $4)
 insert into projection.parked_audit (name, version, build, stream, action, first_revision, last_revision, events, actor, reason)
 select $1, $2, $3, $4, $5, min(revision), max(revision), count(*), $6, $7 from events having count(*) > 0`
-	// bumpSQL tells the owner to read everything again, and what is halted to try again.
-	bumpSQL = `update projection.checkpoint set generation = generation + 1, problem = '' where name = $1 and version = $2 and ($3 = 0 or build = $3)`
+	// bumpSQL tells the owner to read everything again, and what is halted to try again, unless its rows are not to be trusted.
+	bumpSQL = `update projection.checkpoint set generation = generation + 1, problem = case when distrusted then problem else '' end
+where name = $1 and version = $2 and ($3 = 0 or build = $3)`
 )
 
 // Parked returns the parked streams of a projection, oldest first, with their events. It returns a *domain.NotFoundError

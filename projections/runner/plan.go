@@ -15,10 +15,11 @@ import (
 type member struct {
 	*projection.Compiled
 	checkpoint
-	engine   projection.Engine
-	parked   map[string]bool   // streams
-	scratch  []domain.Recorded // room for a plan's events
-	caughtUp bool              // has reached the end of the log in this term
+	engine     projection.Engine
+	distrusted bool              // its rows may lack events: it stays halted, whoever takes it over
+	parked     map[string]bool   // streams
+	scratch    []domain.Recorded // room for a plan's events
+	caughtUp   bool              // has reached the end of the log in this term
 
 	verifyKeys int
 	sample     projection.Sample // of a build that is to be verified; nil otherwise

@@ -196,9 +196,9 @@ type execer interface {
 // halt stores that a member cannot go on.
 func (t *term) halt(ctx context.Context, db execer, m *member, problem string) error {
 	const sql = `with halted as (
-	update projection.checkpoint set problem = $5, updated_at = now() where name = $1 and version = $2 and build = $3 and epoch = $4 returning commit_position)
+	update projection.checkpoint set problem = $5, distrusted = distrusted or $6, updated_at = now() where name = $1 and version = $2 and build = $3 and epoch = $4 returning commit_position)
 select pg_notify('rapport_checkpoint', commit_position::text) from halted`
-	_, err := db.Exec(ctx, sql, m.name, m.version, m.build, t.epoch, problem)
+	_, err := db.Exec(ctx, sql, m.name, m.version, m.build, t.epoch, problem, m.distrusted)
 	m.problem = problem
 	t.runner.log.ErrorContext(ctx, "projection halted", "projection", m.Name, "version", m.version, "build", m.build, "problem", problem)
 	return err

@@ -5,6 +5,7 @@ alter table projection.checkpoint
 	add column build integer not null default 1,
 	add column hold boolean not null default false,       -- not to be switched to until somebody says so
 	add column parks boolean not null default false,      -- goes past what it cannot apply; else the build fails there
+	add column distrusted boolean not null default false, -- its rows may lack events: the problem stays until it is replaced
 	add column events bigint not null default 0,          -- of the log, read since the build began
 	add column rate double precision not null default 0,  -- of them per second, lately
 	add column started_at timestamptz not null default now(),
