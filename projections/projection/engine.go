@@ -39,6 +39,7 @@ type Step interface {
 
 // Writes is what a step changes in the table.
 type Writes struct {
+	Fresh   int    // rows that the table does not have yet, as far as the engine knows: some of those below
 	Copy    []byte // what Table.CopySQL reads, valid until the engine's next step; a row that is there already fails it
 	Copied  int    // rows in it
 	Upsert  []any  // parameters of Table.UpsertSQL
@@ -308,6 +309,7 @@ func (s appendStep[R]) Evaluate(bulk int) (w Writes, err error) {
 
 // store renders rows, those that the table lacks apart from those that it has.
 func (w *Writes) store(t *Table, fresh, kept []reflect.Value, bulk int, buffer *[]byte) (err error) {
+	w.Fresh = len(fresh)
 	if bulk > 0 && len(fresh) >= bulk {
 		if *buffer, err = copyRows((*buffer)[:0], t, fresh); err == nil {
 			w.Copy, w.Copied, fresh = *buffer, len(fresh), nil

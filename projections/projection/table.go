@@ -77,8 +77,8 @@ func (t *Table) IndexSQL() []string {
 }
 
 // AnalyzeSQL returns the statement that counts the rows for the planner. Until the server gets to it by itself, a table that
-// was just loaded looks small, and lists are planned without their indexes.
-func (t *Table) AnalyzeSQL() string { return "analyze " + t.Qualified() }
+// was just loaded looks small, and lists are planned without their indexes. It does nothing while somebody else counts.
+func (t *Table) AnalyzeSQL() string { return "analyze (skip_locked) " + t.Qualified() }
 
 // indexSQL names the index for the table of the name given.
 func (t *Table) indexSQL(i Index, name string) string {

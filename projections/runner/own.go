@@ -201,6 +201,9 @@ func (t *term) enlist(ctx context.Context, tx pgx.Tx) error {
 					return err
 				}
 			}
+			if m.size, err = sizeOf(ctx, tx, m.Table); err != nil {
+				return err
+			}
 		}
 		t.members = append(t.members, m)
 	}

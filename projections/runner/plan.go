@@ -18,6 +18,7 @@ type member struct {
 	engine     projection.Engine
 	distrusted bool              // its rows may lack events: it stays halted, whoever takes it over
 	parked     map[string]bool   // streams
+	size                         // of its table
 	scratch    []domain.Recorded // room for a plan's events
 	caughtUp   bool              // has reached the end of the log in this term
 
@@ -68,7 +69,9 @@ type plan struct {
 	state    string
 	problem  string
 
-	step projection.Step
+	step  projection.Step
+	fresh int  // rows that the step adds
+	count bool // the table's rows are counted with the step
 }
 
 // newPlan sorts the batch's events for a member, and starts its step. Events that the projection's code cannot take become

@@ -58,6 +58,7 @@ func (l *lane) index(ctx context.Context, m *member) error {
 			return t.halt(ctx, t.runner.pool, m, driftProblem(m.Name, "an index cannot be made: "+err.Error()))
 		}
 	}
+	m.counted = m.rows
 	if err := t.runner.step(stepIndexed); err != nil {
 		return err
 	}

@@ -107,6 +107,9 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 			if w.Copied > 0 {
 				copies = append(copies, bulkCopy{p.member.Table.CopySQL(), w.Copy})
 			}
+			if p.fresh, p.count = w.Fresh, p.member.outgrown(w.Fresh); p.count {
+				writes.Queue(p.member.Table.AnalyzeSQL())
+			}
 			queueParking(&writes, p)
 			moved.add(p)
 		}
@@ -378,6 +381,7 @@ func (l *lane) committed(plans []*plan) {
 	for _, p := range plans {
 		m := p.member
 		p.step.Committed()
+		m.grow(p.fresh, p.count)
 		for _, e := range p.park {
 			m.parked[e.raw.Stream] = true
 			if e.first != nil {
