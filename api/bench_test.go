@@ -1,0 +1,138 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/readmodels"
+)
+
+// The benchmarks show what one command costs from its request to its answer, the log left out: what is appended is encoded,
+// as on its way into the log, and kept in memory. They are for one goroutine; what net/http and the connection cost is not
+// in them.
+
+func BenchmarkCommand(b *testing.B) {
+	b.Run("create", func(b *testing.B) {
+		r := newCommandRig(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			r.create(b)
+		}
+	})
+	b.Run("change", func(b *testing.B) {
+		r := newCommandRig(b)
+		paths := make([]string, 500)
+		for i := range paths {
+			paths[i] = r.create(b) + "/update-profile"
+		}
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			r.post(b, paths[i%len(paths)], fmt.Appendf(nil, `{"website":"https://example.org/%d"}`, i))
+		}
+	})
+}
+
+// commandRig posts commands to a server without a listener.
+type commandRig struct {
+	server  http.Handler
+	request *http.Request
+	answer  discarded
+}
+
+func newCommandRig(b *testing.B) *commandRig {
+	b.Helper()
+	registry, err := codec.New(catalogue.Definitions()...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	log := &memoryLog{codec: registry, streams: map[domain.StreamID][]codec.Raw{}}
+	bus := commands.NewBus(log, commands.Options{Secret: []byte("secret of the tests")})
+	commands.All(bus)
+	server, err := api.New(api.Options{Bus: bus, Reads: new(readmodels.Store), Log: log})
+	if err != nil {
+		b.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://bench", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return &commandRig{server: server, request: request, answer: discarded{header: http.Header{}}}
+}
+
+func (r *commandRig) create(b *testing.B) (path string) {
+	r.post(b, "/v1/customers", []byte(`{"kind":"company","name":"Customer 1","legalName":"Customer Limited","industry":"retail","region":"West","owner":"ann","source":"bench","tags":["key account"]}`))
+	return r.answer.header.Get("Location")
+}
+
+func (r *commandRig) post(b *testing.B, path string, body []byte) {
+	r.request.URL.Path = path
+	r.request.Body, r.request.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	r.request.Header["Idempotency-Key"] = []string{uuid.NewString()}
+	clear(r.answer.header)
+	r.server.ServeHTTP(&r.answer, r.request)
+	if r.answer.status/100 != 2 {
+		b.Fatalf("POST %s: status %d", path, r.answer.status)
+	}
+}
+
+// discarded is an answer of which the status and the headers stay.
+type discarded struct {
+	header http.Header
+	status int
+}
+
+func (d *discarded) Header() http.Header         { return d.header }
+func (d *discarded) WriteHeader(status int)      { d.status = status }
+func (d *discarded) Write(p []byte) (int, error) { return len(p), nil }
+
+// memoryLog keeps streams as the log does, encoded, for one goroutine at a time.
+type memoryLog struct {
+	api.EventLog // nil: commands read streams only
+	codec        *codec.Registry
+	streams      map[domain.StreamID][]codec.Raw
+	head         uint64
+}
+
+func (l *memoryLog) Append(_ context.Context, id domain.StreamID, expected domain.Expected, events []domain.Pending) domain.Outcome {
+	s := l.streams[id]
+	if last, ok := expected.Revision(); ok && last+1 != uint64(len(s)) || !ok && len(s) > 0 {
+		return domain.Conflict{Actual: domain.AtRevision(uint64(len(s)) - 1)}
+	}
+	for _, e := range events {
+		data, metadata, err := l.codec.Encode(e)
+		if err != nil {
+			return domain.Refused{Err: err}
+		}
+		l.head += uint64(len(data) + len(metadata))
+		s = append(s, codec.Raw{
+			ID: e.ID, Type: e.Event.EventType(), Stream: id.String(), Revision: uint64(len(s)),
+			Position: domain.Position{Commit: l.head, Prepare: l.head}, Data: data, Metadata: metadata,
+		})
+	}
+	l.streams[id] = s
+	last := s[len(s)-1]
+	return domain.Committed{Revision: last.Revision, Position: last.Position}
+}
+
+func (l *memoryLog) Read(_ context.Context, id domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for i := from; i < uint64(len(l.streams[id])); i++ {
+			if r, err := l.codec.Decode(l.streams[id][i]); !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
