@@ -3,7 +3,6 @@ package domain
 import (
 	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -19,14 +18,35 @@ func CopyField[T any](to *T, name string, from T) bool {
 	return true
 }
 
-// OnlyField returns a struct that is zero but for the field with this JSON name.
-func OnlyField[T any](from T, name string) (only T) {
-	CopyField(&only, name, from)
-	return only
+// FieldChange is one field in which two structs differ.
+type FieldChange[T any] struct {
+	Field    string // its JSON name
+	From, To T      // zero but for the field
 }
 
-// FieldNames lists the JSON names of a struct's fields, in the order of declaration.
-func FieldNames[T any]() []string { return slices.Clone(fieldsOf(reflect.TypeFor[T]()).names) }
+// FieldChanges lists the fields with a JSON name in which two structs differ, in the order of declaration. Whether they do
+// is for same to say, which is given structs with that one field, unless both are zero.
+func FieldChanges[T any](from, to T, same func(from, to T) bool) []FieldChange[T] {
+	var changes []FieldChange[T]
+	before, after := reflect.ValueOf(&from).Elem(), reflect.ValueOf(&to).Elem()
+	all := fieldsOf(before.Type())
+	for _, name := range all.names {
+		index := all.index[name]
+		x, y := before.FieldByIndex(index), after.FieldByIndex(index)
+		if x.IsZero() && y.IsZero() {
+			continue
+		}
+		n := len(changes)
+		changes = append(changes, FieldChange[T]{Field: name})
+		c := &changes[n]
+		reflect.ValueOf(&c.From).Elem().FieldByIndex(index).Set(x)
+		reflect.ValueOf(&c.To).Elem().FieldByIndex(index).Set(y)
+		if same(c.From, c.To) {
+			changes = changes[:n]
+		}
+	}
+	return changes
+}
 
 // fields are those of a struct type that have a JSON name.
 type fields struct {

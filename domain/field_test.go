@@ -18,9 +18,6 @@ func TestFieldsAreFoundByTheirJSONNames(t *testing.T) {
 		inner
 	}
 	from := outer{Name: "Acme", hidden: "h", Fact: "f", inner: inner{City: "Rome"}}
-	if got := domain.OnlyField(from, "name"); got != (outer{Name: "Acme"}) {
-		t.Errorf("only name: %+v", got)
-	}
 	var to outer
 	if !domain.CopyField(&to, "city", from) || to.City != "Rome" || to.Name != "" {
 		t.Errorf("copied %+v", to)
@@ -30,8 +27,29 @@ func TestFieldsAreFoundByTheirJSONNames(t *testing.T) {
 			t.Errorf("%q is no JSON name of a field", name)
 		}
 	}
-	if got := domain.FieldNames[outer](); !slices.Equal(got, []string{"name", "city"}) {
-		t.Errorf("names %q", got)
+	same := func(a, b outer) bool { return a == b }
+	want := []domain.FieldChange[outer]{
+		{Field: "name", From: outer{Name: "Acme"}},
+		{Field: "city", From: outer{inner: inner{City: "Rome"}}, To: outer{inner: inner{City: "Oslo"}}},
+	}
+	if got := domain.FieldChanges(outer{"Acme", "h", "f", inner{"Rome"}}, outer{"", "i", "g", inner{"Oslo"}}, same); !slices.Equal(got, want) {
+		t.Errorf("changes %+v", got)
+	}
+}
+
+func TestOnlyWhatIsNotTheSameHasChanged(t *testing.T) {
+	type lists struct {
+		Words []string `json:"words"`
+		Count int      `json:"count"`
+	}
+	same := func(a, b lists) bool { return slices.Equal(a.Words, b.Words) && a.Count/10 == b.Count/10 }
+	from := lists{Words: []string{"a"}, Count: 21}
+	if got := domain.FieldChanges(from, lists{Words: []string{"a"}, Count: 29}, same); len(got) != 0 {
+		t.Errorf("changes %+v", got)
+	}
+	got := domain.FieldChanges(from, lists{Words: []string{"b"}, Count: 29}, same)
+	if len(got) != 1 || got[0].Field != "words" || got[0].From.Words[0] != "a" || got[0].From.Count != 0 || got[0].To.Words[0] != "b" {
+		t.Errorf("changes %+v", got)
 	}
 }
 

@@ -121,11 +121,10 @@ func update(c Contact, cmd Update) ([]domain.Event, error) {
 	}
 	var events []domain.Event
 	var changed Details
-	for _, name := range fieldNames {
-		if from, to := domain.OnlyField(c.Details, name), domain.OnlyField(to, name); from != to {
-			events = append(events, DetailChanged{Field: name, From: from, To: to})
-			changed.Take(name, to)
-		}
+	same := func(from, to Details) bool { return from == to }
+	for _, change := range domain.FieldChanges(c.Details, to, same) {
+		events = append(events, DetailChanged(change))
+		changed.Take(change.Field, to)
 	}
 	if err := check(changed, to); err != nil {
 		return nil, err

@@ -56,8 +56,6 @@ type CustomerFacts struct {
 	MergedInto domain.ID // the survivor when the customer was a duplicate
 }
 
-var fieldNames = domain.FieldNames[Details]()
-
 // Take copies one field, given by its JSON name, from other details. It reports whether there is such a field.
 func (d *Details) Take(field string, from Details) bool { return domain.CopyField(d, field, from) }
 

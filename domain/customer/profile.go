@@ -67,18 +67,21 @@ type ExternalID struct {
 // MaxAge is the age in years beyond which a day of birth is taken for a mistake.
 const MaxAge = 150
 
-// field is a field of a profile or classification, by its JSON name.
-type field struct {
-	name string
-	only Kind // the kind of customer that has it; empty means all
+// kindFields are the fields, by JSON name, that only one kind of customer has.
+var kindFields = []struct {
+	name  string
+	only  Kind
+	given func(Profile, Classification) bool
+}{
+	{"birthDate", Person, func(p Profile, _ Classification) bool { return p.BirthDate != "" }},
+	{"gender", Person, func(p Profile, _ Classification) bool { return p.Gender != "" }},
+	{"employees", Company, func(p Profile, _ Classification) bool { return p.Employees != 0 }},
+	{"revenue", Company, func(p Profile, _ Classification) bool { return !p.Revenue.Equal(domain.Money{}) }},
+	{"foundedYear", Company, func(p Profile, _ Classification) bool { return p.FoundedYear != 0 }},
+	{"industry", Company, func(_ Profile, c Classification) bool { return c.Industry != "" }},
+	{"occupation", Person, func(_ Profile, c Classification) bool { return c.Occupation != "" }},
+	{"ageBand", Person, func(_ Profile, c Classification) bool { return c.AgeBand != "" }},
 }
-
-var profileFields = []field{
-	{"name", ""}, {"legalName", ""}, {"taxId", ""}, {"email", ""}, {"phone", ""}, {"website", ""}, {"address", ""},
-	{"birthDate", Person}, {"gender", Person}, {"employees", Company}, {"revenue", Company}, {"foundedYear", Company},
-}
-
-var classificationFields = []field{{"industry", Company}, {"occupation", Person}, {"ageBand", Person}, {"region", ""}}
 
 // Take copies one field, given by its JSON name, from another profile. It reports whether there is such a field.
 func (p *Profile) Take(field string, from Profile) bool { return domain.CopyField(p, field, from) }
@@ -121,11 +124,9 @@ func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Even
 	// Only what changes is checked, so that an old value which is no longer welcome does not block other changes.
 	var events []domain.Event
 	var changed Profile
-	for _, field := range profileFields {
-		if from, to := domain.OnlyField(c.Profile, field.name), domain.OnlyField(to, field.name); !from.equal(to) {
-			events = append(events, ProfileChanged{Field: field.name, From: from, To: to})
-			changed.Take(field.name, to)
-		}
+	for _, change := range domain.FieldChanges(c.Profile, to, Profile.equal) {
+		events = append(events, ProfileChanged(change))
+		changed.Take(change.Field, to)
 	}
 	if faults := changed.faults(f.Now); len(faults) > 0 {
 		return nil, &domain.InvalidError{Fields: faults}
@@ -145,11 +146,10 @@ func classify(c Customer, cmd Classify) ([]domain.Event, error) {
 
 	var events []domain.Event
 	var changed Classification
-	for _, field := range classificationFields {
-		if from, to := domain.OnlyField(c.Classification, field.name), domain.OnlyField(to, field.name); from != to {
-			events = append(events, Classified{Field: field.name, From: from, To: to})
-			changed.Take(field.name, to)
-		}
+	same := func(from, to Classification) bool { return from == to }
+	for _, change := range domain.FieldChanges(c.Classification, to, same) {
+		events = append(events, Classified(change))
+		changed.Take(change.Field, to)
 	}
 	if faults := changed.faults(); len(faults) > 0 {
 		return nil, &domain.InvalidError{Fields: faults}
@@ -162,17 +162,9 @@ func classify(c Customer, cmd Classify) ([]domain.Event, error) {
 
 // fitsKind rejects fields that customers of the kind do not have.
 func fitsKind(k Kind, p Profile, c Classification) error {
-	reject := func(f field) error {
-		return domain.Reject("field-not-of-kind", "%s is for a %s, not for a %s", f.name, f.only, k).At("/" + f.name)
-	}
-	for _, f := range profileFields {
-		if f.only != "" && f.only != k && !domain.OnlyField(p, f.name).equal(Profile{}) {
-			return reject(f)
-		}
-	}
-	for _, f := range classificationFields {
-		if f.only != "" && f.only != k && domain.OnlyField(c, f.name) != (Classification{}) {
-			return reject(f)
+	for _, f := range kindFields {
+		if f.only != k && f.given(p, c) {
+			return domain.Reject("field-not-of-kind", "%s is for a %s, not for a %s", f.name, f.only, k).At("/" + f.name)
 		}
 	}
 	return nil

@@ -100,10 +100,9 @@ func correct(i Interaction, cmd Correct, f domain.Facts) ([]domain.Event, error)
 		return nil, err
 	}
 	var events []domain.Event
-	for _, name := range fieldNames {
-		if from, to := domain.OnlyField(i.Details, name), domain.OnlyField(to, name); !reflect.DeepEqual(from, to) {
-			events = append(events, Corrected{Field: name, From: from, To: to, Reason: cmd.Reason})
-		}
+	same := func(from, to Details) bool { return reflect.DeepEqual(from, to) }
+	for _, change := range domain.FieldChanges(i.Details, to, same) {
+		events = append(events, Corrected{Field: change.Field, From: change.From, To: change.To, Reason: cmd.Reason})
 	}
 	if len(events) == 0 {
 		return nil, nil
