@@ -306,9 +306,12 @@ func (b *Bus) pause(ctx context.Context, try int) bool {
 
 // timely makes *domain.UnavailableError of a deadline that passed.
 func timely(err error) error {
-	var away *domain.UnavailableError
-	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &away) {
-		return &domain.UnavailableError{What: "event log", Err: err}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
 	}
-	return err
+	var away *domain.UnavailableError
+	if errors.As(err, &away) {
+		return err
+	}
+	return &domain.UnavailableError{What: "event log", Err: err}
 }

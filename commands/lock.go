@@ -30,18 +30,19 @@ func (l *keyedLock) lock(ctx context.Context, key string) (unlock func(), err er
 	w.count++
 	l.mu.Unlock()
 
-	leave := func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if w.count--; w.count == 0 {
-			delete(l.locks, key)
-		}
-	}
 	select {
 	case w.turn <- struct{}{}:
-		return func() { <-w.turn; leave() }, nil
+		return func() { <-w.turn; l.leave(key, w) }, nil
 	case <-ctx.Done():
-		leave()
+		l.leave(key, w)
 		return nil, ctx.Err()
+	}
+}
+
+func (l *keyedLock) leave(key string, w *waiters) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.count--; w.count == 0 {
+		delete(l.locks, key)
 	}
 }
