@@ -1,9 +1,6 @@
 package domain
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // DefaultTenant owns everything in an installation for one company.
 const DefaultTenant Tenant = "main"
@@ -11,14 +8,23 @@ const DefaultTenant Tenant = "main"
 // Tenant names one company's data: one to 32 of a-z, 0-9 and underscore.
 type Tenant string
 
-var tenantPattern = regexp.MustCompile(`^[a-z0-9_]{1,32}$`)
-
 // ParseTenant checks s and returns it as a Tenant, or an *InvalidError.
 func ParseTenant(s string) (Tenant, error) {
-	if !tenantPattern.MatchString(s) {
+	if !isTenant(s) {
 		return "", Invalid("", "tenant %q is not 1 to 32 of a-z, 0-9 and _", s)
 	}
 	return Tenant(s), nil
+}
+
+const lowerCase = "abcdefghijklmnopqrstuvwxyz"
+
+func isTenant(s string) bool {
+	return s != "" && len(s) <= 32 && strings.Trim(s, lowerCase+"0123456789_") == ""
+}
+
+// isAggregate reports whether s is a lower-case letter and up to 31 of a-z and underscore.
+func isAggregate(s string) bool {
+	return s != "" && len(s) <= 32 && s[0] != '_' && strings.Trim(s, lowerCase+"_") == ""
 }
 
 // ID is a UUID in its canonical form: 36 characters, lower case. The zero value is empty and names nothing.
@@ -69,15 +75,13 @@ func (s StreamID) String() string {
 	return string(s.Tenant) + "." + s.Aggregate + "-" + string(s.ID)
 }
 
-var aggregatePattern = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
-
 // ParseStreamID reads what String wrote: it splits at the first "." and the first "-". It returns an *InvalidError for a
 // name that is not of this form.
 func ParseStreamID(name string) (StreamID, error) {
 	tenant, rest, ok1 := strings.Cut(name, ".")
 	aggregate, id, ok2 := strings.Cut(rest, "-")
 	s := StreamID{Tenant: Tenant(tenant), Aggregate: aggregate, ID: ID(id)}
-	if !ok1 || !ok2 || !tenantPattern.MatchString(tenant) || !aggregatePattern.MatchString(aggregate) || !isUUID(id) {
+	if !ok1 || !ok2 || !isTenant(tenant) || !isAggregate(aggregate) || !isUUID(id) {
 		return StreamID{}, Invalid("", "%q is not a stream of the form tenant.aggregate-uuid", name)
 	}
 	return s, nil
