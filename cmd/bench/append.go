@@ -26,10 +26,11 @@ const (
 	groupedEvents = 10                     // of the larger appends
 )
 
-// appendRig is an embedded node with a client, and writers that append to it.
+// appendRig is an embedded node with two ways to it, and writers that append to it.
 type appendRig struct {
 	node    *esnode.Node
-	log     eventlog.Log
+	client  *eventlog.ESDB // a call of the official client for each append: what everything else is compared with
+	batched *eventlog.ESDB // as the server appends: over one call of BatchAppend
 	sample  eventlog.NewEvent
 	streams []appendStream // by writer
 }
@@ -49,15 +50,21 @@ func (b *bench) newAppendRig(ctx context.Context, name string) (*appendRig, erro
 	if err != nil {
 		return nil, err
 	}
-	log, err := eventlog.Dial(ctx, node.ConnectionString(), eventlog.WithLogger(quiet))
+	client, err := eventlog.Dial(ctx, node.ConnectionString(), eventlog.WithLogger(quiet), eventlog.WithoutBatchAppend())
 	if err != nil {
 		return nil, errors.Join(err, node.Close())
 	}
+	batched, err := eventlog.Dial(ctx, node.ConnectionString(), eventlog.WithLogger(quiet))
+	if err != nil {
+		return nil, errors.Join(err, client.Close(), node.Close())
+	}
 	sample, err := sampleEvent()
-	return &appendRig{node: node, log: log, sample: sample, streams: make([]appendStream, writers)}, err
+	return &appendRig{node: node, client: client, batched: batched, sample: sample, streams: make([]appendStream, writers)}, err
 }
 
-func (r *appendRig) Close() error { return errors.Join(r.log.Close(), r.node.Close()) }
+func (r *appendRig) Close() error {
+	return errors.Join(r.client.Close(), r.batched.Close(), r.node.Close())
+}
 
 // sampleEvent is an event of the size that commands write.
 func sampleEvent() (eventlog.NewEvent, error) {
@@ -76,7 +83,7 @@ func sampleEvent() (eventlog.NewEvent, error) {
 }
 
 // append appends events to the writer's stream at its exact revision.
-func (r *appendRig) append(ctx context.Context, writer, events int) error {
+func (r *appendRig) append(ctx context.Context, through eventlog.Log, writer, events int) error {
 	s := &r.streams[writer]
 	if s.next >= streamLength || s.name == "" {
 		*s = appendStream{name: "main.customer-" + uuid.NewString()}
@@ -90,7 +97,7 @@ func (r *appendRig) append(ctx context.Context, writer, events int) error {
 		batch[i] = r.sample
 		batch[i].ID = uuid.NewString()
 	}
-	outcome := r.log.Append(ctx, s.name, expected, batch)
+	outcome := through.Append(ctx, s.name, expected, batch)
 	done, ok := outcome.(domain.Committed)
 	if !ok {
 		return fmt.Errorf("append: %T %+v", outcome, outcome)
@@ -99,9 +106,9 @@ func (r *appendRig) append(ctx context.Context, writer, events int) error {
 	return nil
 }
 
-// load appends single events for a time.
-func (r *appendRig) load(ctx context.Context, clients int, d time.Duration) (load, error) {
-	return closedLoop(ctx, clients, d, func(ctx context.Context, w int) error { return r.append(ctx, w, 1) })
+// load appends events for a time.
+func (r *appendRig) load(ctx context.Context, through eventlog.Log, clients, events int, d time.Duration) (load, error) {
+	return closedLoop(ctx, clients, d, func(ctx context.Context, w int) error { return r.append(ctx, through, w, events) })
 }
 
 func (b *bench) appends(ctx context.Context) (err error) {
@@ -114,17 +121,20 @@ func (b *bench) appends(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rig.Close()) }()
-	if _, err := rig.load(ctx, writers, warmUp); err != nil {
-		return err
+	for _, through := range []eventlog.Log{rig.client, rig.batched} {
+		if _, err := rig.load(ctx, through, writers, 1, warmUp); err != nil {
+			return err
+		}
 	}
-	var single, many, large load
+	var single, many, batched, large load
 	for range b.rounds {
 		for _, m := range []struct {
 			into    *load
+			through eventlog.Log
 			clients int
 			events  int
-		}{{&single, 1, 1}, {&many, writers, 1}, {&large, writers / 4, groupedEvents}} {
-			l, err := closedLoop(ctx, m.clients, b.slice/2, func(ctx context.Context, w int) error { return rig.append(ctx, w, m.events) })
+		}{{&single, rig.client, 1, 1}, {&many, rig.client, writers, 1}, {&batched, rig.batched, writers, 1}, {&large, rig.client, writers / 4, groupedEvents}} {
+			l, err := rig.load(ctx, m.through, m.clients, m.events, b.slice/2)
 			if err != nil {
 				return err
 			}
@@ -139,9 +149,11 @@ func (b *bench) appends(ctx context.Context) (err error) {
 	line(fmt.Sprintf("fdatasync of the disk, %d bytes each", syncWrite), syncs, 1)
 	line("appends of one event, 1 writer", single, 1)
 	line(fmt.Sprintf("appends of one event, %d writers", writers), many, 1)
+	line(fmt.Sprintf("appends of one event, %d writers, over BatchAppend", writers), batched, 1)
 	line(fmt.Sprintf("events in appends of %d, %d writers", groupedEvents, writers/4), large, groupedEvents)
 	t.print(b.out)
-	fmt.Fprintf(b.out, "\nEach append is acknowledged after a sync, through the official client over loopback. An event has %d bytes, metadata included.\n",
+	fmt.Fprintf(b.out, "\nEach append is acknowledged after a sync, over loopback; through the official client, which makes a call for each, unless it says BatchAppend, which the server uses. "+
+		"An event has %d bytes, metadata included.\n",
 		len(rig.sample.Data)+len(rig.sample.Metadata))
 	return nil
 }

@@ -90,7 +90,7 @@ type comparison struct {
 func (c *comparison) measure(ctx context.Context, appending *appendRig, commanding *commandRig, rounds int, d time.Duration, await bool) error {
 	for range rounds {
 		before := commanding.server.usage()
-		l, err := appending.load(ctx, writers, d)
+		l, err := appending.load(ctx, appending.client, writers, 1, d)
 		if err != nil {
 			return err
 		}
@@ -229,7 +229,7 @@ func (b *bench) commands(ctx context.Context) error {
 		}
 	}
 	t.print(b.out)
-	fmt.Fprintf(b.out, "\nEach three take turns of %s, %d times. The server is the real binary. In the first three lines its projectors and PostgreSQL work beside it on the same cores, "+
+	fmt.Fprintf(b.out, "\nEach three take turns of %s, %d times. The bare appends are those of part (a) through the official client. The server is the real binary. In the first three lines its projectors and PostgreSQL work beside it on the same cores, "+
 		"which the bare appends do not feed; after each turn they needed at most %s to catch up. In the others somebody else holds the projectors' lock.\n\n", b.slice, b.rounds, secs(c.behind))
 	costs.print(b.out)
 	fmt.Fprintf(b.out, "\nOf bare appends the client is this process, node included; of commands it has the connections alone, and the server has its node and projectors.\n")

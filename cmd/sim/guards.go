@@ -92,6 +92,14 @@ var mutations = []mutation{
 		"return esdb.Revision(revision)", "_ = revision\n\t\treturn esdb.Any{}", []string{"./internal/eventlog"},
 	},
 	{
+		"batched appends expect an exact revision", "internal/eventlog/batch.go",
+		"&streams.BatchAppendReq_Options_StreamPosition{StreamPosition: revision}", "&streams.BatchAppendReq_Options_Any{Any: &emptypb.Empty{}}\n\t\t_ = revision", []string{"./internal/eventlog"},
+	},
+	{
+		"the end of a call refuses none of its appends", "internal/eventlog/batch.go",
+		"return status.Errorf(codes.Unavailable, \"the call", "return status.Errorf(status.Code(cause), \"the call", []string{"./internal/eventlog"},
+	},
+	{
 		"an event before another ends the subscription", "internal/bus/intake.go",
 		"if !in.last.Before(end) {", "if false {", []string{"./internal/bus"},
 	},

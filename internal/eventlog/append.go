@@ -10,6 +10,8 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
@@ -27,15 +29,8 @@ func (l *ESDB) Append(ctx context.Context, stream string, expected domain.Expect
 
 // append is Append without the rules for names, which system streams break.
 func (l *ESDB) append(ctx context.Context, doing, stream string, expected domain.Expected, batch []esdb.EventData) domain.Outcome {
-	options := esdb.AppendToStreamOptions{
-		ExpectedRevision: expectedRevision(expected),
-		Deadline:         &l.timing.append,
-		RequiresLeader:   true,
-	}
 	newest := l.newest.Load()
-	result, err := call(ctx, l, l.timing.append, func(ctx context.Context, c *esdb.Client) (*esdb.WriteResult, error) {
-		return c.AppendToStream(ctx, stream, options, batch...)
-	})
+	committed, err := l.write(ctx, stream, expected, batch)
 	if err != nil {
 		return l.notAppended(ctx, doing, stream, err)
 	}
@@ -49,16 +44,38 @@ func (l *ESDB) append(ctx context.Context, doing, stream string, expected domain
 		next++
 	}
 	revision := next + uint64(len(batch)) - 1
-	if result.NextExpectedVersion != revision {
-		return domain.Unknown{Err: fmt.Errorf("%s: the log answered revision %d, want %d", doing, result.NextExpectedVersion, revision)}
+	if committed.Revision != revision {
+		return domain.Unknown{Err: fmt.Errorf("%s: the log answered revision %d, want %d", doing, committed.Revision, revision)}
 	}
-	position := positionOf(esdb.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition})
-	committed := domain.Committed{Revision: revision, Position: position}
-	if newest == 0 || position.Commit <= newest {
+	if newest == 0 || committed.Position.Commit <= newest {
 		return l.repeated(ctx, stream, batch, committed)
 	}
-	l.saw(position)
+	l.saw(committed.Position)
 	return committed
+}
+
+// write sends an append and returns what the log answered. An error does not say that nothing was written.
+func (l *ESDB) write(ctx context.Context, stream string, expected domain.Expected, batch []esdb.EventData) (domain.Committed, error) {
+	if !l.unbatched.Load() {
+		committed, err := l.appendBatched(ctx, stream, expected, batch)
+		if status.Code(err) != codes.Unimplemented {
+			return committed, err
+		}
+		l.unbatched.Store(true)
+	}
+	options := esdb.AppendToStreamOptions{
+		ExpectedRevision: expectedRevision(expected),
+		Deadline:         &l.timing.append,
+		RequiresLeader:   true,
+	}
+	result, err := call(ctx, l, l.timing.append, func(ctx context.Context, c *esdb.Client) (*esdb.WriteResult, error) {
+		return c.AppendToStream(ctx, stream, options, batch...)
+	})
+	if err != nil {
+		return domain.Committed{}, err
+	}
+	position := positionOf(esdb.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition})
+	return domain.Committed{Revision: result.NextExpectedVersion, Position: position}, nil
 }
 
 // saw remembers the newest position that the log has told of. What is appended from now on stands beyond it. Before the
@@ -110,8 +127,12 @@ func same(stored codec.Raw, sent esdb.EventData) bool {
 
 // notAppended says what became of an append that was not answered with success.
 func (l *ESDB) notAppended(ctx context.Context, doing, stream string, err error) domain.Outcome {
+	var wrong *wrongRevisionError
+	if errors.As(err, &wrong) {
+		return domain.Conflict{Actual: wrong.actual}
+	}
 	if is(err, esdb.ErrorCodeWrongExpectedVersion) {
-		actual, tailErr := l.tail(ctx, stream) // the answer names the actual revision in its text only
+		actual, tailErr := l.tail(ctx, stream) // the client names the actual revision in a text only
 		if tailErr != nil {
 			return unsuccessful(ctx, doing, tailErr)
 		}

@@ -45,7 +45,8 @@ type timing struct {
 //
 // Invariants:
 //  1. No request waits for the client alone: the client's connection machinery ignores contexts and can block for ever, so
-//     each call runs in its own goroutine and the caller waits for the result or its context.
+//     each call runs in its own goroutine and the caller waits for the result or its context. So it is with appends that go
+//     past the client (see appendCall).
 //  2. A client that lost its connection is dropped as a whole (see connection). It would stay closed for ever after a
 //     failed discovery, and leak its old connection after a successful one.
 //  3. Every goroutine is counted in work and ends when the client is closed; Close waits for them.
@@ -54,7 +55,8 @@ type ESDB struct {
 	logger *slog.Logger
 	timing timing
 
-	newest atomic.Uint64 // the newest commit position seen; see saw
+	newest    atomic.Uint64 // the newest commit position seen; see saw
+	unbatched atomic.Bool   // appends are the client's
 
 	closing chan struct{} // closed by Close
 	work    sync.WaitGroup
@@ -63,6 +65,7 @@ type ESDB struct {
 
 	mu      sync.Mutex
 	current *connection              // nil until needed, and after a loss
+	appends *appendCall              // nil until needed
 	open    map[*connection]struct{} // those whose client is not closed
 	closed  bool
 }
@@ -74,6 +77,9 @@ type Option func(*ESDB)
 
 // WithLogger sends log lines to logger; the default is slog.Default. Lines of the client itself are at level Debug.
 func WithLogger(logger *slog.Logger) Option { return func(l *ESDB) { l.logger = logger } }
+
+// WithoutBatchAppend leaves all appends to the client, as they are with clusters, TLS and users.
+func WithoutBatchAppend() Option { return func(l *ESDB) { l.unbatched.Store(true) } }
 
 func withTiming(t timing) Option { return func(l *ESDB) { l.timing = t } }
 
@@ -104,6 +110,7 @@ func Dial(ctx context.Context, connectionString string, options ...Option) (*ESD
 		idle:    make(chan struct{}, maxIdle),
 		open:    map[*connection]struct{}{},
 	}
+	l.unbatched.Store(!beside(config))
 	for _, o := range options {
 		o(l)
 	}
@@ -151,6 +158,9 @@ func (l *ESDB) Close() error {
 	close(l.closing)
 	for c := range l.open {
 		l.lose(c)
+	}
+	if l.appends != nil {
+		l.appends.end(ErrClosed)
 	}
 	l.mu.Unlock()
 	l.work.Wait()
@@ -283,7 +293,7 @@ func permanent(err error) bool {
 		codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented:
 		return true
 	}
-	return errors.Is(err, ErrClosed) || errors.Is(err, ErrOtherLog) || errors.Is(err, domain.ErrCorrupt)
+	return errors.Is(err, ErrClosed) || errors.Is(err, ErrStreamDeleted) || errors.Is(err, ErrOtherLog) || errors.Is(err, domain.ErrCorrupt)
 }
 
 // failure makes the error that callers see: the context's own when it ended, *domain.UnavailableError for what may pass,

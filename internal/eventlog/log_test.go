@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -40,10 +41,13 @@ func address(t testing.TB) string {
 	return node.ConnectionString()
 }
 
+// way holds options of every log that is dialled; see TestAppendsThroughTheClient.
+var way []Option
+
 // dial opens a log and closes it at the end of the test.
 func dial(t testing.TB, connectionString string, options ...Option) *ESDB {
 	t.Helper()
-	options = append([]Option{WithLogger(slog.New(slog.DiscardHandler))}, options...)
+	options = slices.Concat([]Option{WithLogger(slog.New(slog.DiscardHandler))}, way, options)
 	log, err := Dial(t.Context(), connectionString, options...)
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,9 @@
 package eventlog
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -24,6 +26,7 @@ type script struct {
 	serverfeatures.UnimplementedServerFeaturesServer
 
 	append    func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error)
+	batch     func(*streams.BatchAppendReq) ([]*streams.BatchAppendResp, error)                 // answers of this request unless they say of which; nil means that the node does not know it
 	read      func(*streams.ReadReq_Options, streams.Streams_ReadServer) error                  // of one stream but the identity's, or of $all
 	subscribe func(attempt int, o *streams.ReadReq_Options, s streams.Streams_ReadServer) error // after its confirmation
 	logID     func() string                                                                     // identity; nil means always the same, "" that there is none
@@ -31,6 +34,7 @@ type script struct {
 
 	mu       sync.Mutex
 	attempts int
+	batches  int // calls of BatchAppend
 }
 
 const scriptedLog = "5f0c7a52-0f4e-4c51-8d43-4ad9c5b9f8f1"
@@ -76,6 +80,45 @@ func (s *script) Append(stream streams.Streams_AppendServer) error {
 		return err
 	}
 	return stream.SendAndClose(response)
+}
+
+func (s *script) BatchAppend(stream streams.Streams_BatchAppendServer) error {
+	s.mu.Lock()
+	s.batches++
+	s.mu.Unlock()
+	if s.batch == nil {
+		return status.Error(codes.Unimplemented, "not known")
+	}
+	for {
+		request, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		answers, err := s.batch(request)
+		s.mu.Unlock()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, answer := range answers {
+			if answer.CorrelationId == nil {
+				answer.CorrelationId = request.GetCorrelationId()
+			}
+			if err := stream.Send(answer); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// calls returns how often BatchAppend was called.
+func (s *script) calls() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.batches
 }
 
 func (s *script) Read(request *streams.ReadReq, stream streams.Streams_ReadServer) error {
