@@ -16,15 +16,23 @@ func ParseTenant(s string) (Tenant, error) {
 	return Tenant(s), nil
 }
 
-const lowerCase = "abcdefghijklmnopqrstuvwxyz"
-
 func isTenant(s string) bool {
-	return s != "" && len(s) <= 32 && strings.Trim(s, lowerCase+"0123456789_") == ""
+	for _, c := range []byte(s) {
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 32
 }
 
 // isAggregate reports whether s is a lower-case letter and up to 31 of a-z and underscore.
 func isAggregate(s string) bool {
-	return s != "" && len(s) <= 32 && s[0] != '_' && strings.Trim(s, lowerCase+"_") == ""
+	for _, c := range []byte(s) {
+		if !(c >= 'a' && c <= 'z' || c == '_') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 32 && s[0] != '_'
 }
 
 // ID is a UUID in its canonical form: 36 characters, lower case. The zero value is empty and names nothing.
