@@ -76,9 +76,16 @@ func (t *Table) IndexSQL() []string {
 	return statements
 }
 
-// AnalyzeSQL returns the statement that counts the rows for the planner. Until the server gets to it by itself, a table that
-// was just loaded looks small, and lists are planned without their indexes. It does nothing while somebody else counts.
+// AnalyzeSQL returns the statement that counts the rows for the planner, and the values of every column. Until the server gets to
+// it by itself, a table that was just loaded looks small, and lists are planned without their indexes. It does nothing while
+// somebody else counts.
 func (t *Table) AnalyzeSQL() string { return "analyze (skip_locked) " + t.Qualified() }
+
+// CountSQL returns the statement that counts the rows and the values of the key alone, which is all that looking rows up is
+// planned with. The server's own count of all columns comes as early as without.
+func (t *Table) CountSQL() string {
+	return fmt.Sprintf("%s (%s)", t.AnalyzeSQL(), names(t.Key(), ""))
+}
 
 // indexSQL names the index for the table of the name given.
 func (t *Table) indexSQL(i Index, name string) string {

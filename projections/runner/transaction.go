@@ -108,7 +108,7 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 				copies = append(copies, bulkCopy{p.member.Table.CopySQL(), w.Copy})
 			}
 			if p.fresh, p.count = w.Fresh, p.member.outgrown(w.Fresh); p.count {
-				writes.Queue(p.member.Table.AnalyzeSQL())
+				queueCount(&writes, p.member.Table)
 			}
 			queueParking(&writes, p)
 			moved.add(p)
