@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 
@@ -40,6 +41,8 @@ type entry struct {
 	goType reflect.Type
 	newest int
 	older  []domain.Upcaster // older[n-1] lifts schema n to n+1
+
+	scratch sync.Pool // of pointers to zero values of goType: see encode
 }
 
 var (
@@ -96,6 +99,7 @@ func (r *Registry) add(aggregate string, spec domain.EventSpec) error {
 			return fmt.Errorf("event %s: no upcaster lifts schema %d", name, i+1)
 		}
 	}
+	e.scratch.New = func() any { return reflect.New(goType).Interface() }
 	r.entries[name] = e
 	return nil
 }
@@ -121,16 +125,33 @@ func (r *Registry) Encode(p domain.Pending) (data, metadata []byte, err error) {
 		return nil, nil, fmt.Errorf("codec: encode %s: schema %d asked for, only the newest, %d, is written", name, p.Schema, e.newest)
 	}
 	p.Schema = e.newest
-	if data, err = json.Marshal(p.Event, encoding); err != nil {
+	if data, err = e.encode(p.Event); err != nil {
 		return nil, nil, fmt.Errorf("codec: encode %s: %w", name, err)
-	}
-	if _, err = e.decode(data, e.newest); err != nil {
-		return nil, nil, fmt.Errorf("codec: encode %s: would not read back: %w", name, err)
 	}
 	if metadata, err = encodeMetadata(p.Metadata); err != nil {
 		return nil, nil, fmt.Errorf("codec: encode %s: metadata: %w", name, err)
 	}
 	return data, metadata, nil
+}
+
+// encode renders one payload and reads it back.
+func (e *entry) encode(event domain.Event) ([]byte, error) {
+	scratch := e.scratch.Get()
+	v := reflect.ValueOf(scratch).Elem()
+	defer func() {
+		v.SetZero()
+		e.scratch.Put(scratch)
+	}()
+	v.Set(reflect.ValueOf(event))
+	data, err := json.Marshal(scratch, encoding)
+	if err != nil {
+		return nil, err
+	}
+	v.SetZero()
+	if err := json.Unmarshal(data, scratch); err != nil {
+		return nil, fmt.Errorf("would not read back: %w", err)
+	}
+	return data, nil
 }
 
 // Decode reads an event back, lifted to its newest schema. It returns an *UnknownTypeError, a *NewerSchemaError, or an

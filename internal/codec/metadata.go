@@ -29,11 +29,14 @@ type metadata struct {
 	Sealed        jsontext.Value `json:"sealed,omitempty"` // reserved for encrypted personal fields
 }
 
-// encoding makes the same bytes for the same event: map members sorted, times in UTC. The option omitempty means what it
-// means in encoding/json: it leaves out 0 and false, and keeps a pointer to an empty string.
+// legacyEmpty has the option omitempty mean what it means in encoding/json: it leaves out 0 and false, and keeps a pointer to
+// an empty string. It is also the cheaper meaning: whether a field is left out is known before it is encoded.
+var legacyEmpty = jsonv1.OmitEmptyWithLegacySemantics(true)
+
+// encoding makes the same bytes for the same event: map members sorted, times in UTC.
 var encoding = json.JoinOptions(
 	json.Deterministic(true),
-	jsonv1.OmitEmptyWithLegacySemantics(true),
+	legacyEmpty,
 	json.WithMarshalers(json.MarshalFunc(func(t time.Time) ([]byte, error) {
 		b := make([]byte, 0, len(time.RFC3339Nano)+2)
 		b = append(b, '"')
@@ -46,7 +49,7 @@ func encodeMetadata(m domain.Metadata) ([]byte, error) {
 	if err := checkMetadata(m); err != nil {
 		return nil, err
 	}
-	return json.Marshal(metadata{
+	return json.Marshal(&metadata{ // a pointer: Marshal copies what is none
 		Schema:        m.Schema,
 		Tenant:        m.Tenant,
 		Actor:         m.Actor,
@@ -58,7 +61,7 @@ func encodeMetadata(m domain.Metadata) ([]byte, error) {
 		RecordedAt:    m.RecordedAt.UTC(),
 		Subjects:      m.Subjects,
 		TraceParent:   m.TraceParent,
-	})
+	}, legacyEmpty)
 }
 
 func decodeMetadata(b []byte) (domain.Metadata, error) {
