@@ -373,7 +373,7 @@ func TestUnknownCommitIsResolved(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer pool.Close()
+			t.Cleanup(pool.Close) // after the runner has ended, however the test does
 			opts, batch := quick(8), 0
 			metrics := prometheus.NewRegistry()
 			opts.Registerer = metrics
