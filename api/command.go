@@ -134,7 +134,8 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 			status = http.StatusCreated
 		}
 	}
-	return writeJSON(c, status, receiptOf(receipt))
+	answer := receiptOf(receipt)
+	return writeJSON(c, status, &answer)
 }
 
 // submit executes a command in a slot of its own.
@@ -166,6 +167,7 @@ func decodeCommand(spec domain.CommandSpec, body []byte, at string) (domain.Comm
 	return into.Elem().Interface().(domain.Command), nil
 }
 
+// writeJSON answers v, better a pointer, which the JSON package need not copy.
 func writeJSON(c echo.Context, status int, v any) error {
 	body, err := marshal(v)
 	if err != nil {

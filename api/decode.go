@@ -19,23 +19,28 @@ import (
 
 // readBody returns the body of a request, which must be JSON and not encoded otherwise.
 func readBody(r *http.Request) ([]byte, error) {
-	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" || parameters["charset"] != "" && !isUTF8(parameters["charset"]) {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		return nil, newProblem(http.StatusUnsupportedMediaType, codeMediaType, "The body must be application/json in UTF-8.")
 	}
 	body, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil:
+	if err == nil {
 		return body, nil
-	case errors.As(err, &tooLarge):
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
 		return nil, err
 	}
 	return nil, &domain.InvalidError{Fields: []domain.FieldError{{Message: "the body breaks off"}}}
 }
 
-func isUTF8(charset string) bool {
-	return charset == "utf-8" || charset == "UTF-8"
+// isJSON reports whether a content type is JSON in UTF-8.
+func isJSON(contentType string) bool {
+	if contentType == mediaJSON {
+		return true // what nearly everybody says
+	}
+	media, parameters, err := mime.ParseMediaType(contentType)
+	charset := parameters["charset"]
+	return err == nil && media == mediaJSON && (charset == "" || charset == "utf-8" || charset == "UTF-8")
 }
 
 // decodeObject reads one JSON object into a struct and refuses whatever the struct does not know: unknown and repeated

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -65,8 +67,10 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		finish(span, c.Response().Status, correlation)
 		took := time.Since(start)
 		s.metrics.observe(c.Request().Method, route, c.Response().Status, took)
-		s.logger.DebugContext(ctx, "request answered", "method", c.Request().Method, "route", route, "status", c.Response().Status,
-			"duration", took, "bytes", c.Response().Size, "correlation_id", correlation)
+		if s.logger.Enabled(ctx, slog.LevelDebug) { // what is not written is not put together
+			s.logger.DebugContext(ctx, "request answered", "method", c.Request().Method, "route", route, "status", c.Response().Status,
+				"duration", took, "bytes", c.Response().Size, "correlation_id", correlation)
+		}
 		return nil
 	}
 }
@@ -96,15 +100,19 @@ func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
 
 func panicError(p any) error { return fmt.Errorf("panic: %v\n%s", p, debug.Stack()) }
 
+// answerHeaders are the headers that every answer has, unless a route sets them otherwise.
+var answerHeaders = http.Header{
+	"X-Content-Type-Options":  {"nosniff"},
+	"X-Frame-Options":         {"DENY"},
+	"Referrer-Policy":         {"no-referrer"},
+	"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
+	"Cache-Control":           {"no-store"},
+}
+
 // guard refuses what no route accepts, sets the headers that every answer has, and bounds the body.
 func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		h := c.Response().Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Cache-Control", "no-store")
+		maps.Copy(c.Response().Header(), answerHeaders)
 		r := c.Request()
 		limit := s.opts.MaxBodyBytes
 		if special, ok := s.limits[c.Path()]; ok {
@@ -116,12 +124,8 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 			return newProblem(http.StatusUnsupportedMediaType, codeMediaType, "The body must not be compressed.")
 		}
-		offers := []string{mediaJSON}
-		if c.Path() == feedPath {
-			offers = append(offers, mediaNDJSON, mediaSSE)
-		}
-		if strings.HasPrefix(c.Path(), "/v1/") && accepted(r.Header.Get("Accept"), append(offers, problemMediaType)...) == "" {
-			return newProblem(http.StatusNotAcceptable, codeNotAcceptable, "The answer is "+strings.Join(offers, ", ")+", which the Accept header does not name.")
+		if err := checkAccept(r.Header.Get("Accept"), c.Path()); err != nil {
+			return err
 		}
 		r.Body = http.MaxBytesReader(c.Response(), r.Body, limit)
 		if err := checkQuery(r.URL.RawQuery); err != nil {
@@ -132,6 +136,21 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return next(c)
 	}
+}
+
+// checkAccept refuses a request to the API whose client takes none of the forms in which the route answers.
+func checkAccept(header, route string) error {
+	if header == "" || !strings.HasPrefix(route, "/v1/") {
+		return nil
+	}
+	offers := []string{mediaJSON}
+	if route == feedPath {
+		offers = append(offers, mediaNDJSON, mediaSSE)
+	}
+	if accepted(header, append(offers, problemMediaType)...) == "" {
+		return newProblem(http.StatusNotAcceptable, codeNotAcceptable, "The answer is "+strings.Join(offers, ", ")+", which the Accept header does not name.")
+	}
+	return nil
 }
 
 // checkQuery refuses a query string that does not parse, names a parameter twice or holds text that is none.

@@ -2,7 +2,6 @@ package domain
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -29,10 +28,8 @@ func (p Position) Order() int64 { return int64(p.Prepare) }
 
 // String renders p for receipts, headers and cursors; ParsePosition reads it back.
 func (p Position) String() string {
-	if p.Commit == p.Prepare {
-		return strconv.FormatUint(p.Commit, 10)
-	}
-	return fmt.Sprintf("%d-%d", p.Commit, p.Prepare)
+	b, _ := p.AppendText(make([]byte, 0, 41)) // two numbers of up to 20 digits
+	return string(b)
 }
 
 // ParsePosition reads what String wrote. It returns an *InvalidError for anything else.
@@ -49,8 +46,17 @@ func ParsePosition(s string) (Position, error) {
 	return Position{Commit: c, Prepare: p}, nil
 }
 
+// AppendText implements encoding.TextAppender.
+func (p Position) AppendText(b []byte) ([]byte, error) {
+	b = strconv.AppendUint(b, p.Commit, 10)
+	if p.Commit != p.Prepare {
+		b = strconv.AppendUint(append(b, '-'), p.Prepare, 10)
+	}
+	return b, nil
+}
+
 // MarshalText implements encoding.TextMarshaler.
-func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+func (p Position) MarshalText() ([]byte, error) { return p.AppendText(nil) }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (p *Position) UnmarshalText(b []byte) (err error) {
