@@ -96,7 +96,7 @@ func (f Fold[K, R]) Compile() (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", f.Name, err)
 	}
-	rules := folding[K, R]{Fold: f, compiled: c, key: key, round: rounder(c.Table.Columns)}
+	rules := &folding[K, R]{Fold: f, compiled: c, key: key, round: rounder(c.Table.Columns)}
 	c.engine = func(cacheRows int) Engine { return newFoldEngine(rules, cacheRows) }
 	c.memory = func() Memory { return &FoldMemory[K, R]{rules: rules, rows: map[K]R{}} }
 	c.sample = func(most int) Sample { return newFoldSample(rules, most) }
@@ -113,7 +113,7 @@ func (a Append[R]) Compile() (*Compiled, error) {
 		return nil, fmt.Errorf("projection %s needs Rows", a.Name)
 	}
 	c.Table.appends = true
-	rules := appending[R]{Append: a, compiled: c, round: rounder(c.Table.Columns)}
+	rules := &appending[R]{Append: a, compiled: c, round: rounder(c.Table.Columns)}
 	c.engine = func(int) Engine { return &appendEngine[R]{rules: rules} }
 	c.memory = func() Memory { return &AppendMemory[R]{rules: rules, seen: map[string]bool{}} }
 	c.sample = func(most int) Sample { return newAppendSample(rules, most) }

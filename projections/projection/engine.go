@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"slices"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -57,67 +58,67 @@ type folding[K comparable, R any] struct {
 }
 
 // keys returns the distinct keys that an event touches.
-func (f folding[K, R]) keys(i int, e domain.Recorded) (keys []K, err error) {
+func (f *folding[K, R]) keys(i int, e *domain.Recorded) (keys []K, err error) {
 	defer catch(i, e, &err)
-	all := f.Keys(e)
-	keys = all[:0:0]
-next:
-	for _, k := range all {
-		for _, have := range keys {
-			if have == k {
-				continue next
-			}
+	keys = f.Keys(*e)
+	for n, k := range keys {
+		if slices.Contains(keys[:n], k) {
+			return distinct(keys), nil
 		}
-		keys = append(keys, k)
 	}
 	return keys, nil
 }
 
-// evolve returns the row after an event, and nil when it is gone. before is nil when there was none.
-func (f folding[K, R]) evolve(before *R, k K, i int, e domain.Recorded) (after *R, err error) {
-	defer catch(i, e, &err)
-	var row R
-	if before != nil {
-		row = *before
-	} else {
-		f.setKey(&row, &k)
+func distinct[K comparable](keys []K) (list []K) {
+	for _, k := range keys {
+		if !slices.Contains(list, k) {
+			list = append(list, k)
+		}
 	}
-	row = f.Evolve(row, k, e)
-	f.setKey(&row, &k)
-	if f.round != nil {
-		f.round(reflect.ValueOf(&row).Elem())
-	}
-	if f.Gone != nil && f.Gone(row) {
-		return nil, nil
-	}
-	return &row, nil
+	return list
 }
 
-func (f folding[K, R]) setKey(row *R, k *K) {
+// evolve brings a row from before an event to after it, and reports whether it is there still. The row is not there yet when
+// fresh is set.
+func (f *folding[K, R]) evolve(row *R, fresh bool, k K, i int, e *domain.Recorded) (there bool, err error) {
+	defer catch(i, e, &err)
+	if fresh {
+		f.setKey(row, &k)
+	}
+	*row = f.Evolve(*row, k, *e)
+	f.setKey(row, &k)
+	if f.round != nil {
+		f.round(reflect.ValueOf(row).Elem())
+	}
+	return f.Gone == nil || !f.Gone(*row), nil
+}
+
+func (f *folding[K, R]) setKey(row *R, k *K) {
 	f.key.toRow(reflect.ValueOf(k).Elem(), reflect.ValueOf(row).Elem())
 }
 
 // catch turns a panic of a projection's code into an EventError.
-func catch(i int, e domain.Recorded, err *error) {
+func catch(i int, e *domain.Recorded, err *error) {
 	if p := recover(); p != nil {
 		cause, ok := p.(error)
 		if !ok {
 			cause = fmt.Errorf("%v", p)
 		}
-		*err = &EventError{Index: i, Event: e, Err: fmt.Errorf("panic: %w", cause), Stack: string(debug.Stack())}
+		*err = &EventError{Index: i, Event: *e, Err: fmt.Errorf("panic: %w", cause), Stack: string(debug.Stack())}
 	}
 }
 
 // foldEngine keeps rows between batches. While complete is set the cache holds every row of the table, so a key that it
 // lacks has no row.
 type foldEngine[K comparable, R any] struct {
-	rules    folding[K, R]
+	rules    *folding[K, R]
 	cache    *simplelru.LRU[K, *R] // nil: the key is known to have no row
 	complete bool
-	buffer   []byte // room for Writes.Copy
+	step     foldStep[K, R] // of which there is one at a time; its room is used again
+	buffer   []byte         // room for Writes.Copy
 }
 
-func newFoldEngine[K comparable, R any](rules folding[K, R], cacheRows int) *foldEngine[K, R] {
+func newFoldEngine[K comparable, R any](rules *folding[K, R], cacheRows int) *foldEngine[K, R] {
 	e := &foldEngine[K, R]{rules: rules}
 	// NewLRU fails for sizes below 1 only.
 	e.cache, _ = simplelru.NewLRU(max(cacheRows, 1), func(K, *R) { e.complete = false })
@@ -130,30 +131,29 @@ func (e *foldEngine[K, R]) Reset(empty bool) {
 }
 
 func (e *foldEngine[K, R]) Begin(events []domain.Recorded) (Step, error) {
-	s := &foldStep[K, R]{engine: e, rows: map[K]*slot[K, R]{}}
+	last := &e.step
+	last.release()
+	e.step = foldStep[K, R]{
+		engine: e, index: make(map[K]int32, len(last.slots)),
+		slots: last.slots[:0], touches: last.touches[:0], missing: last.missing[:0],
+	}
+	s := &e.step
 	for i := range events {
 		event := &events[i]
-		if !e.rules.compiled.Matches(event.Type()) {
+		if !e.rules.compiled.Matches(event.Event.EventType()) {
 			continue
 		}
 		s.events++
-		keys, err := e.rules.keys(i, *event)
+		keys, err := e.rules.keys(i, event)
 		if err != nil {
 			return nil, err
 		}
 		for _, k := range keys {
-			at, seen := s.rows[k]
+			at, seen := s.index[k]
 			if !seen {
-				at = &slot[K, R]{key: k}
-				row, known := e.cache.Get(k)
-				at.row, at.stored = row, row != nil
-				if !known && !e.complete {
-					s.missing = append(s.missing, at)
-				}
-				s.rows[k] = at
-				s.order = append(s.order, at)
+				at = s.take(k)
 			}
-			s.touches = append(s.touches, touch[K, R]{i, event, at})
+			s.touches = append(s.touches, touch{int32(i), at, event})
 		}
 	}
 	return s, nil
@@ -164,37 +164,56 @@ type slot[K comparable, R any] struct {
 	key    K
 	row    *R   // nil when there is none
 	stored bool // the table has a row before the step
+	own    bool // the row belongs to the step: nobody else knows it
 }
 
 // touch is one event at one key.
-type touch[K comparable, R any] struct {
-	index int
+type touch struct {
+	index int32 // of the event
+	at    int32 // the slot
 	event *domain.Recorded
-	at    *slot[K, R]
 }
 
 type foldStep[K comparable, R any] struct {
 	engine  *foldEngine[K, R]
-	rows    map[K]*slot[K, R]
-	order   []*slot[K, R] // as first touched, so that what is written does not depend on a map's order
-	missing []*slot[K, R]
-	touches []touch[K, R]
+	index   map[K]int32
+	slots   []slot[K, R] // as first touched, so that what is written does not depend on a map's order
+	missing []int32      // slots
+	touches []touch
 	events  int
 	loading *R
+}
+
+// take begins a slot for a key.
+func (s *foldStep[K, R]) take(k K) int32 {
+	at := int32(len(s.slots))
+	row, known := s.engine.cache.Get(k)
+	s.slots = append(s.slots, slot[K, R]{key: k, row: row, stored: row != nil})
+	s.index[k] = at
+	if !known && !s.engine.complete {
+		s.missing = append(s.missing, at)
+	}
+	return at
+}
+
+// release lets go of events and rows.
+func (s *foldStep[K, R]) release() {
+	clear(s.slots)
+	clear(s.touches)
 }
 
 func (s *foldStep[K, R]) Events() int { return s.events }
 
 func (s *foldStep[K, R]) Missing() []any {
-	if s.missing == nil {
+	if len(s.missing) == 0 {
 		return nil
 	}
 	return s.keys(s.missing)
 }
 
 // keys returns the key columns of slots as arrays.
-func (s *foldStep[K, R]) keys(slots []*slot[K, R]) []any {
-	return s.engine.rules.key.arrays(len(slots), func(i int) reflect.Value { return reflect.ValueOf(&slots[i].key).Elem() })
+func (s *foldStep[K, R]) keys(slots []int32) []any {
+	return s.engine.rules.key.arrays(len(slots), func(i int) reflect.Value { return reflect.ValueOf(&s.slots[slots[i]].key).Elem() })
 }
 
 func (s *foldStep[K, R]) Target() []any {
@@ -209,30 +228,43 @@ func (s *foldStep[K, R]) Loaded() {
 	}
 	var k K
 	s.engine.rules.key.fromRow(row, reflect.ValueOf(&k).Elem())
-	if at := s.rows[k]; at != nil {
-		at.row, at.stored = s.loading, true
+	if i, wanted := s.index[k]; wanted {
+		at := &s.slots[i]
+		at.row, at.stored, at.own = s.loading, true, true
 	}
 }
 
 func (s *foldStep[K, R]) Evaluate(bulk int) (Writes, error) {
 	rules := s.engine.rules
 	for _, t := range s.touches {
-		row, err := rules.evolve(t.at.row, t.at.key, t.index, *t.event)
+		at := &s.slots[t.at]
+		fresh := at.row == nil
+		if !at.own || fresh {
+			row := new(R)
+			if !fresh {
+				*row = *at.row
+			}
+			at.row, at.own = row, true
+		}
+		there, err := rules.evolve(at.row, fresh, at.key, int(t.index), t.event)
 		if err != nil {
 			return Writes{}, err
 		}
-		t.at.row = row
+		if !there {
+			at.row = nil
+		}
 	}
 	var fresh, kept []reflect.Value
-	var gone []*slot[K, R]
-	for _, at := range s.order {
+	var gone []int32
+	for i := range s.slots {
+		at := &s.slots[i]
 		switch {
 		case at.row != nil && at.stored:
 			kept = append(kept, reflect.ValueOf(at.row).Elem())
 		case at.row != nil:
 			fresh = append(fresh, reflect.ValueOf(at.row).Elem())
 		case at.stored:
-			gone = append(gone, at)
+			gone = append(gone, int32(i))
 		}
 	}
 	w := Writes{Deletes: len(gone)}
@@ -243,9 +275,10 @@ func (s *foldStep[K, R]) Evaluate(bulk int) (Writes, error) {
 }
 
 func (s *foldStep[K, R]) Committed() {
-	for _, at := range s.order {
-		s.engine.cache.Add(at.key, at.row)
+	for i := range s.slots {
+		s.engine.cache.Add(s.slots[i].key, s.slots[i].row)
 	}
+	s.release()
 }
 
 // appending is the pure part of an Append.
@@ -255,9 +288,9 @@ type appending[R any] struct {
 	round    func(reflect.Value)
 }
 
-func (a appending[R]) rows(i int, e domain.Recorded) (rows []R, err error) {
+func (a *appending[R]) rows(i int, e *domain.Recorded) (rows []R, err error) {
 	defer catch(i, e, &err)
-	rows = a.Rows(e)
+	rows = a.Rows(*e)
 	if a.round != nil {
 		for j := range rows {
 			a.round(reflect.ValueOf(&rows[j]).Elem())
@@ -267,19 +300,20 @@ func (a appending[R]) rows(i int, e domain.Recorded) (rows []R, err error) {
 }
 
 type appendEngine[R any] struct {
-	rules  appending[R]
+	rules  *appending[R]
 	buffer []byte // room for Writes.Copy
 }
 
 func (e *appendEngine[R]) Reset(bool) {}
 
 func (e *appendEngine[R]) Begin(events []domain.Recorded) (Step, error) {
-	s := appendStep[R]{engine: e}
-	for i, event := range events {
-		if !e.rules.compiled.Matches(event.Type()) {
+	s := &appendStep[R]{engine: e}
+	for i := range events {
+		event := &events[i]
+		if !e.rules.compiled.Matches(event.Event.EventType()) {
 			continue
 		}
-		s.events++
+		s.events = append(s.events, event)
 		rows, err := e.rules.rows(i, event)
 		if err != nil {
 			return nil, err
@@ -294,16 +328,16 @@ func (e *appendEngine[R]) Begin(events []domain.Recorded) (Step, error) {
 type appendStep[R any] struct {
 	engine *appendEngine[R]
 	rows   []reflect.Value
-	events int
+	events []*domain.Recorded // that matter
 }
 
-func (s appendStep[R]) Events() int    { return s.events }
-func (s appendStep[R]) Missing() []any { return nil }
-func (s appendStep[R]) Target() []any  { return nil }
-func (s appendStep[R]) Loaded()        {}
-func (s appendStep[R]) Committed()     {}
+func (s *appendStep[R]) Events() int    { return len(s.events) }
+func (s *appendStep[R]) Missing() []any { return nil }
+func (s *appendStep[R]) Target() []any  { return nil }
+func (s *appendStep[R]) Loaded()        {}
+func (s *appendStep[R]) Committed()     {}
 
-func (s appendStep[R]) Evaluate(bulk int) (w Writes, err error) {
+func (s *appendStep[R]) Evaluate(bulk int) (w Writes, err error) {
 	return w, w.store(s.engine.rules.compiled.Table, s.rows, nil, bulk, &s.engine.buffer)
 }
 

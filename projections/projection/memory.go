@@ -29,10 +29,8 @@ type Memory interface {
 
 // FoldMemory is the Memory of a Fold.
 type FoldMemory[K comparable, R any] struct {
-	rules   folding[K, R]
-	rows    map[K]R
-	only    func(K) bool // which keys matter; nil means all
-	touched func(K)      // told of each key that an event has touched; may be nil
+	rules *folding[K, R]
+	rows  map[K]R
 }
 
 // Memory returns an evaluation of no events, or why the declaration is wrong.
@@ -49,31 +47,24 @@ func (m *FoldMemory[K, R]) Apply(e domain.Recorded) error {
 	if !m.rules.compiled.Matches(e.Type()) {
 		return nil
 	}
-	keys, err := m.rules.keys(0, e)
+	keys, err := m.rules.keys(0, &e)
 	if err != nil {
 		return err
 	}
-	if m.only != nil {
-		keys = slices.DeleteFunc(keys, func(k K) bool { return !m.only(k) })
-	}
-	changed := make([]*R, len(keys))
+	changed := make([]R, len(keys))
+	there := make([]bool, len(keys))
 	for i, k := range keys {
-		var before *R
-		if row, ok := m.rows[k]; ok {
-			before = &row
-		}
-		if changed[i], err = m.rules.evolve(before, k, 0, e); err != nil {
+		row, known := m.rows[k]
+		changed[i] = row
+		if there[i], err = m.rules.evolve(&changed[i], !known, k, 0, &e); err != nil {
 			return err
 		}
 	}
 	for i, k := range keys {
-		if m.touched != nil {
-			m.touched(k)
-		}
-		if changed[i] == nil {
-			delete(m.rows, k)
+		if there[i] {
+			m.rows[k] = changed[i]
 		} else {
-			m.rows[k] = *changed[i]
+			delete(m.rows, k)
 		}
 	}
 	return nil
@@ -107,7 +98,7 @@ func (m *FoldMemory[K, R]) Copy(rows int) iter.Seq2[[]byte, error] {
 
 // AppendMemory is the Memory of an Append.
 type AppendMemory[R any] struct {
-	rules appending[R]
+	rules *appending[R]
 	rows  []R
 	seen  map[string]bool // keys, so that each is inserted once
 }
@@ -126,7 +117,7 @@ func (m *AppendMemory[R]) Apply(e domain.Recorded) error {
 	if !m.rules.compiled.Matches(e.Type()) {
 		return nil
 	}
-	rows, err := m.rules.rows(0, e)
+	rows, err := m.rules.rows(0, &e)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,10 @@ import (
 // table says the same. The keys are chosen by a hash, before anything is known of them, so that a sample that has begun at
 // the beginning of the log knows all events of each of its keys. It is not safe for concurrent use.
 type Sample interface {
-	// Apply takes the next event of the log. It returns an *EventError when the projection's code fails.
+	// Follow takes the next events of the log from a step of the projection that is evaluated and not yet over. It is cheaper
+	// than Apply: what the events touch is known, and most of it was not chosen. Apply takes the next event of the log by
+	// itself. Both return an *EventError when the projection's code fails.
+	Follow(Step) error
 	Apply(domain.Recorded) error
 	// Keys returns the parameters of Table.SelectSQL for the keys chosen, or nil when there are none. Target and Loaded take
 	// the rows as those of Step do; each call of Keys begins anew.
@@ -71,60 +74,98 @@ func printableKey(key string) string {
 	return string(bytes.ReplaceAll(bytes.TrimSuffix([]byte(key), []byte{0}), []byte{0}, []byte("/")))
 }
 
-// foldSample is a FoldMemory of the keys admitted.
+// foldSample folds the rows of the keys admitted.
 type foldSample[K comparable, R any] struct {
 	loading
-	memory FoldMemory[K, R]
-	admit  admission
-	most   int
-	keys   map[K]bool
+	rules *folding[K, R]
+	admit admission
+	most  int
+	rows  map[K]*R // of each key that was touched; nil when it has no row
 }
 
-func newFoldSample[K comparable, R any](rules folding[K, R], most int) *foldSample[K, R] {
-	s := &foldSample[K, R]{
+func newFoldSample[K comparable, R any](rules *folding[K, R], most int) *foldSample[K, R] {
+	return &foldSample[K, R]{
 		loading: loading{table: rules.compiled.Table, row: reflect.TypeFor[R]()},
-		memory:  FoldMemory[K, R]{rules: rules, rows: map[K]R{}},
-		admit:   newAdmission(), most: max(most, 1), keys: map[K]bool{},
+		rules:   rules, admit: newAdmission(), most: max(most, 1), rows: map[K]*R{},
 	}
-	s.memory.only = func(k K) bool { return admits(s.admit, k) }
-	s.memory.touched = func(k K) { s.keys[k] = true }
-	return s
+}
+
+func (s *foldSample[K, R]) Follow(step Step) error {
+	of := step.(*foldStep[K, R]) // of the same declaration
+	chosen := make([]bool, len(of.slots))
+	for i := range of.slots {
+		chosen[i] = admits(s.admit, of.slots[i].key)
+	}
+	for _, t := range of.touches {
+		if !chosen[t.at] {
+			continue
+		}
+		if err := s.touch(of.slots[t.at].key, int(t.index), t.event); err != nil {
+			return err
+		}
+	}
+	s.thin()
+	return nil
 }
 
 func (s *foldSample[K, R]) Apply(e domain.Recorded) error {
-	if err := s.memory.Apply(e); err != nil {
+	if !s.rules.compiled.Matches(e.Type()) {
+		return nil
+	}
+	keys, err := s.rules.keys(0, &e)
+	if err != nil {
 		return err
 	}
-	for len(s.keys) > s.most && s.admit.limit > 0 {
-		s.admit.limit /= 2
-		for k := range s.keys {
-			if !s.memory.only(k) {
-				delete(s.keys, k)
-				delete(s.memory.rows, k)
-			}
+	for _, k := range keys {
+		if !admits(s.admit, k) {
+			continue
+		}
+		if err := s.touch(k, 0, &e); err != nil {
+			return err
 		}
 	}
+	s.thin()
 	return nil
+}
+
+// touch folds an event into the row of a key.
+func (s *foldSample[K, R]) touch(k K, i int, e *domain.Recorded) error {
+	row := s.rows[k]
+	fresh := row == nil
+	if fresh {
+		row = new(R)
+	}
+	there, err := s.rules.evolve(row, fresh, k, i, e)
+	if !there {
+		row = nil
+	}
+	s.rows[k] = row
+	return err
+}
+
+// thin lets go of keys while there are too many.
+func (s *foldSample[K, R]) thin() {
+	for len(s.rows) > s.most && s.admit.limit > 0 {
+		s.admit.limit /= 2
+		maps.DeleteFunc(s.rows, func(k K, _ *R) bool { return !admits(s.admit, k) })
+	}
 }
 
 func (s *foldSample[K, R]) Keys() []any {
 	s.begin()
-	if len(s.keys) == 0 {
+	if len(s.rows) == 0 {
 		return nil
 	}
-	keys := slices.Collect(maps.Keys(s.keys))
-	return s.memory.rules.key.arrays(len(keys), func(i int) reflect.Value { return reflect.ValueOf(&keys[i]).Elem() })
+	keys := slices.Collect(maps.Keys(s.rows))
+	return s.rules.key.arrays(len(keys), func(i int) reflect.Value { return reflect.ValueOf(&keys[i]).Elem() })
 }
 
 func (s *foldSample[K, R]) Difference() (string, error) {
-	for k := range s.keys {
+	for k, row := range s.rows {
 		var key R // has the key columns alone
-		s.memory.rules.setKey(&key, &k)
+		s.rules.setKey(&key, &k)
 		text := keyText(s.table, reflect.ValueOf(&key).Elem())
-		want := reflect.Value{}
-		if row, ok := s.memory.rows[k]; ok {
-			want = reflect.ValueOf(&row).Elem()
-		}
+		want := reflect.ValueOf(row).Elem() // invalid for nil
 		if different, err := s.differs(text, want); err != nil || different {
 			return printableKey(text), err
 		}
@@ -135,22 +176,38 @@ func (s *foldSample[K, R]) Difference() (string, error) {
 // appendSample keeps the rows of the streams admitted: all rows of a key come from one stream.
 type appendSample[R any] struct {
 	loading
-	rules appending[R]
+	rules *appending[R]
 	admit admission
 	most  int
 	count int
 	rows  map[domain.StreamID][]R
 }
 
-func newAppendSample[R any](rules appending[R], most int) *appendSample[R] {
+func newAppendSample[R any](rules *appending[R], most int) *appendSample[R] {
 	return &appendSample[R]{
 		loading: loading{table: rules.compiled.Table, row: reflect.TypeFor[R]()},
 		rules:   rules, admit: newAdmission(), most: max(most, 1), rows: map[domain.StreamID][]R{},
 	}
 }
 
+func (s *appendSample[R]) Follow(step Step) error {
+	for _, e := range step.(*appendStep[R]).events { // of the same declaration
+		if err := s.take(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *appendSample[R]) Apply(e domain.Recorded) error {
-	if !s.rules.compiled.Matches(e.Type()) || !admits(s.admit, e.Stream) {
+	if !s.rules.compiled.Matches(e.Type()) {
+		return nil
+	}
+	return s.take(&e)
+}
+
+func (s *appendSample[R]) take(e *domain.Recorded) error {
+	if !admits(s.admit, e.Stream) {
 		return nil
 	}
 	rows, err := s.rules.rows(0, e)

@@ -100,15 +100,9 @@ func (m *member) observe(p *plan) {
 	if m.sample == nil || m.sampled != m.at {
 		return
 	}
-	for i := range p.events {
-		e := &p.events[i] // they are large, and few matter
-		if !m.Matches(e.Type()) {
-			continue
-		}
-		if err := m.sample.Apply(*e); err != nil {
-			m.sampled = noPosition
-			return
-		}
+	if err := m.sample.Follow(p.step); err != nil {
+		m.sampled = noPosition
+		return
 	}
 	m.sampled = p.at
 }

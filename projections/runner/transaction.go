@@ -380,6 +380,7 @@ func (l *lane) committed(plans []*plan) {
 	l.since = time.Now()
 	for _, p := range plans {
 		m := p.member
+		m.observe(p)
 		p.step.Committed()
 		m.grow(p.fresh, p.count)
 		for _, e := range p.park {
@@ -390,7 +391,6 @@ func (l *lane) committed(plans []*plan) {
 					"next", "rapport projections parked "+m.Name)
 			}
 		}
-		m.observe(p)
 		m.at, m.event, m.state, m.problem = p.at, p.event, p.state, p.problem
 		if m.problem != "" {
 			r.log.Error("projection halted", "projection", m.Name, "version", m.version, "build", m.build, "position", m.at, "problem", m.problem,
