@@ -220,7 +220,8 @@ func (b *Bus) commit(ctx context.Context, c *call, s *stream, d decision, pendin
 			ID: p.ID, Stream: c.stream, Revision: first + uint64(i), Position: o.Position, Metadata: p.Metadata, Event: p.Event,
 		}
 	}
-	if err := b.apply(s, recorded); err != nil {
+	decided := func(any, domain.Event) any { return d.after } // nobody sees a state between the events of one append
+	if err := b.apply(s, recorded, decided); err != nil {
 		return Receipt{}, err
 	}
 	b.giveBack(ctx, c, d.now, gone)

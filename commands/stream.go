@@ -117,7 +117,7 @@ func (b *Bus) refresh(ctx context.Context, s *stream) error {
 		}
 		tail = append(tail, r)
 	}
-	return b.apply(s, tail)
+	return b.apply(s, tail, b.aggregates[s.id.Aggregate].evolve)
 }
 
 func (s *stream) look() view {
@@ -135,8 +135,8 @@ func (s *stream) execution(commandID string) *execution {
 
 // apply folds the next events, all of them before anybody looks; an event that is folded already changes nothing, so that
 // several readers may feed one stream.
-func (b *Bus) apply(s *stream, events []domain.Recorded) error {
-	agg, grown := b.aggregates[s.id.Aggregate], 0
+func (b *Bus) apply(s *stream, events []domain.Recorded, evolve func(state any, e domain.Event) any) error {
+	grown := 0
 	defer func() { b.grow(s, grown) }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,17 +145,17 @@ func (b *Bus) apply(s *stream, events []domain.Recorded) error {
 			return fmt.Errorf("load %s: revision %d follows %d events: %w", s.id, r.Revision, s.view.next, domain.ErrCorrupt)
 		}
 		if r.Revision == s.view.next {
-			s.fold(agg, r)
+			s.fold(r, evolve)
 			grown += eventWeight + weigh(reflect.ValueOf(r.Event))
 		}
 	}
 	return nil
 }
 
-func (s *stream) fold(agg *aggregate, r domain.Recorded) {
+func (s *stream) fold(r domain.Recorded, evolve func(state any, e domain.Event) any) {
 	s.view.next++
 	if !strings.HasPrefix(r.Type(), domain.ReservationName+".") {
-		s.view.state = agg.evolve(s.view.state, r.Event)
+		s.view.state = evolve(s.view.state, r.Event)
 		s.view.version = r.Revision
 	}
 	e := s.commands[r.CommandID]
