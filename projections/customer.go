@@ -40,7 +40,7 @@ func evolveCustomer(r readmodels.Customer, _ record, e domain.Recorded) readmode
 		r.Tags = slices.Clone(ev.Tags)
 		r.ParentID, r.Source = optionalID(ev.ParentID), ev.Source
 		if ev.Owner != "" {
-			r.Owner, r.OwnerSince = ev.Owner, &e.OccurredAt
+			r.Owner, r.OwnerSince = ev.Owner, new(e.OccurredAt)
 		}
 		if ev.ExternalID != nil {
 			r.ExternalIDs = map[string]string{ev.ExternalID.System: ev.ExternalID.ID}
@@ -65,9 +65,9 @@ func evolveCustomer(r readmodels.Customer, _ record, e domain.Recorded) readmode
 	case customer.PreferenceDropped:
 		r.Preferences = without(r.Preferences, func(p readmodels.Preference) bool { return p.Name == ev.Name })
 	case customer.OwnerAssigned:
-		r.Owner, r.OwnerSince = ev.Owner, &e.OccurredAt
+		r.Owner, r.OwnerSince = ev.Owner, new(e.OccurredAt)
 	case customer.OwnershipTransferred:
-		r.Owner, r.OwnerSince = ev.To, &e.OccurredAt
+		r.Owner, r.OwnerSince = ev.To, new(e.OccurredAt)
 	case customer.ParentSet:
 		r.ParentID = optionalID(ev.To)
 	case customer.ParentCleared:
@@ -217,9 +217,9 @@ var Commitment = projection.Fold[commitmentKey, readmodels.Commitment]{
 		case customer.CommitmentRecorded:
 			r.Text, r.Due, r.By, r.Status, r.PromisedAt = ev.Text, ev.Due, ev.By, readmodels.CommitmentOpen, e.OccurredAt
 		case customer.CommitmentKept:
-			r.Status, r.Note, r.SettledAt = readmodels.CommitmentKept, ev.Note, &e.OccurredAt
+			r.Status, r.Note, r.SettledAt = readmodels.CommitmentKept, ev.Note, new(e.OccurredAt)
 		case customer.CommitmentBroken:
-			r.Status, r.Note, r.SettledAt = readmodels.CommitmentBroken, ev.Reason, &e.OccurredAt
+			r.Status, r.Note, r.SettledAt = readmodels.CommitmentBroken, ev.Reason, new(e.OccurredAt)
 		}
 		r.Position = e.Position.Order()
 		return r

@@ -36,7 +36,7 @@ func amountOf(m *domain.Money) (*domain.Amount, string) {
 	if m == nil {
 		return nil, ""
 	}
-	return &m.Amount, string(m.Currency)
+	return new(m.Amount), string(m.Currency) // a copy: the event would be kept as long as the row
 }
 
 func sum(a domain.Amount, b domain.Amount) domain.Amount { return domain.NewAmount(a.Add(b.Decimal)) }

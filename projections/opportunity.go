@@ -70,12 +70,12 @@ func evolveOpportunity(r readmodels.Opportunity, _ record, e domain.Recorded) re
 		setStanding(&r, ev.Standing)
 	case opportunity.Won:
 		setStanding(&r, ev.Standing)
-		r.Status, r.Probability, r.ClosedAt = readmodels.OpportunityWon, 100, &e.OccurredAt
+		r.Status, r.Probability, r.ClosedAt = readmodels.OpportunityWon, 100, new(e.OccurredAt)
 		r.Amount, r.Currency = amountOf(&ev.Amount)
 		r.CloseReason, r.Competitor, r.CloseNote = "", "", ev.Note
 	case opportunity.Lost:
 		setStanding(&r, ev.Standing)
-		r.Status, r.Probability, r.ClosedAt = readmodels.OpportunityLost, 0, &e.OccurredAt
+		r.Status, r.Probability, r.ClosedAt = readmodels.OpportunityLost, 0, new(e.OccurredAt)
 		r.CloseReason, r.Competitor, r.CloseNote = ev.Reason, ev.Competitor, ev.Note
 	case opportunity.Reopened:
 		enter(ev.Stage, ev.Visit, ev.Probability, ev.Standing)
@@ -169,7 +169,7 @@ var OpportunityStakeholder = projection.Fold[stakeholderKey, readmodels.Opportun
 		case opportunity.StakeholderAdded:
 			r.Role, r.Since, r.Until = ev.Role, e.OccurredAt, nil
 		case opportunity.StakeholderRemoved:
-			r.Role, r.Until = ev.Role, &e.OccurredAt
+			r.Role, r.Until = ev.Role, new(e.OccurredAt)
 		}
 		r.Position = e.Position.Order()
 		return r
@@ -220,7 +220,7 @@ func evolveVisit(r readmodels.StageVisit, k visitKey, e domain.Recorded) readmod
 		r.EnteredAt, r.EnteredRecordedAt, r.EnteredRevision = e.OccurredAt, e.RecordedAt, int64(e.Revision)
 	}
 	leave := func(how, next string, amount *domain.Money) {
-		r.LeftAt, r.LeftRecordedAt, r.LeftBy, r.NextStage = &e.OccurredAt, &e.RecordedAt, how, next
+		r.LeftAt, r.LeftRecordedAt, r.LeftBy, r.NextStage = new(e.OccurredAt), new(e.RecordedAt), how, next
 		r.ClosedAmount, r.ClosedCurrency = amountOf(amount)
 	}
 	switch ev := e.Event.(type) {

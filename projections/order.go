@@ -26,7 +26,7 @@ var SalesOrder = projection.Fold[record, readmodels.Order]{
 
 func evolveOrder(r readmodels.Order, _ record, e domain.Recorded) readmodels.Order {
 	step := func(status order.Status, at **time.Time) {
-		r.Status, *at = string(status), &e.OccurredAt
+		r.Status, *at = string(status), new(e.OccurredAt)
 	}
 	switch ev := e.Event.(type) {
 	case order.Placed:

@@ -299,9 +299,12 @@ func rounder(list []Column) func(row reflect.Value) {
 		for _, c := range times {
 			field := row.FieldByIndex(c.index)
 			if c.Nullable {
-				if !field.IsNil() {
-					rounded := field.Elem().Interface().(time.Time).UTC().Truncate(time.Microsecond)
-					field.Set(reflect.ValueOf(&rounded)) // a new pointer: the old one may be the event's own
+				at, _ := field.Interface().(*time.Time)
+				if at == nil {
+					continue
+				}
+				if rounded := at.UTC().Truncate(time.Microsecond); rounded != *at {
+					field.Set(reflect.ValueOf(new(rounded))) // a new pointer: the old one may be the event's own
 				}
 				continue
 			}

@@ -80,13 +80,13 @@ func distinct[K comparable](keys []K) (list []K) {
 
 // evolve brings a row from before an event to after it, and reports whether it is there still. The row is not there yet when
 // fresh is set.
-func (f *folding[K, R]) evolve(row *R, fresh bool, k K, i int, e *domain.Recorded) (there bool, err error) {
+func (f *folding[K, R]) evolve(row *R, fresh bool, k *K, i int, e *domain.Recorded) (there bool, err error) {
 	defer catch(i, e, &err)
 	if fresh {
-		f.setKey(row, &k)
+		f.setKey(row, k)
 	}
-	*row = f.Evolve(*row, k, *e)
-	f.setKey(row, &k)
+	*row = f.Evolve(*row, *k, *e)
+	f.setKey(row, k)
 	if f.round != nil {
 		f.round(reflect.ValueOf(row).Elem())
 	}
@@ -246,7 +246,7 @@ func (s *foldStep[K, R]) Evaluate(bulk int) (Writes, error) {
 			}
 			at.row, at.own = row, true
 		}
-		there, err := rules.evolve(at.row, fresh, at.key, int(t.index), t.event)
+		there, err := rules.evolve(at.row, fresh, &at.key, int(t.index), t.event)
 		if err != nil {
 			return Writes{}, err
 		}

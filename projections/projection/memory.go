@@ -56,7 +56,7 @@ func (m *FoldMemory[K, R]) Apply(e domain.Recorded) error {
 	for i, k := range keys {
 		row, known := m.rows[k]
 		changed[i] = row
-		if there[i], err = m.rules.evolve(&changed[i], !known, k, 0, &e); err != nil {
+		if there[i], err = m.rules.evolve(&changed[i], !known, &keys[i], 0, &e); err != nil {
 			return err
 		}
 	}

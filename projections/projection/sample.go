@@ -100,7 +100,7 @@ func (s *foldSample[K, R]) Follow(step Step) error {
 		if !chosen[t.at] {
 			continue
 		}
-		if err := s.touch(of.slots[t.at].key, int(t.index), t.event); err != nil {
+		if err := s.touch(&of.slots[t.at].key, int(t.index), t.event); err != nil {
 			return err
 		}
 	}
@@ -116,11 +116,11 @@ func (s *foldSample[K, R]) Apply(e domain.Recorded) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
-		if !admits(s.admit, k) {
+	for i := range keys {
+		if !admits(s.admit, keys[i]) {
 			continue
 		}
-		if err := s.touch(k, 0, &e); err != nil {
+		if err := s.touch(&keys[i], 0, &e); err != nil {
 			return err
 		}
 	}
@@ -129,8 +129,8 @@ func (s *foldSample[K, R]) Apply(e domain.Recorded) error {
 }
 
 // touch folds an event into the row of a key.
-func (s *foldSample[K, R]) touch(k K, i int, e *domain.Recorded) error {
-	row := s.rows[k]
+func (s *foldSample[K, R]) touch(k *K, i int, e *domain.Recorded) error {
+	row := s.rows[*k]
 	fresh := row == nil
 	if fresh {
 		row = new(R)
@@ -139,7 +139,7 @@ func (s *foldSample[K, R]) touch(k K, i int, e *domain.Recorded) error {
 	if !there {
 		row = nil
 	}
-	s.rows[k] = row
+	s.rows[*k] = row
 	return err
 }
 
