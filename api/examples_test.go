@@ -119,7 +119,10 @@ func TestEveryExampleIsAnswered(t *testing.T) {
 		}
 	}
 	position := sc.create("product").Position
-	for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {
+	const rebuild = "/v1/admin/projections/{name}/rebuild" // the last: what it builds could be switched to, sooner or later
+	paths := slices.Sorted(maps.Keys(doc.Paths))
+	paths = append(slices.DeleteFunc(paths, func(path string) bool { return path == rebuild }), rebuild)
+	for _, path := range paths {
 		for method, op := range doc.Paths[path] {
 			switch {
 			case method == "get":
