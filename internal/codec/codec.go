@@ -42,7 +42,7 @@ type entry struct {
 	newest int
 	older  []domain.Upcaster // older[n-1] lifts schema n to n+1
 
-	scratch sync.Pool // of pointers to zero values of goType: see encode
+	scratch sync.Pool // of pointers to zero values of goType, for encode and read
 }
 
 var (
@@ -204,17 +204,27 @@ func (e *entry) decode(data []byte, schema int) (domain.Event, error) {
 		return nil, fmt.Errorf("schema %d is not a schema", schema)
 	}
 	if schema == e.newest {
-		v := reflect.New(e.goType)
-		if err := json.Unmarshal(data, v.Interface()); err != nil {
-			return nil, err
-		}
-		return v.Elem().Interface().(domain.Event), nil
+		return e.read(data)
 	}
 	value := e.older[schema-1].New()
 	if err := json.Unmarshal(data, value); err != nil {
 		return nil, fmt.Errorf("schema %d: %w", schema, err)
 	}
 	return e.lift(value, schema)
+}
+
+// read reads one payload of the newest schema.
+func (e *entry) read(data []byte) (domain.Event, error) {
+	scratch := e.scratch.Get()
+	v := reflect.ValueOf(scratch).Elem()
+	defer func() {
+		v.SetZero()
+		e.scratch.Put(scratch)
+	}()
+	if err := json.Unmarshal(data, scratch); err != nil {
+		return nil, err
+	}
+	return v.Interface().(domain.Event), nil // a copy
 }
 
 // lift runs the chain of upcasters from a pointer to the struct of an older schema.
