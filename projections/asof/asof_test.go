@@ -267,7 +267,7 @@ func TestTooManyMomentsAtOnceAreRefused(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	for _, axis := range []readmodels.Axis{readmodels.AxisRecorded, readmodels.AxisOccurred} {
-		f := open(t, Options{MaxMemory: 1 << 20})
+		f := open(t, Options{MaxMemory: 256 << 10})
 		for n := range 2 * checkEvery {
 			f.log.add(n, "bolt", noon, noon)
 		}

@@ -94,8 +94,7 @@ func (e *Evaluator) evaluateStreams(ctx context.Context, streams []domain.Stream
 	return p.Evaluation, p.applyHeld(m)
 }
 
-// scales estimate how much memory an evaluation takes, from the mean size of the events: a row holds its columns and what
-// the events brought.
+// scales estimate how much memory an evaluation takes, from some of the events that are held and some of the rows.
 type scales struct {
 	limit           int64
 	events, sampled int
@@ -105,7 +104,7 @@ type scales struct {
 const (
 	sampleEvery = 16    // events of which one is weighed
 	checkEvery  = 1_024 // events after which the sum is compared with the limit
-	columnBytes = 24    // of a row's struct, in the mean
+	sampleRows  = 16    // rows of each projection that are weighed then
 	rowBytes    = 100   // of a row's place in a map, with its key
 )
 
@@ -121,13 +120,25 @@ func (s *scales) check(e domain.Recorded, held int, evaluation *Evaluation) erro
 	}
 	mean := s.bytes / int64(s.sampled)
 	sum := int64(held) * mean
-	for i, c := range evaluation.projections {
-		sum += int64(evaluation.memories[i].Len()) * (mean + rowBytes + columnBytes*int64(len(c.Table.Columns)))
+	for _, m := range evaluation.memories {
+		sum += int64(m.Len()) * weighRow(m)
 	}
 	if sum <= s.limit {
 		return nil
 	}
 	return domain.Reject("as-of-too-large", "this answer as of the past takes more than %d MiB of memory to compute; an administrator can allow more", s.limit>>20).At("asOf")
+}
+
+// weighRow returns the bytes that a row takes in the mean, by some of them.
+func weighRow(m projection.Memory) int64 {
+	var sum, n int64
+	for row := range m.Some() {
+		sum += rowBytes + weigh(reflect.ValueOf(row))
+		if n++; n == sampleRows {
+			break
+		}
+	}
+	return sum / max(n, 1)
 }
 
 // weigh returns the bytes that a value takes, with what it points to.

@@ -22,6 +22,8 @@ type Memory interface {
 	All() []any
 	// Len returns the number of rows.
 	Len() int
+	// Some yields rows, values of the row type, for whoever looks at a few: which, and in what order, is not said.
+	Some() iter.Seq[any]
 	// Copy renders the rows, in no order and at most so many at a time, in the format that Table.CopySQL reads. What it
 	// yields is valid until the next. An error is the last thing yielded.
 	Copy(rows int) iter.Seq2[[]byte, error]
@@ -91,6 +93,17 @@ func (m *FoldMemory[K, R]) All() []any { return anys(m.Rows()) }
 // Len implements Memory.
 func (m *FoldMemory[K, R]) Len() int { return len(m.rows) }
 
+// Some implements Memory.
+func (m *FoldMemory[K, R]) Some() iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for _, row := range m.rows { // in an order that changes
+			if !yield(row) {
+				return
+			}
+		}
+	}
+}
+
 // Copy implements Memory.
 func (m *FoldMemory[K, R]) Copy(rows int) iter.Seq2[[]byte, error] {
 	return pieces(m.rules.compiled.Table, maps.Values(m.rows), rows)
@@ -139,6 +152,17 @@ func (m *AppendMemory[R]) All() []any { return anys(m.Rows()) }
 
 // Len implements Memory.
 func (m *AppendMemory[R]) Len() int { return len(m.rows) }
+
+// Some implements Memory: the newest rows come first.
+func (m *AppendMemory[R]) Some() iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for _, row := range slices.Backward(m.rows) {
+			if !yield(row) {
+				return
+			}
+		}
+	}
+}
 
 // Copy implements Memory.
 func (m *AppendMemory[R]) Copy(rows int) iter.Seq2[[]byte, error] {
