@@ -3,7 +3,6 @@ package codec
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -13,7 +12,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 )
 
-// metadata is the stored form of domain.Metadata, as it is read; encodeMetadata writes it. The names with a dollar sign are those that EventStoreDB's own tools
+// metadata is the stored form of domain.Metadata. The names with a dollar sign are those that EventStoreDB's own tools
 // know.
 type metadata struct {
 	Schema        int            `json:"schema"`
@@ -30,13 +29,19 @@ type metadata struct {
 	Sealed        jsontext.Value `json:"sealed,omitempty"` // reserved for encrypted personal fields
 }
 
-// encoding makes the same bytes for the same event: map members sorted, times in UTC. The option omitempty means what it
-// means in encoding/json: it leaves out 0 and false, and keeps a pointer to an empty string.
+// legacyEmpty has the option omitempty mean what it means in encoding/json: it leaves out 0 and false, and keeps a pointer to
+// an empty string. It is also the cheaper meaning: whether a field is left out is known before it is encoded.
+var legacyEmpty = jsonv1.OmitEmptyWithLegacySemantics(true)
+
+// encoding makes the same bytes for the same event: map members sorted, times in UTC.
 var encoding = json.JoinOptions(
 	json.Deterministic(true),
-	jsonv1.OmitEmptyWithLegacySemantics(true),
+	legacyEmpty,
 	json.WithMarshalers(json.MarshalFunc(func(t time.Time) ([]byte, error) {
-		return appendTime(make([]byte, 0, len(time.RFC3339Nano)+2), t)
+		b := make([]byte, 0, len(time.RFC3339Nano)+2)
+		b = append(b, '"')
+		b, err := t.UTC().AppendText(b)
+		return append(b, '"'), err
 	})),
 )
 
@@ -44,73 +49,19 @@ func encodeMetadata(m domain.Metadata) ([]byte, error) {
 	if err := checkMetadata(m); err != nil {
 		return nil, err
 	}
-	w := writer{buf: make([]byte, 0, usualMetadata)}
-	w.raw(`{"schema":`)
-	w.buf = strconv.AppendInt(w.buf, int64(m.Schema), 10)
-	w.text(`,"tenant":`, string(m.Tenant))
-	w.text(`,"actor":{"id":`, m.Actor.ID)
-	w.text(`,"kind":`, string(m.Actor.Kind))
-	w.optional(`,"onBehalfOf":`, m.Actor.OnBehalfOf)
-	w.raw(`}`)
-	w.optional(`,"$correlationId":`, m.CorrelationID)
-	w.optional(`,"$causationId":`, m.CausationID)
-	w.optional(`,"commandId":`, m.CommandID)
-	w.optional(`,"fingerprint":`, m.Fingerprint)
-	w.time(`,"occurredAt":`, m.OccurredAt)
-	w.time(`,"recordedAt":`, m.RecordedAt)
-	for i, id := range m.Subjects {
-		before := `,`
-		if i == 0 {
-			before = `,"subjects":[`
-		}
-		w.text(before, string(id))
-	}
-	if len(m.Subjects) > 0 {
-		w.raw(`]`)
-	}
-	w.optional(`,"traceparent":`, m.TraceParent)
-	w.raw(`}`)
-	return w.buf, w.err
-}
-
-// usualMetadata is the size in bytes for which encodeMetadata makes room.
-const usualMetadata = 640
-
-// writer writes a known object member by member, in half the time of the JSON package: every event has its metadata.
-type writer struct {
-	buf []byte
-	err error // the first
-}
-
-func (w *writer) raw(s string) { w.buf = append(w.buf, s...) }
-
-func (w *writer) text(before, value string) {
-	w.raw(before)
-	var err error
-	if w.buf, err = jsontext.AppendQuote(w.buf, value); w.err == nil {
-		w.err = err
-	}
-}
-
-// optional leaves an empty text out.
-func (w *writer) optional(before, value string) {
-	if value != "" {
-		w.text(before, value)
-	}
-}
-
-func (w *writer) time(before string, t time.Time) {
-	w.raw(before)
-	var err error
-	if w.buf, err = appendTime(w.buf, t); w.err == nil {
-		w.err = err
-	}
-}
-
-// appendTime appends a time in UTC as JSON. It returns an error for a year that RFC 3339 does not have.
-func appendTime(b []byte, t time.Time) ([]byte, error) {
-	b, err := t.UTC().AppendText(append(b, '"'))
-	return append(b, '"'), err
+	return json.Marshal(&metadata{ // a pointer: Marshal copies what is none
+		Schema:        m.Schema,
+		Tenant:        m.Tenant,
+		Actor:         m.Actor,
+		CorrelationID: m.CorrelationID,
+		CausationID:   m.CausationID,
+		CommandID:     m.CommandID,
+		Fingerprint:   m.Fingerprint,
+		OccurredAt:    m.OccurredAt.UTC(),
+		RecordedAt:    m.RecordedAt.UTC(),
+		Subjects:      m.Subjects,
+		TraceParent:   m.TraceParent,
+	}, legacyEmpty)
 }
 
 func decodeMetadata(b []byte) (domain.Metadata, error) {
