@@ -2,7 +2,6 @@ package commands
 
 import (
 	"crypto/hmac"
-	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -24,27 +23,9 @@ var commandSpace = uuid.MustParse("6f7c1c5e-2f0b-4a53-9a52-1d6f0a2c7b11")
 // fingerprintLen is the number of hex digits kept of a fingerprint.
 const fingerprintLen = 32
 
-// derive makes a UUIDv5 from parts; a separator that no part contains keeps ("a","bc") from ("ab","c"). It does what
-// uuid.NewSHA1 does, without its allocations.
+// derive makes a UUIDv5 from parts; a separator that no part contains keeps ("a","bc") from ("ab","c").
 func derive(space uuid.UUID, parts ...string) string {
-	name := make([]byte, 0, 256) // on the stack: enough for what is usual
-	name = append(name, space[:]...)
-	for i, p := range parts {
-		if i > 0 {
-			name = append(name, 0)
-		}
-		name = append(name, p...)
-	}
-	sum := sha1.Sum(name)
-	return withVersion(5, sum[:16])
-}
-
-// withVersion makes a UUID of 16 bytes (RFC 9562 §4).
-func withVersion(version byte, b []byte) string {
-	id := uuid.UUID(b)
-	id[6] = id[6]&0x0f | version<<4
-	id[8] = id[8]&0x3f | 0x80 // the variant
-	return id.String()
+	return uuid.NewSHA1(space, []byte(strings.Join(parts, "\x00"))).String()
 }
 
 // commandID is the identity of a command: the same tenant, actor and key always mean the same command.
@@ -89,5 +70,8 @@ func fingerprint(cmd domain.Command, target domain.ID) (string, error) {
 func (b *Bus) reservationID(tenant domain.Tenant, aggregate string, key domain.Key) domain.ID {
 	mac := hmac.New(sha256.New, b.secret)
 	mac.Write([]byte(strings.Join([]string{string(tenant), aggregate, key.Kind, key.Value}, "|")))
-	return domain.ID(withVersion(8, mac.Sum(nil)[:16])) // 8: made by a rule of our own (RFC 9562 §5.8)
+	id := uuid.UUID(mac.Sum(nil)[:16])
+	id[6] = id[6]&0x0f | 0x80 // version 8: made by a rule of our own (RFC 9562 §5.8)
+	id[8] = id[8]&0x3f | 0x80 // variant of RFC 9562
+	return domain.ID(id.String())
 }
