@@ -418,11 +418,16 @@ func TestStoppedProcessWritesNothingWhenItGoesOn(t *testing.T) {
 			h.write(t, roundsOfCase)
 
 			old := f.child("TestStoppedProcessWritesNothingWhenItGoesOn", point, h.rounds)
-			var out printed
+			var out, ours printed
 			old.Stdout, old.Stderr = &out, &out
 			if err := old.Start(); err != nil {
 				t.Fatal(err)
 			}
+			defer func() {
+				if t.Failed() {
+					t.Logf("the process:\n%s\nthis one:\n%s", &out, &ours)
+				}
+			}()
 			defer func() { old.Process.Kill(); old.Wait() }()
 			f.eventually("the process to stop at "+point, func() bool {
 				var status syscall.WaitStatus
@@ -432,6 +437,7 @@ func TestStoppedProcessWritesNothingWhenItGoesOn(t *testing.T) {
 
 			opts := killOptions(nil)
 			opts.Takeover = 50 * time.Millisecond
+			opts.Logger = slog.New(slog.NewTextHandler(&ours, nil))
 			stop := f.start(f.runner(opts, declaredProduct()...))
 			defer stop()
 			f.caughtUp(productNames(t)...)
@@ -445,9 +451,6 @@ func TestStoppedProcessWritesNothingWhenItGoesOn(t *testing.T) {
 				t.Errorf("checkpoints have changed:\n%s\n%s", before, after)
 			}
 			f.likeTheOracle()
-			if t.Failed() {
-				t.Logf("the process:\n%s", &out)
-			}
 		})
 	}
 }
