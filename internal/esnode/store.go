@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -168,12 +169,13 @@ func openPebble(s *store, opts storeOptions, readOnly bool) (*pebble.DB, error) 
 	return pebble.Open(opts.dir, options)
 }
 
-// engineError says what of a log could not be opened. Damage is errCorrupt.
+// engineError says what of a log could not be opened. Damage is errCorrupt: a file that is missing, too, because the list of
+// files names it, or was cut short and goes back to when it was there.
 func engineError(dir string, err error) error {
 	switch {
 	case errors.Is(err, errCorrupt):
 		return fmt.Errorf("open event log %s: %w; restore a backup", dir, err)
-	case !pebble.IsCorruptionError(err):
+	case !pebble.IsCorruptionError(err) && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("open event log %s: %w", dir, err)
 	}
 	where := ""
