@@ -2,6 +2,7 @@ package projection
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"reflect"
@@ -86,36 +87,13 @@ func appendUUID(b []byte, s string) ([]byte, error) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return b, fmt.Errorf("%q is not a UUID", s)
 	}
-	bad := byte(0)
-	for _, i := range uuidPairs {
-		high, low := nibbles[s[i]], nibbles[s[i+1]]
-		bad |= high | low
-		b = append(b, high<<4|low)
-	}
-	if bad&notHex != 0 {
-		return b, fmt.Errorf("%q is not a UUID", s)
-	}
-	return b, nil
+	var digits [32]byte
+	copy(digits[copy(digits[:], s[:8]):], s[9:13])
+	copy(digits[12:], s[14:18])
+	copy(digits[16:], s[19:23])
+	copy(digits[20:], s[24:])
+	return hex.AppendDecode(b, digits[:])
 }
-
-// uuidPairs is where the digits of each byte of a UUID stand in its text.
-var uuidPairs = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
-
-const notHex = 0x80
-
-// nibbles has the value of each hexadecimal digit, and notHex for everything else.
-var nibbles = func() (table [256]byte) {
-	for c := range table {
-		table[c] = notHex
-	}
-	for value, c := range []byte("0123456789abcdef") {
-		table[c] = byte(value)
-	}
-	for value, c := range []byte("ABCDEF") {
-		table[c] = byte(10 + value)
-	}
-	return table
-}()
 
 func appendDate(b []byte, s string) ([]byte, error) {
 	day, err := time.Parse(time.DateOnly, s)
