@@ -47,16 +47,15 @@ func TestAppendsThroughTheClient(t *testing.T) {
 
 func TestBatchAppendIsForTheNodeBeside(t *testing.T) {
 	for given, want := range map[string]bool{
-		"esdb://127.0.0.1:2113?tls=false":                  true,
-		"esdb://127.0.0.1:2113":                            false,
-		"esdb://admin:changeit@127.0.0.1:2113?tls=false":   false,
-		"esdb+discover://localhost:2113?tls=false":         false,
-		"esdb://127.0.0.1:2113,127.0.0.1:2114?tls=false":   false,
-		"esdb://127.0.0.1:2113?tls=false&nodePreference=x": true,
+		"esdb://127.0.0.1:2113?tls=false":                true,
+		"esdb://127.0.0.1:2113":                          false,
+		"esdb://admin:changeit@127.0.0.1:2113?tls=false": false,
+		"esdb+discover://localhost:2113?tls=false":       false,
+		"esdb://127.0.0.1:2113,127.0.0.1:2114?tls=false": false,
 	} {
 		config, err := esdb.ParseConnectionString(given)
 		if err != nil {
-			config = &esdb.Configuration{DisableTLS: true}
+			t.Fatalf("%s: %v", given, err)
 		}
 		if got := beside(config); got != want {
 			t.Errorf("%s: %v, want %v", given, got, want)
