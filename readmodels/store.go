@@ -59,6 +59,12 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read models: %w", err)
 	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if err := prepare(ctx, config); err != nil {
+		return nil, unavailable(err)
+	}
 	parameters := config.ConnConfig.RuntimeParams
 	if _, ok := parameters["statement_timeout"]; !ok {
 		parameters["statement_timeout"] = fmt.Sprint(StatementTimeout.Milliseconds())
@@ -68,9 +74,6 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	}
 	parameters["timezone"] = "UTC"
 	parameters["search_path"] = viewSchema
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTimeout
-	}
 	if !strings.Contains(url, "pool_max_conns") {
 		config.MaxConns = MaxConnections
 	}
@@ -79,15 +82,22 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if err := Migrate(ctx, pool); err != nil {
-		pool.Close()
-		return nil, unavailable(err)
-	}
 	s := &Store{database: &database{pool: pool, moved: make(chan struct{})}}
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.done.Go(func() { s.listen(listening) })
 	return s, nil
+}
+
+// prepare brings the fixed tables up to date over a connection of its own, without the limits of queries: a start may wait for a
+// database that is slow to take its first connection, and for another process that makes the tables.
+func prepare(ctx context.Context, config *pgxpool.Config) error {
+	pool, err := pgxpool.NewWithConfig(ctx, config.Copy())
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return Migrate(ctx, pool)
 }
 
 // Close ends the connections and waits for what the Store has started.
