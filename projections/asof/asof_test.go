@@ -247,6 +247,20 @@ func TestALongEvaluationGoesOnBehindTheRequest(t *testing.T) {
 	}
 }
 
+// What is made is never refused, however late the request comes to look at it.
+func TestReproASnapshotThatIsMadeIsNotRefused(t *testing.T) {
+	f := open(t, Options{Wait: time.Nanosecond})
+	f.log.add(1, "bolt", noon, noon)
+	var late *domain.UnavailableError
+	_, err := names(t.Context(), f.Evaluator, moment(10))
+	for errors.As(err, &late) {
+		_, err = names(t.Context(), f.Evaluator, moment(10))
+	}
+	for range 20 {
+		f.expect(moment(10), "bolt")
+	}
+}
+
 func TestTooManyMomentsAtOnceAreRefused(t *testing.T) {
 	f := open(t, Options{Wait: time.Millisecond})
 	f.log.add(1, "bolt", noon, noon)
@@ -326,13 +340,18 @@ func TestSnapshotsThatNobodyUsesGo(t *testing.T) {
 	}
 }
 
-// kill ends an Evaluator as the death of its process would: nothing is dropped.
-func kill(e *Evaluator) {
+// kill ends an Evaluator as the death of its process would: nothing is dropped. It returns when the server has noticed.
+func (f *fixture) kill(e *Evaluator) {
+	f.Helper()
 	e.snapshots.stop()
 	e.snapshots.work.Wait()
 	e.snapshots.alive.Release()
 	e.snapshots.alive = nil
 	e.pool.Close()
+	const held = "select count(*)::int from pg_locks where locktype = 'advisory' and classid = $1 and objid = $2"
+	for f.query(held, uint32(aliveLock), uint32(e.snapshots.owner)) > 0 {
+		continue // each look takes a session of its own
+	}
 }
 
 func TestLeftoversOfTheDeadAreDroppedAndThoseOfTheLivingAreNot(t *testing.T) {
@@ -346,7 +365,7 @@ func TestLeftoversOfTheDeadAreDroppedAndThoseOfTheLivingAreNot(t *testing.T) {
 	if n := f.schemas(); n != 2 {
 		t.Fatalf("%d schemas", n)
 	}
-	kill(dead)
+	f.kill(dead)
 	f.open(Options{}).Close()
 	if n := f.schemas(); n != 1 {
 		t.Errorf("%d schemas", n)
@@ -378,7 +397,9 @@ func TestASnapshotDoesNotOutliveACrashOfTheDatabase(t *testing.T) {
 	f.expect(moment(10), "bolt")
 	f.expect(moment(20), "bolt", "nut")
 	lost := schemaName(f.snapshots.owner, 2)
-	f.query("select count(*)::int from (select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and classid = $1) x", uint32(aliveLock))
+	const end = `select count(*)::int from (select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and classid = $1
+	and database = (select oid from pg_database where datname = current_database())) x`
+	f.query(end, uint32(aliveLock))
 	conn, err := pgx.Connect(t.Context(), f.url)
 	if err != nil {
 		t.Fatal(err)

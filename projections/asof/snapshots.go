@@ -242,15 +242,19 @@ func (s *snapshots) try(ctx context.Context, tenant domain.Tenant, m readmodels.
 		return err
 	}
 	defer s.release(held)
-	timeout := time.NewTimer(s.evaluator.opts.Wait)
-	defer timeout.Stop()
+	waiting, cancel := context.WithTimeout(ctx, s.evaluator.opts.Wait)
+	defer cancel()
 	path := make([]string, len(held))
 	for i, one := range held {
 		select {
 		case <-one.made:
-		case <-ctx.Done():
+		case <-waiting.Done():
+		}
+		switch {
+		case one.isMade(): // perhaps at the same time
+		case ctx.Err() != nil:
 			return ctx.Err()
-		case <-timeout.C:
+		default:
 			return &domain.UnavailableError{What: unavailable, RetryAfter: s.evaluator.opts.Wait / 2, Err: fmt.Errorf("%s as of %s is still being made", one.key.projection, m.Position)}
 		}
 		if one.err != nil {
