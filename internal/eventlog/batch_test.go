@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -221,21 +220,23 @@ func TestBrokenCallIsReplaced(t *testing.T) {
 }
 
 func TestSilentCallIsReplaced(t *testing.T) {
-	silent := true
-	node := &script{batch: func(*streams.BatchAppendReq) ([]*streams.BatchAppendResp, error) {
-		if silent {
-			silent = false
+	const silent = "main.test-silent"
+	node := &script{batch: func(r *streams.BatchAppendReq) ([]*streams.BatchAppendResp, error) {
+		if string(r.GetOptions().GetStreamIdentifier().GetStreamName()) == silent {
 			return nil, nil
 		}
 		return committedAt(0, 9), nil
 	}}
-	log := dial(t, node.start(t), withTiming(impatient))
+	log := dial(t, node.start(t), withTiming(patient))
+	commit(t, log, "main.test-1", domain.NoStream, newEvents(1)...) // over the call that falls silent
+	log.timing.append = impatient.append
 	var unavailable *domain.UnavailableError
-	outcome := log.Append(t.Context(), "main.test-1", domain.NoStream, newEvents(1))
+	outcome := log.Append(t.Context(), silent, domain.NoStream, newEvents(1))
 	if unknown, ok := outcome.(domain.Unknown); !ok || !errors.As(unknown.Err, &unavailable) {
 		t.Errorf("got %T %+v", outcome, outcome)
 	}
-	commit(t, log, "main.test-1", domain.NoStream, newEvents(1)...)
+	log.timing.append = patient.append
+	commit(t, log, "main.test-2", domain.NoStream, newEvents(1)...)
 	if n := node.calls(); n != 2 {
 		t.Errorf("%d calls", n)
 	}
@@ -294,7 +295,7 @@ func TestNodeWithoutBatchAppendIsAskedOnce(t *testing.T) {
 		revision++
 		return success(revision-1, &streams.AppendResp_Position{CommitPosition: 9 * revision, PreparePosition: 9 * revision}), nil
 	}}
-	log := dial(t, node.start(t), withTiming(timing{append: time.Minute, read: impatient.read}))
+	log := dial(t, node.start(t), withTiming(patient))
 	expected := domain.NoStream
 	for range 3 {
 		expected = domain.AtRevision(commit(t, log, "main.test-1", expected, newEvents(1)...).Revision)

@@ -113,7 +113,7 @@ func TestCutConnectionsLoseAndRepeatNothing(t *testing.T) {
 	seed := testSeed(t)
 	proxy := startCutter(t, target.Host, seed)
 	target.Host = proxy.listener.Addr().String()
-	patient := timing{append: 5 * time.Second, read: 5 * time.Second, watchdog: 50 * time.Millisecond, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond}
+	brisk := timing{append: 5 * time.Second, read: 5 * time.Second, watchdog: 50 * time.Millisecond, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond}
 
 	const writers, appends, batch = 4, 100, 3
 	steady := dial(t, direct)
@@ -123,7 +123,7 @@ func TestCutConnectionsLoseAndRepeatNothing(t *testing.T) {
 	for range writers {
 		stream := "main.test-" + uuid.NewString()
 		streams[stream] = 0
-		log := dial(t, target.String(), withTiming(patient))
+		log := dial(t, target.String(), withTiming(brisk))
 		writing.Go(func() {
 			expected := domain.NoStream
 			for range appends {
@@ -142,7 +142,7 @@ func TestCutConnectionsLoseAndRepeatNothing(t *testing.T) {
 			}
 		})
 	}
-	reader := dial(t, target.String(), withTiming(patient))
+	reader := dial(t, target.String(), withTiming(brisk))
 	left, last := writers*appends*batch, start
 	for m, err := range reader.Subscribe(t.Context(), start) {
 		if err != nil {

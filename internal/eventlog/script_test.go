@@ -201,10 +201,21 @@ func hang(stream grpc.ServerStream) error {
 	return stream.Context().Err()
 }
 
-// impatient is a timing under which faults are noticed at once.
+// impatient is a timing under which faults are noticed at once, and under which whatever is slow is taken for a fault: for
+// tests that mind neither how often something was tried nor that a sound answer came too late.
 var impatient = timing{
 	append: 200 * time.Millisecond, read: 200 * time.Millisecond, watchdog: 20 * time.Millisecond,
 	firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+}
+
+// patient is a timing under which nothing that comes is too late, and what broke is tried again at once.
+var patient = timing{
+	append: time.Minute, read: time.Minute, watchdog: time.Minute, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+}
+
+// watching is patient, but looks at once whether a silent subscription has missed something.
+var watching = timing{
+	append: patient.append, read: patient.read, watchdog: impatient.watchdog, firstBackoff: patient.firstBackoff, lastBackoff: patient.lastBackoff,
 }
 
 func at(position uint64) domain.Position { return domain.Position{Commit: position, Prepare: position} }

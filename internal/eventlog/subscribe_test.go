@@ -70,7 +70,7 @@ func TestSubscriptionResumesWithoutLossOrRepetition(t *testing.T) {
 		}
 		return errors.Join(err, errGone)
 	}}
-	got, err := follow(t, dial(t, node.start(t), withTiming(impatient)), domain.Position{}, "caught up")
+	got, err := follow(t, dial(t, node.start(t), withTiming(patient)), domain.Position{}, "caught up")
 	want := []string{"1", "2", "checkpoint 5", "6", "8", "caught up"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
@@ -102,7 +102,7 @@ func TestSilentSubscriptionIsReplacedWhenTheLogMovedOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			node.read = func(_ *streams.ReadReq_Options, s streams.Streams_ReadServer) error { return s.Send(happened(9)) }
-			got, err := follow(t, dial(t, node.start(t), withTiming(impatient)), at(3), "9")
+			got, err := follow(t, dial(t, node.start(t), withTiming(watching)), at(3), "9")
 			if err != nil || !slices.Equal(got, []string{"9"}) {
 				t.Errorf("got %v, %v", got, err)
 			}
@@ -136,7 +136,7 @@ func TestQuietLogIsLeftAlone(t *testing.T) {
 			return errors.Join(send(s, happened(9)), hang(s))
 		},
 	}
-	got, err := follow(t, dial(t, node.start(t), withTiming(impatient)), at(3), "9")
+	got, err := follow(t, dial(t, node.start(t), withTiming(watching)), at(3), "9")
 	if err != nil || !slices.Equal(got, []string{"9"}) {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -163,7 +163,7 @@ func TestSubscriptionDoesNotGoOnInAnotherLog(t *testing.T) {
 			return errors.Join(send(s, happened(5)), errGone)
 		},
 	}
-	got, err := follow(t, dial(t, node.start(t), withTiming(impatient)), domain.Position{}, "6")
+	got, err := follow(t, dial(t, node.start(t), withTiming(patient)), domain.Position{}, "6")
 	if !errors.Is(err, ErrOtherLog) || !slices.Equal(got, []string{"5"}) {
 		t.Errorf("got %v, %v", got, err)
 	}
