@@ -3,6 +3,7 @@ package bus_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
@@ -25,29 +26,31 @@ func TestBatchJoinsTheTraceOfItsEventsOrLinksToSeveral(t *testing.T) {
 		{"not sampled", []string{parent(1, 0), "", "nonsense"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			recorded := tracetest.NewInMemoryExporter()
-			provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(recorded))
-			var messages []eventlog.Message
-			for n := range c.events {
-				messages = append(messages, event(n+1))
-			}
-			opts := options(len(c.events))
-			opts.Tracer = provider.Tracer("test")
-			traced := decoder(func(raw codec.Raw) (domain.Recorded, error) {
-				return domain.Recorded{Position: raw.Position, Metadata: domain.Metadata{TraceParent: c.events[raw.Position.Commit-1]}}, nil
+			synctest.Test(t, func(t *testing.T) { // whose clock stands while the batch fills
+				recorded := tracetest.NewInMemoryExporter()
+				provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(recorded))
+				var messages []eventlog.Message
+				for n := range c.events {
+					messages = append(messages, event(n+1))
+				}
+				opts := options(len(c.events))
+				opts.Tracer = provider.Tracer("test")
+				traced := decoder(func(raw codec.Raw) (domain.Recorded, error) {
+					return domain.Recorded{Position: raw.Position, Metadata: domain.Metadata{TraceParent: c.events[raw.Position.Commit-1]}}, nil
+				})
+				err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Position{}, traced, opts),
+					func(*bus.Batch) (bool, error) { return false, nil })
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := ""
+				for _, span := range recorded.GetSpans() {
+					got += fmt.Sprintf("%s %d", span.Parent.TraceID(), len(span.Links))
+				}
+				if got != c.want {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
 			})
-			err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Position{}, traced, opts),
-				func(*bus.Batch) (bool, error) { return false, nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := ""
-			for _, span := range recorded.GetSpans() {
-				got += fmt.Sprintf("%s %d", span.Parent.TraceID(), len(span.Links))
-			}
-			if got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
-			}
 		})
 	}
 }
