@@ -44,7 +44,8 @@ type ReactOptions struct {
 
 // NewEventSubscriber makes a subscriber to everything behind a position that sends each event as a message of its own, the
 // next when the one before was acknowledged; those that wanted refuses are passed over. After the last event of each batch
-// of the log it calls settle with the batch's end; an error of settle ends the subscription.
+// of the log it calls settle with the batch's end, and when ctx ends before with the last event that is done; an error of
+// settle ends the subscription.
 func NewEventSubscriber(source Source, after domain.Position, decode Decoder, opts Options, wanted func(eventType string) bool,
 	settle func(ctx context.Context, end domain.Position) error,
 ) *Subscriber {
@@ -52,9 +53,15 @@ func NewEventSubscriber(source Source, after domain.Position, decode Decoder, op
 	s.deliver = func(ctx context.Context, topic string, batch *Batch, out chan<- *message.Message) bool {
 		for i := range batch.Items {
 			item := &batch.Items[i]
-			if wanted(item.Raw.Type) && !s.insist(ctx, topic, func() bool { return s.offerEvent(ctx, item, out) }) {
-				return false
+			if !wanted(item.Raw.Type) || s.insist(ctx, topic, func() bool { return s.offerEvent(ctx, item, out) }) {
+				continue
 			}
+			if i > 0 { // ctx has ended in the middle of a batch: what it has done already is done
+				if err := settle(ctx, batch.Items[i-1].Raw.Position); err != nil {
+					s.fail(err)
+				}
+			}
+			return false
 		}
 		if batch.End.IsZero() {
 			return true

@@ -87,8 +87,11 @@ const (
 	stepSettled   = "settled"   // it does
 )
 
-const settleSQL = `update reactor.checkpoint set commit_position = $3, prepare_position = $4, problem = '', failing_commit = null,
-	failing_prepare = null, failing_since = null, updated_at = now(), heartbeat_at = clock_timestamp()
+// What fails stays noted while the checkpoint is before it.
+const settleSQL = `update reactor.checkpoint set commit_position = $3, prepare_position = $4,
+	problem = case when $5 then problem else '' end, failing_commit = case when $5 then failing_commit end,
+	failing_prepare = case when $5 then failing_prepare end, failing_since = case when $5 then failing_since end,
+	updated_at = now(), heartbeat_at = clock_timestamp()
 where name = $1 and epoch = $2 and (commit_position, prepare_position) <= ($3, $4)`
 
 // settle moves the checkpoint, unless another process has taken over.
@@ -99,7 +102,7 @@ func (r *Reactor) settle(ctx context.Context, epoch int64, end domain.Position) 
 	// What has been published is better remembered, also when the process is asked to stop.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sqlBudget)
 	defer cancel()
-	moved, err := r.pool.Exec(ctx, settleSQL, r.opts.Name, epoch, int64(end.Commit), int64(end.Prepare))
+	moved, err := r.pool.Exec(ctx, settleSQL, r.opts.Name, epoch, int64(end.Commit), int64(end.Prepare), end.Before(r.failingAt()))
 	if err != nil {
 		return fmt.Errorf("move the checkpoint to %s: %w", end, err)
 	}

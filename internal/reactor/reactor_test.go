@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
@@ -227,6 +228,41 @@ func TestOneProcessWorksAndAnotherTakesOver(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
+	f.settled(second, progress)
+	if diff := cmp.Diff(f.written, kept.ids()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A process that was asked to stop in the middle of a batch forgot what it had published of it, and the next one repeated that.
+func TestReproStopInTheMiddleOfABatchRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	f, kept := setUp(t), &memory{}
+	to := observe(kept)
+	opts := options(to)
+	f.begun(opts)
+	f.write(4)
+	opts.Bus.MaxEvents, opts.Bus.Linger = len(f.written), time.Hour // all of them are one batch
+	failing := f.written[2]
+	to.refuse = func(out *bus.Outgoing) error {
+		if out.ID == failing {
+			return errors.New("not now")
+		}
+		return nil
+	}
+	first, _ := f.reactor(opts)
+	stop := f.start(first)
+	for to.times(failing) < 2 {
+		<-to.attempts
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := first.Status(t.Context()); err != nil || s.Failing == nil || s.Healthy() || s.Position.IsZero() || !s.Position.Before(*s.Failing) {
+		t.Errorf("after the stop: %+v, %v", s, err)
+	}
+	second, progress := f.reactor(options(kept))
+	f.start(second)
 	f.settled(second, progress)
 	if diff := cmp.Diff(f.written, kept.ids()); diff != "" {
 		t.Error(diff)
