@@ -49,7 +49,7 @@ type Loop struct {
 	jobs  []Job
 	opts  Options
 	done  *prometheus.CounterVec
-	asked chan struct{} // receives each look at the rows that a test waits for
+	asked chan struct{} // holds a token when the rows have been looked at: tests wait for it
 
 	mu       sync.Mutex
 	problems map[string]error // by job
@@ -73,7 +73,7 @@ func New(pool *pgxpool.Pool, jobs []Job, o Options) (*Loop, error) {
 		o.Logger = slog.Default()
 	}
 	l := &Loop{
-		pool: pool, jobs: jobs, opts: o, asked: make(chan struct{}), problems: map[string]error{},
+		pool: pool, jobs: jobs, opts: o, asked: make(chan struct{}, 1), problems: map[string]error{},
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rapport_due_jobs_total", Help: "Jobs done because they were due, by outcome."}, []string{"job", "outcome"}),
 	}
 	for _, j := range jobs {
