@@ -77,6 +77,9 @@ func (l *lane) run(ctx context.Context) error {
 	pause := r.opts.Retry
 	for ctx.Err() == nil {
 		if err := l.stages(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil // it is not tried again
+			}
 			if kind, class := classify(err); kind == transient && !errors.Is(err, errFenced) && !errors.Is(err, errRegroup) {
 				r.metrics.retry(class)
 				r.health(l.name, err)
@@ -174,6 +177,7 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 		return nil
 	case errors.Is(err, errFenced), errors.Is(err, errRegroup), errors.As(err, &mismatch), errors.Is(err, bus.ErrOrder):
 		l.term.interrupt(err)
+	case ctx.Err() != nil: // it is not tried again
 	default:
 		_, class := classify(err)
 		l.term.runner.metrics.retry(class)

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -173,6 +174,46 @@ func TestDatabaseThatHasLostCommitsIsReadAnew(t *testing.T) {
 	if err := l.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, errRegroup) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// What was in hand when the runner was stopped is not tried again, and is no trouble that is waited for.
+func TestReproStoppedWorkIsNotTakenForTrouble(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 30)
+	untroubled := func(r *Runner) {
+		t.Helper()
+		r.metrics.mu.Lock()
+		defer r.metrics.mu.Unlock()
+		if r.Err() != nil || len(r.metrics.classes) > 0 {
+			t.Errorf("trouble %v, retries %v", r.Err(), r.metrics.classes)
+		}
+	}
+	stopAt := func(r *Runner, point string) context.Context {
+		ctx, stop := context.WithCancel(t.Context())
+		t.Cleanup(stop)
+		r.step = func(at string) error {
+			if at == point {
+				stop()
+			}
+			return nil
+		}
+		return ctx
+	}
+	r := f.runner(quick(8), all()...)
+	if err := r.Run(stopAt(r, stepIndex)); err != nil {
+		t.Error(err)
+	}
+	untroubled(r)
+	r = f.runner(quick(8), all()...)
+	f.catchUp(r)
+	f.clear(r)
+	story(t, f.log, 30)
+	l := f.takeOver(r)[0]
+	if err := l.handle(stopAt(r, stepApplied), f.batch(0, 10)); !errors.Is(err, context.Canceled) {
+		t.Errorf("a batch went on: %v", err)
+	}
+	untroubled(r)
 }
 
 // S13: the database is replaced, under a running projector, by one whose rows come from another log and stand at the same
