@@ -313,6 +313,14 @@ func (f *fixture) runner(opts Options, declared ...projection.Projection) *Runne
 	return r
 }
 
+// patient is a runner to be asked for the status: whoever worked a moment ago works, also where a moment is long.
+func (f *fixture) patient(declared ...projection.Projection) *Runner {
+	f.t.Helper()
+	opts := quick(8)
+	opts.Heartbeat = time.Minute
+	return f.runner(opts, declared...)
+}
+
 // start runs r until the returned function is called, which returns Run's error.
 func (f *fixture) start(r *Runner) (stop func() error) {
 	ctx, cancel := context.WithCancel(f.t.Context())
@@ -352,7 +360,7 @@ func (f *fixture) caughtUp(names ...string) {
 	})
 }
 
-// catchUp runs r until everything is caught up, and stops it.
+// catchUp runs r until everything is caught up and nothing is left to heal, and stops it.
 func (f *fixture) catchUp(r *Runner) {
 	f.t.Helper()
 	stop := f.start(r)
@@ -361,9 +369,16 @@ func (f *fixture) catchUp(r *Runner) {
 		names = append(names, c.Name)
 	}
 	f.caughtUp(names...)
+	f.healed(r)
 	if err := stop(); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// healed waits until r has no trouble any more: rows can be there before all parts of the runner have tried again.
+func (f *fixture) healed(r *Runner) {
+	f.t.Helper()
+	f.eventually("the runner to be without trouble", func() bool { return r.Err() == nil })
 }
 
 // same compares the rows behind the views with an evaluation in memory.

@@ -38,7 +38,8 @@ func TestLeaderThatWasFrozenWritesNothing(t *testing.T) {
 			frozen, thaw := make(chan struct{}), make(chan struct{})
 			var once sync.Once
 			opts := quick(8)
-			opts.Heartbeat = time.Hour // a stopped process gives no sign of life
+			opts.Heartbeat = time.Hour         // a stopped process gives no sign of life
+			opts.Sweep = 10 * time.Millisecond // after which, with such a heartbeat, a switch is tried again whose locks are taken
 			opts.Step = func(at string) error {
 				if at == point {
 					once.Do(func() { close(frozen); <-thaw })
@@ -84,6 +85,10 @@ func TestLeaderThatWasFrozenWritesNothing(t *testing.T) {
 			defer held.Release()
 			if owned, err := acquire(t.Context(), held.Conn(), old.projections); err != nil || len(owned) != len(old.projections) {
 				t.Fatalf("%d locks are free, %v", len(owned), err)
+			}
+			select {
+			case <-waits: // at its start, for locks that were not free yet
+			default:
 			}
 			close(thaw)
 			story(t, f.log, 5)

@@ -186,12 +186,15 @@ update projection.owner set heartbeat_at = now()`
 }
 
 // counter counts statements.
-type counter struct{ all, beats atomic.Int64 }
+type counter struct{ all, beats, sweeps atomic.Int64 }
 
 func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
 	c.all.Add(1)
-	if q.SQL == beatSQL {
+	switch q.SQL {
+	case beatSQL:
 		c.beats.Add(1)
+	case droppableSQL: // the last one of a sweep that finds nothing
+		c.sweeps.Add(1)
 	}
 	return ctx
 }
@@ -220,30 +223,34 @@ func TestIdleRunnerBeatsAndDoesNothingElse(t *testing.T) {
 	config := f.pool.Config()
 	statements := &counter{}
 	config.ConnConfig.Tracer = statements
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // which is a statement, after a second
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	log := newGatedLog(f.log)
-	r, err := New(pool, log, f.log.registry, all(), quick(8))
+	log, opts := newGatedLog(f.log), quick(8)
+	opts.Sweep = time.Hour
+	r, err := New(pool, log, f.log.registry, all(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stop := f.start(r)
 	log.until(t, "a subscription", func() bool { return log.subscriptions.Load() > 0 })
+	log.until(t, "the sweep of the start", func() bool { return statements.sweeps.Load() > 0 })
 	log.looks(t)
 
 	const beats = 30
-	sent, beaten := statements.all.Load(), statements.beats.Load()
+	beaten := statements.beats.Load() // before the statements, and after them in the end: beats in between count for nothing
+	sent := statements.all.Load()
 	log.until(t, "heartbeats", func() bool { return statements.beats.Load() >= beaten+beats })
 	sent, beaten = statements.all.Load()-sent, statements.beats.Load()-beaten
 	if sent > idleStatements*(beaten+1) {
 		t.Errorf("%d statements in %d heartbeats", sent, beaten)
 	}
-	list, err := r.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	list, err := f.patient(all()...).Status(t.Context())
+	if err != nil || r.Err() != nil {
+		t.Fatal(err, r.Err())
 	}
 	for _, s := range list {
 		if !s.Healthy() || s.LagEvents != 0 || s.HeartbeatAge < 0 {

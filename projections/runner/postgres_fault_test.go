@@ -183,6 +183,7 @@ func TestStatementTimeoutIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.caughtUp("note", "total", "line")
+	f.healed(r)
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -232,6 +233,7 @@ func TestDeadlockIsResolved(t *testing.T) {
 		t.Errorf("the other gave way: %v", err)
 	}
 	f.caughtUp("note", "total", "line")
+	f.healed(r)
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -270,6 +272,7 @@ func TestTooManyConnectionsAreWaitedFor(t *testing.T) {
 	f.eventually("a connection to be refused", func() bool { return f.retries(r, "resources") > 0 })
 	exec("alter role %s connection limit -1", role)
 	f.caughtUp("note", "total", "line")
+	f.healed(r)
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -375,6 +378,7 @@ func TestUnknownCommitIsResolved(t *testing.T) {
 			}
 			t.Cleanup(pool.Close) // after the runner has ended, however the test does
 			opts, batch := quick(8), 0
+			opts.Bus.Linger = time.Minute // batches are full, or the last
 			metrics := prometheus.NewRegistry()
 			opts.Registerer = metrics
 			opts.Step = func(at string) error {

@@ -109,19 +109,32 @@ func (f *fixture) readers(n int) (stop func() (reads int64)) {
 	})
 }
 
-// writer appends to the log until stopped.
+// writer appends to the log until stopped, one event whenever some projection has the last: a build, which takes many at once,
+// catches up with that on a slow machine too.
 func (f *fixture) writer() (stop func()) {
 	ctx, cancel := context.WithCancel(f.t.Context())
 	var working sync.WaitGroup
 	working.Go(func() {
 		tick := time.NewTicker(2 * time.Millisecond)
 		defer tick.Stop()
-		for i := 0; ; i++ {
+		for i := 0; ; {
 			select {
 			case <-tick.C:
-				f.log.write(f.t, i%9, written{Text: fmt.Sprint("w", i%100), Amount: domain.MustMoney("1", "EUR").Amount})
 			case <-ctx.Done():
 				return
+			}
+			head, _ := f.log.Head(ctx)
+			var read int64
+			err := f.pool.QueryRow(ctx, "select max(commit_position) from projection.checkpoint").Scan(&read)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				f.t.Errorf("how far the log is read: %v", err)
+				return
+			case read >= int64(head.Commit):
+				f.log.write(f.t, i%9, written{Text: fmt.Sprint("w", i%100), Amount: domain.MustMoney("1", "EUR").Amount})
+				i++
 			}
 		}
 	})
@@ -160,6 +173,7 @@ func TestReadersNoticeNothingOfRebuildsAndRollbacks(t *testing.T) {
 	})
 	stop = f.start(r)
 	f.awaitBuild("line", 2, 1)
+	f.caughtUp("note", "total") // which another lane reads
 	if reads := stopReading(); reads < 10 {
 		t.Errorf("only %d reads", reads)
 	}
@@ -317,6 +331,7 @@ func TestRollbackReturnsToATableThatWasKeptUpToDate(t *testing.T) {
 		t.Errorf("the view shows %s", f.serving("note"))
 	}
 	f.awaitBuild("note", 1, 1)
+	f.caughtUp("total", "line")
 	f.same()
 	story(t, f.log, 10)
 	f.awaitBuild("note", 1, 1)
@@ -385,7 +400,7 @@ func TestPoisonEndsARebuildAlone(t *testing.T) {
 			if problem := f.awaitProblem("note"); !strings.Contains(problem, "cannot be applied") {
 				t.Errorf("problem %q", problem)
 			}
-			list, err := r.Status(t.Context())
+			list, err := f.patient(noteFold(&broken), totals).Status(t.Context())
 			if err != nil || list[0].State != Running || list[0].Healthy() || len(list[0].Builds) != 2 || list[0].Builds[1].Problem == "" {
 				t.Errorf("got %+v, %v", list[0], err)
 			}

@@ -435,13 +435,13 @@ func TestViewsAreForAnalysts(t *testing.T) {
 
 // stalledLog is a log whose first subscription falls silent.
 type stalledLog struct {
-	*memoryLog
-	subscriptions atomic.Int32
+	*gatedLog
+	silent atomic.Bool // it has
 }
 
 func (l *stalledLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
-	if l.subscriptions.Add(1) > 1 {
-		return l.memoryLog.Subscribe(ctx, after)
+	if !l.silent.CompareAndSwap(false, true) {
+		return l.gatedLog.Subscribe(ctx, after)
 	}
 	return func(yield func(eventlog.Message, error) bool) {
 		<-ctx.Done()
@@ -454,11 +454,21 @@ func TestSilentSubscriptionIsReplaced(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	story(t, f.log, 10)
-	opts := quick(8)
-	opts.Stall = 20 * time.Millisecond
-	r := f.runner(opts, all()...)
-	r.source = &stalledLog{memoryLog: f.log}
-	f.catchUp(r)
+	log, time := &stalledLog{gatedLog: newGatedLog(f.log)}, &clock{}
+	r := f.runner(quick(8), all()...)
+	r.source, r.now = log, time.now
+	stop := f.start(r)
+	log.until(t, "a subscription", log.silent.Load)
+	log.looks(t) // so that the watchdog has seen where it stands
+	if log.subscriptions.Load() != 0 {
+		t.Error("replaced before its time")
+	}
+	time.advance(DefaultStall)
+	f.caughtUp("note", "total", "line")
+	f.healed(r)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
 	f.same()
 }
 
