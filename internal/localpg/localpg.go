@@ -27,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -231,8 +232,9 @@ func (s *Server) Close() error {
 }
 
 // Remove deletes dir and the cluster that Start made for it, after stopping a
-// server that was left running there. It returns ErrInUse, and deletes
-// nothing, when another process owns dir. A missing dir is no error.
+// server that was left running there. It returns ErrInUse when another process
+// owns dir, and then deletes nothing of what that one has there. A missing dir
+// is no error.
 func Remove(ctx context.Context, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -263,10 +265,38 @@ func Remove(ctx context.Context, dir string) error {
 			return fmt.Errorf("remove %s: %w", home, err)
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := discard(dir); err != nil {
 		return fmt.Errorf("remove %s: %w", dir, err)
 	}
 	return nil
+}
+
+// discard deletes dir with all that is in it, the lock last: whoever comes then
+// takes it anew, and what is made from then on is theirs.
+func discard(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == lockName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, lockName)); err != nil {
+		return err
+	}
+	err = os.Remove(dir)
+	switch {
+	case errors.Is(err, syscall.ENOTEMPTY):
+		return ErrInUse
+	case errors.Is(err, os.ErrNotExist): // they had it removed as well
+		return nil
+	}
+	return err
 }
 
 // serverURL is the connection string for a server on port.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -341,5 +342,89 @@ func TestPasswordStaysOutOfErrors(t *testing.T) {
 	<-s.Done()
 	if err := s.Err(); err == nil || strings.Contains(err.Error(), config.Password) {
 		t.Errorf("Err: %v", err)
+	}
+}
+
+// Two processes find the same leftover: while one removed it, the lock's file was gone before its directory was, and the other
+// took the lock anew. The first then met a directory that is not empty.
+func TestReproTwoProcessesRemoveOneDirectory(t *testing.T) {
+	t.Parallel()
+	base, err := os.MkdirTemp("", "rapport-localpg-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(base)
+	if err := os.Chmod(base, 0o711); err != nil { // within the server's reach
+		t.Fatal(err)
+	}
+	for range 20 {
+		dir := filepath.Join(base, "left")
+		data := filepath.Join(dir, clusterName, dataName)
+		if err := os.MkdirAll(data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			if err := os.WriteFile(filepath.Join(data, fmt.Sprint(i)), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var removing sync.WaitGroup
+		for range 4 {
+			removing.Go(func() {
+				if err := Remove(t.Context(), dir); err != nil && !errors.Is(err, ErrInUse) {
+					t.Error(err)
+				}
+			})
+		}
+		removing.Wait()
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it is still there: %v", err)
+		}
+	}
+}
+
+// A database that took longer to make than an attempt to connect may was given up and begun anew, for as long as the disk was slow.
+func TestReproSlowCreationOfTheDatabaseIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := start(t, Options{Dir: serverDir(t), Unsafe: true})
+	config, err := pgx.ParseConfig(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Database = "postgres"
+	connect := func() *pgx.Conn {
+		t.Helper()
+		conn, err := pgx.ConnectConfig(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		return conn
+	}
+	holder, watcher := connect(), connect()
+	for _, sql := range []string{"drop database " + Database, "begin", "comment on database template1 is 'held'"} {
+		if _, err := holder.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made := make(chan error, 1)
+	go func() { made <- ensureDatabase(t.Context(), s.URL()) }()
+	const waits = `select exists (select from pg_stat_activity where query like 'create database%' and wait_event_type = 'Lock'
+	and clock_timestamp() - query_start > make_interval(secs => $1)), pg_sleep(0.1)`
+	for slow := false; !slow; {
+		if err := watcher.QueryRow(t.Context(), waits, connectTimeout.Seconds()).Scan(&slow, nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-made:
+			t.Fatalf("it ended while the server could not make it: %v", err)
+		default:
+		}
+	}
+	if _, err := holder.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-made; err != nil {
+		t.Error(err)
 	}
 }

@@ -204,16 +204,17 @@ func awaitReady(ctx context.Context, url string, exited <-chan struct{}) error {
 // class 57 is operator intervention, of which 57P03 is cannot_connect_now.
 func passing(code string) bool { return strings.HasPrefix(code, "57") }
 
-// ensureDatabase connects to the server and makes Database if it is missing.
+// ensureDatabase connects to the server and makes Database if it is missing. That
+// takes as long as it takes: the next attempt would begin anew.
 func ensureDatabase(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return err
 	}
 	config.Database = "postgres"
-	conn, err := pgx.ConnectConfig(ctx, config)
+	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(connecting, config)
 	if err != nil {
 		return err
 	}

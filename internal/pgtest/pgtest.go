@@ -120,10 +120,10 @@ func (s *server) start(ctx context.Context) {
 			s.url = s.local.URL()
 			return
 		}
-		s.err = errors.Join(s.err, os.RemoveAll(s.dir))
 		// Another test binary may take the new directory for a leftover in the
-		// moment before we lock it.
+		// moment before we lock it, and is removing it.
 		if !errors.Is(s.err, localpg.ErrInUse) {
+			s.err = errors.Join(s.err, os.RemoveAll(s.dir))
 			return
 		}
 	}
