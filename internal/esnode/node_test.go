@@ -13,9 +13,10 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/rapport-crm/rapport/internal/leaktest"
 )
 
 // testTimeout ends a test that would hang; no test expects it to pass.
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(failVariable); dir != "" {
 		os.Exit(runFailChild(dir))
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func testContext(t testing.TB) context.Context {

@@ -11,17 +11,17 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"go.uber.org/goleak"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/leaktest"
 )
 
 // external names the environment variable with the connection string of a real EventStoreDB to test against.
 const external = "RAPPORT_TEST_EVENTSTORE"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // address returns the connection string of the node to test against: a fresh embedded one, or the external one.
 func address(t testing.TB) string {

@@ -17,7 +17,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"go.uber.org/goleak"
+
+	"github.com/rapport-crm/rapport/internal/leaktest"
 )
 
 // ownerDir names, in the environment of a child of this test, the directory on
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(ownerDir); dir != "" {
 		ownUntilKilled(dir)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func ownUntilKilled(dir string) {
