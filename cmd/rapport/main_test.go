@@ -164,12 +164,28 @@ func (s *server) catchUp() {
 // get answers a query.
 func get[T any](s *server, path string, parameters ...string) T {
 	s.t.Helper()
-	answer, err := fetch[T](s.t.Context(), s.url, path, parameters...)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return answer
+	return answered[T](s.t, s.url, path, parameters...)
 }
+
+// answered asks a server again while it says to come again, as clients do: its read models have not come so far yet, or its
+// database is slow.
+func answered[T any](t testing.TB, server, path string, parameters ...string) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		answer, err := fetch[T](ctx, server, path, parameters...)
+		if err == nil {
+			return answer
+		}
+		if !errors.Is(err, errComeAgain) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// errComeAgain is in the error of a query that was answered 503 with a time to come again.
+var errComeAgain = errors.New("come again")
 
 // fetch asks a server; parameters are names and values by turns.
 func fetch[T any](ctx context.Context, server, path string, parameters ...string) (answer T, err error) {
@@ -190,7 +206,11 @@ func fetch[T any](ctx context.Context, server, path string, parameters ...string
 		return answer, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return answer, fmt.Errorf("GET %s: %s: %s", request.URL, response.Status, text)
+		err := fmt.Errorf("GET %s: %s: %s", request.URL, response.Status, text)
+		if response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "" {
+			err = fmt.Errorf("%w: %w", errComeAgain, err)
+		}
+		return answer, err
 	}
 	return answer, json.Unmarshal(text, &answer)
 }
@@ -262,5 +282,26 @@ func TestEveryVerbExplainsItself(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A server gave up the first answer of the sample when a read model that it needs took longer than a query may wait for it.
+func TestReproTheFirstAnswerIsAskedForAgain(t *testing.T) {
+	asked := 0
+	err := patiently(t.Context(), func() error {
+		if asked++; asked < 3 {
+			return fmt.Errorf("funnel: %w", &domain.UnavailableError{What: "read models"})
+		}
+		return nil
+	})
+	if err != nil || asked != 3 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, end := range []error{&domain.UnavailableError{What: "read models"}, errors.New("a fault")} {
+		if err := patiently(ended, func() error { return end }); !errors.Is(err, end) {
+			t.Errorf("got %v, want %v", err, end)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -275,25 +276,45 @@ func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *re
 	if !s.Sample || !s.does(roleAPI) {
 		return
 	}
+	var answer bytes.Buffer
 	head, err := l.Head(ctx)
 	if err == nil {
 		err = waitFor(ctx, reads, head)
 	}
-	if err == nil {
-		err = firstAnswer(ctx, c.out, reads, domain.DefaultTenant, time.Now(), address)
+	if err == nil { // some read models have come so far, and others may still be built
+		err = patiently(ctx, func() error {
+			answer.Reset()
+			return firstAnswer(ctx, &answer, reads, domain.DefaultTenant, time.Now(), address)
+		})
 	}
-	if err != nil && ctx.Err() == nil { // such as while a read model is rebuilt; the server goes on
+	if err == nil {
+		_, err = answer.WriteTo(c.out)
+	}
+	if err != nil && ctx.Err() == nil { // the server goes on
 		c.log.WarnContext(ctx, "no first answer", "err", err)
 	}
 }
 
 // waitFor waits until the read models have reached p, however long a first catch-up takes.
 func waitFor(ctx context.Context, reads *readmodels.Store, p domain.Position) error {
+	return patiently(ctx, func() error { return reads.WaitFor(ctx, p) })
+}
+
+// askPause is how long patiently waits before it asks again.
+const askPause = 100 * time.Millisecond
+
+// patiently asks again and again while the read models cannot answer now, until ctx ends.
+func patiently(ctx context.Context, ask func() error) error {
 	for {
-		err := reads.WaitFor(ctx, p)
+		err := ask()
 		var late *domain.UnavailableError
-		if err == nil || ctx.Err() != nil || !errors.As(err, &late) {
+		if err == nil || !errors.As(err, &late) {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(askPause):
 		}
 	}
 }
