@@ -170,6 +170,23 @@ func published(t testing.TB, stream jetstream.Stream, n int) string {
 	return id
 }
 
+// begun waits until a number of reactors have begun: only what comes behind is published.
+func begun(t testing.TB, postgres string, reactors int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	database, err := pgx.Connect(ctx, postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer database.Close(ctx)
+	for n := 0; n < reactors; {
+		if err := database.QueryRow(ctx, "select count(*) from reactor.checkpoint").Scan(&n); err != nil {
+			t.Fatalf("%d of %d reactors have begun: %v", n, reactors, err)
+		}
+	}
+}
+
 // leftWhatIf is the name of a what-if's tables.
 const leftWhatIf = "whatif_abcdefghijklmnop"
 
@@ -189,6 +206,7 @@ func TestProcessesShareTheRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	back := startProcess(t, serveCommand{stores: of, Roles: []string{roleProjector, roleReactor, roleTimer}, Publish: []string{address + "&types=customer."}}, nil)
+	begun(t, of.Postgres, 1)
 	s := &shown{front}
 	s.visible(first)
 	second := front.register("afterwards")
@@ -239,7 +257,11 @@ func TestProcessesShareTheRoles(t *testing.T) {
 		}
 		return out.String()
 	}
-	if text := reactors(exitDone, "status"); !regexp.MustCompile(`(?m)^nats +[0-9]+ +0s +- *$`).MatchString(text) {
+	settled := regexp.MustCompile(`(?m)^nats +[0-9]+ +0s +- *$`)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	text := ""
+	if err := until(ctx, func() bool { text = reactors(exitDone, "status"); return settled.MatchString(text) }); err != nil { // the checkpoint follows the effect
 		t.Errorf("status: %s", text)
 	}
 	reactors(exitFailed, "skip", "nats", third.Position.String(), "--reason", "nothing fails")
@@ -491,24 +513,23 @@ func TestOneCommandIsOneTrace(t *testing.T) {
 	t.Parallel()
 	address, stream := startNATS(t)
 	recorded := &spans{more: make(chan struct{}, 1)}
-	p := startProcess(t, serveCommand{
-		stores: stores{Data: t.TempDir(), Postgres: pgtest.Database(t)}, Publish: []string{address},
-		Roles: []string{roleAPI, roleProjector, roleReactor, roleTimer},
-	}, recorded)
+	of := stores{Data: t.TempDir(), Postgres: pgtest.Database(t)}
+	p := startProcess(t, serveCommand{stores: of, Publish: []string{address}, Roles: []string{roleAPI, roleProjector, roleReactor, roleTimer}}, recorded)
+	begun(t, of.Postgres, 1)
 	s := &shown{p}
 	s.visible(p.register("so that everything runs"))
 
 	const caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	of, err := trace.TraceIDFromHex(caller[3:35])
+	traced, err := trace.TraceIDFromHex(caller[3:35])
 	if err != nil {
 		t.Fatal(err)
 	}
 	receipt := p.register("traced", "Traceparent", caller)
-	request := recorded.find(t, of, "POST /v1/customers")
-	command := recorded.find(t, of, "command customer.register")
-	appended := recorded.find(t, of, "append")
-	applied := recorded.find(t, of, "apply")
-	sent := recorded.find(t, of, "publish customer.registered")
+	request := recorded.find(t, traced, "POST /v1/customers")
+	command := recorded.find(t, traced, "command customer.register")
+	appended := recorded.find(t, traced, "append")
+	applied := recorded.find(t, traced, "apply")
+	sent := recorded.find(t, traced, "publish customer.registered")
 	for _, c := range []struct {
 		of     sdktrace.ReadOnlySpan
 		parent string
@@ -528,7 +549,7 @@ func TestOneCommandIsOneTrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "00-" + of.String() + "-" + command.SpanContext().SpanID().String() + "-01"; !strings.Contains(string(message.Data), want) ||
+	if want := "00-" + traced.String() + "-" + command.SpanContext().SpanID().String() + "-01"; !strings.Contains(string(message.Data), want) ||
 		message.Header.Get(nats.MsgIdHdr) != receipt.EventIDs[0] {
 		t.Errorf("the event does not name %s: %s", want, message.Data)
 	}
