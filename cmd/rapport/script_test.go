@@ -4,18 +4,22 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/localpg"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/projections/runner"
@@ -26,6 +30,7 @@ import (
 //	exits CODE COMMAND...   runs a command and checks its exit code
 //	up DIR                  waits until the server on a data directory is ready and has caught up, and sets $API to its address
 //	answers URL             waits until a URL answers with success
+//	serves URL              waits until the event log of a connection string answers
 //	get PATH                prints what the server that up found answers
 func TestScripts(t *testing.T) {
 	requirePostgres(t)
@@ -38,13 +43,14 @@ func TestScripts(t *testing.T) {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	free := newPorts()
 	testscript.Run(t, testscript.Params{
 		Dir:         "testdata/script",
 		WorkdirRoot: root,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("POSTGRES", pgtest.Database(t))
 			for _, name := range []string{"PORT", "NODE_PORT"} {
-				port, err := freePort()
+				port, err := free.take()
 				if err != nil {
 					return err
 				}
@@ -52,7 +58,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "up": up, "answers": answers, "get": getAPI},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "up": up, "answers": answers, "serves": serves, "get": getAPI},
 	})
 }
 
@@ -154,6 +160,22 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(until(ctx, func() bool { return ok(ctx, args[0]) }))
 }
 
+// serves waits until an event log answers: a client gives a node that does not listen yet half a second.
+func serves(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: serves URL")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	client, err := eventlog.Dial(ctx, args[0], eventlog.WithLogger(slog.New(slog.DiscardHandler)))
+	ts.Check(err)
+	err = until(ctx, func() bool {
+		_, err := client.Head(ctx)
+		return err == nil
+	})
+	ts.Check(errors.Join(err, client.Close()))
+}
+
 func getAPI(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: get PATH")
@@ -165,12 +187,27 @@ func getAPI(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// freePort returns a port that was free a moment ago.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// ports gives out free ports. They lie below those from which Linux takes one for every connection (ip_local_port_range), of
+// which one that is free now may be taken before a session listens on it.
+type ports struct {
+	mu   sync.Mutex
+	last int
+}
+
+const firstPort, lastPort = 20_000, 32_767
+
+func newPorts() *ports { return &ports{last: firstPort + rand.IntN(lastPort-firstPort)} }
+
+func (p *ports) take() (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range lastPort - firstPort {
+		if p.last++; p.last > lastPort {
+			p.last = firstPort
+		}
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.last))); err == nil {
+			return strconv.Itoa(p.last), l.Close()
+		}
 	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, errors.Join(err, l.Close())
+	return "", errors.New("no port is free")
 }
