@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -161,7 +162,7 @@ func TestAnExhaustedPoolIsToldAtOnce(t *testing.T) {
 	s := start(t)
 	r := s.command("/v1/customers", "c", person("Ann"))
 	path := "/v1/customers/" + string(r.ID)
-	if a := s.do("GET", path+"?minPosition="+r.Position.String(), nil); a.StatusCode != 200 {
+	if a := s.answered(path + "?" + at(r.Position)); a.StatusCode != 200 {
 		t.Fatalf("status %d: %s", a.StatusCode, a.body)
 	}
 	s.exhaust(t, path)
@@ -169,13 +170,14 @@ func TestAnExhaustedPoolIsToldAtOnce(t *testing.T) {
 	once := runtime.NumGoroutine()
 	s.exhaust(t, path)
 	http.DefaultClient.CloseIdleConnections()
-	for range 200 { // each gives what is about to end some time to end
-		if runtime.NumGoroutine() <= once+slackGoroutines {
-			return
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for runtime.NumGoroutine() > once+slackGoroutines { // what is about to end takes some time to end
+		if ctx.Err() != nil {
+			t.Fatalf("%d goroutines after the database hung once, %d after it did so twice", once, runtime.NumGoroutine())
 		}
 		s.do("GET", "/healthz", nil)
 	}
-	t.Errorf("%d goroutines after the database hung once, %d after it did so twice", once, runtime.NumGoroutine())
 }
 
 // slackGoroutines are fewer than one goroutine for each request that was refused.
@@ -185,13 +187,26 @@ const slackGoroutines = 15
 func (s *stack) exhaust(t *testing.T, path string) {
 	t.Helper()
 	unlock := s.lock(t, "customer")
+	var hang atomic.Bool // whether every connection does
+	hanging := make(chan answer, readmodels.MaxConnections)
+	for range cap(hanging) {
+		go func() {
+			a := s.do("GET", path, nil)
+			for a.StatusCode == http.StatusServiceUnavailable && !hang.Load() { // its connection was long in the making
+				a = s.do("GET", path, nil)
+			}
+			hanging <- a
+		}()
+	}
+	s.awaitHanging(t)
+	hang.Store(true)
 	const beyond = 2 * slackGoroutines
-	answers := make(chan answer, readmodels.MaxConnections+beyond)
-	for range cap(answers) {
-		go func() { answers <- s.do("GET", path, nil) }()
+	refused := make(chan answer, beyond)
+	for range beyond {
+		go func() { refused <- s.do("GET", path, nil) }()
 	}
 	for range beyond { // those that hang are not answered before the lock is gone
-		a := <-answers
+		a := <-refused
 		if p := a.problem(t); p.Status != 503 || p.Code != "unavailable" || a.Header.Get("Retry-After") == "" {
 			t.Errorf("without a connection: %d %s", a.StatusCode, a.body)
 		}
@@ -200,9 +215,28 @@ func (s *stack) exhaust(t *testing.T, path string) {
 		t.Errorf("a command while the database hangs: %d %s", a.StatusCode, a.body)
 	}
 	unlock()
-	for range readmodels.MaxConnections {
-		if a := <-answers; a.StatusCode != 200 {
+	for range cap(hanging) {
+		if a := <-hanging; a.StatusCode != 200 {
 			t.Errorf("a query that hung: %d %s", a.StatusCode, a.body)
+		}
+	}
+}
+
+// awaitHanging waits until as many queries wait for a lock as there are connections for them.
+func (s *stack) awaitHanging(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	for waiting := 0; waiting < readmodels.MaxConnections; {
+		const sql = `select count(*) from pg_stat_activity
+where datname = current_database() and application_name = 'rapport-readmodels' and wait_event_type = 'Lock'`
+		if err := conn.QueryRow(ctx, sql).Scan(&waiting); err != nil {
+			t.Fatalf("%d queries hang: %v", waiting, err)
 		}
 	}
 }

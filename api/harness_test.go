@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -34,6 +35,9 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// patience bounds waits; nothing is learned from how long they take.
+const patience = 2 * time.Minute
 
 // stack is the whole product behind a real listener.
 type stack struct {
@@ -88,7 +92,7 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	database := s.wirePostgres(s.database)
 	s.startLog()
 	var err error
-	if s.reads, err = readmodels.Open(t.Context(), database); err != nil {
+	if s.reads, err = readmodels.Open(t.Context(), patient(t, database)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.reads.Close)
@@ -166,6 +170,19 @@ func (s *stack) wirePostgres(connection string) string {
 	}
 	s.postgres = newWire(s.t, u.Host)
 	u.Host = s.postgres.listener.Addr().String()
+	return u.String()
+}
+
+// patient returns a connection string with more time for a query than the product gives, which is none too much for a slow machine.
+func patient(t testing.TB, connection string) string {
+	t.Helper()
+	u, err := url.Parse(connection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parameters := u.Query()
+	parameters.Set("statement_timeout", fmt.Sprint(patience.Milliseconds()))
+	u.RawQuery = parameters.Encode()
 	return u.String()
 }
 
@@ -304,6 +321,20 @@ func (s *stack) do(method, path string, body any, headers ...string) answer {
 		s.t.Fatal(err)
 	}
 	return answer{res, text}
+}
+
+// answered asks a query again while it is told to come again, as clients do: the read models have not come so far yet, or the
+// database is slow.
+func (s *stack) answered(path string, headers ...string) answer {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), patience)
+	defer cancel()
+	for {
+		a := s.do(http.MethodGet, path, nil, headers...)
+		if a.StatusCode != http.StatusServiceUnavailable || ctx.Err() != nil {
+			return a
+		}
+	}
 }
 
 // awaitViews waits until every read model of the fresh database can be read, which a query that comes earlier is told to wait
