@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -267,7 +268,7 @@ var cursors = regexp.MustCompile(`"next":"[^"]*"`)
 var positions = regexp.MustCompile(`,"position":"[0-9]+"`)
 
 func (w *writer) ask(query string) (int, []byte) {
-	a := w.do("GET", query, nil)
+	a := w.answered(query)
 	if a.StatusCode != http.StatusOK && a.StatusCode != http.StatusNotFound {
 		w.t.Fatalf("GET %s: %d %s", query, a.StatusCode, a.body)
 	}
@@ -290,13 +291,19 @@ func (s *stack) caughtUp() domain.Position {
 		}
 	}
 	head, err := s.log.Head(s.t.Context()) // a command may have others follow
-	if err == nil {
-		err = s.reads.WaitFor(s.t.Context(), head)
-	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return head
+	for {
+		err := s.reads.WaitFor(s.t.Context(), head)
+		var late *domain.UnavailableError
+		if err == nil {
+			return head
+		}
+		if !errors.As(err, &late) || s.t.Context().Err() != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 // D7: TestEveryAnswerIsTheOneGivenThen stores what every kind of query answered while random commands were executed; afterwards

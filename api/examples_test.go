@@ -120,7 +120,8 @@ func TestEveryExampleIsAnswered(t *testing.T) {
 	}
 	position := sc.create("product").Position
 	s.built() // until then the first builds could be switched to
-	const rebuild = "/v1/admin/projections/{name}/rebuild" // the last: what it builds could be switched to, sooner or later
+	// The last: what it builds could be switched to, sooner or later.
+	const rebuild = "/v1/admin/projections/{name}/rebuild"
 	paths := slices.Sorted(maps.Keys(doc.Paths))
 	paths = append(slices.DeleteFunc(paths, func(path string) bool { return path == rebuild }), rebuild)
 	for _, path := range paths {
@@ -301,7 +302,7 @@ func (sc *scene) query(t *testing.T, path string, op operation, position domain.
 			t.Errorf("required parameter %s has no example", p.Name)
 		}
 	}
-	if a := sc.do("GET", path+"?"+values.Encode(), nil); a.StatusCode != 200 {
+	if a := sc.answered(path + "?" + values.Encode()); a.StatusCode != 200 {
 		t.Errorf("GET %s?%s: status %d: %s", path, values.Encode(), a.StatusCode, a.body)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -53,6 +54,9 @@ func TestReadinessTellsDegradedFromUnready(t *testing.T) {
 			}
 			s.of(t, only, func(s *stack) {
 				a := s.do(http.MethodGet, "/readyz", nil)
+				for slowStores.Match(a.body) && s.t.Context().Err() == nil { // which is not what this is about
+					a = s.do(http.MethodGet, "/readyz", nil)
+				}
 				if a.StatusCode != c.status || !strings.Contains(string(a.body), c.want) || strings.Contains(string(a.body), "for the log") {
 					t.Errorf("%d: %s", a.StatusCode, a.body)
 				}
@@ -63,6 +67,9 @@ func TestReadinessTellsDegradedFromUnready(t *testing.T) {
 		})
 	}
 }
+
+// slowStores is in an answer when a store took too long.
+var slowStores = regexp.MustCompile(`"(event log|read models)","status":"failing"`)
 
 // of serves another server for as long as f runs.
 func (s *stack) of(t testing.TB, server *api.Server, f func(*stack)) {

@@ -61,7 +61,7 @@ func TestABackDatedEntryChangesWhatIsRestatedAndNotWhatWasKnown(t *testing.T) {
 	ask := func(moment string) map[string][]byte {
 		answers := map[string][]byte{}
 		for _, r := range reports {
-			a := s.do("GET", r+moment, nil)
+			a := s.answered(r + moment)
 			if a.StatusCode != http.StatusOK {
 				t.Fatalf("%s%s: %d %s", r, moment, a.StatusCode, a.body)
 			}
@@ -174,19 +174,19 @@ func TestARecordAsOfThePastHasItsRevision(t *testing.T) {
 	clock.move(time.Hour)
 	second := s.command("/v1/customers/"+string(first.ID)+"/update-profile", "u", object{"name": "Anna"})
 	path := "/v1/customers/" + string(first.ID) + "?" + at(second.Position)
-	then := s.do("GET", path+"&asOf="+first.Position.String(), nil, "If-None-Match", `"1"`)
+	then := s.answered(path+"&asOf="+first.Position.String(), "If-None-Match", `"1"`)
 	if then.StatusCode != 200 || then.Header.Get("ETag") != `"0"` || then.Header.Get("X-As-Of-Position") != first.Position.String() ||
 		then.Header.Get("X-As-Of-Time") != "2026-03-01T08:00:00Z" || !bytes.Contains(then.body, []byte(`"name":"Ann"`)) {
 		t.Errorf("then: %d %v %s", then.StatusCode, then.Header, then.body)
 	}
-	if a := s.do("GET", path+"&asOf="+first.Position.String(), nil, "If-None-Match", `"0"`); a.StatusCode != 304 {
+	if a := s.answered(path+"&asOf="+first.Position.String(), "If-None-Match", `"0"`); a.StatusCode != 304 {
 		t.Errorf("the revision of then is known: %d", a.StatusCode)
 	}
-	restated := s.do("GET", path+"&axis=occurred&asOf=2026-03-01T08:00:00Z", nil, "If-None-Match", "*")
+	restated := s.answered(path+"&axis=occurred&asOf=2026-03-01T08:00:00Z", "If-None-Match", "*")
 	if restated.StatusCode != 200 || restated.Header.Get("ETag") != "" || restated.Header.Get("X-As-Of-Axis") != "occurred" {
 		t.Errorf("restated: %d %v", restated.StatusCode, restated.Header)
 	}
-	now := s.do("GET", path, nil)
+	now := s.answered(path)
 	if now.Header.Get("X-As-Of-Axis") != "recorded" || now.Header.Get("X-As-Of-Time") != "" || now.Header.Get("ETag") != `"1"` {
 		t.Errorf("now: %v", now.Header)
 	}
@@ -205,7 +205,7 @@ func TestTheLabelsOfThenAreShown(t *testing.T) {
 	s.caughtUp()
 	for query, want := range map[string]string{"asOf=" + p.Position.String(): "Question", at(revised.Position): "Frage"} {
 		for _, route := range []string{"/v1/opportunities/board", "/v1/funnel"} {
-			a := s.do("GET", route+"?pipelineId="+string(p.ID)+"&"+query, nil)
+			a := s.answered(route + "?pipelineId=" + string(p.ID) + "&" + query)
 			if a.StatusCode != 200 || !bytes.Contains(a.body, []byte(`"name":"`+want+`"`)) {
 				t.Errorf("%s?%s: %d %s", route, query, a.StatusCode, a.body)
 			}

@@ -24,7 +24,7 @@ type listed struct {
 // get asks a query that must succeed.
 func (s *stack) get(path string, v any) answer {
 	s.t.Helper()
-	a := s.do("GET", path, nil)
+	a := s.answered(path)
 	if a.StatusCode != 200 {
 		s.t.Fatalf("GET %s: status %d: %s", path, a.StatusCode, a.body)
 	}

@@ -127,7 +127,7 @@ func TestReplaysThatCannotBe(t *testing.T) {
 	s := start(t)
 	customer, _, last := s.lived()
 	for query, pointer := range map[string]string{"after=1": "after", "after=x": "after", "limit=51": "limit", "asOf=soon": "asOf"} {
-		p := s.do("GET", "/v1/customers/"+customer+"/replay?"+query+"&"+at(last.Position), nil).problem(t)
+		p := s.answered("/v1/customers/" + customer + "/replay?" + query + "&" + at(last.Position)).problem(t)
 		if p.Status != 400 || p.Errors[0].Pointer != pointer {
 			t.Errorf("%s: %+v", query, p)
 		}
