@@ -63,6 +63,9 @@ func message(n int) *bus.Outgoing {
 		Headers: map[string]string{"content-type": "text/plain"}, Body: fmt.Append(nil, n)}
 }
 
+// patience bounds every wait for a broker.
+const patience = 30 * time.Second
+
 // P15 of docs/faults.md.
 func TestJetStreamTakesAMessageOnceAndOnlyIntoAStream(t *testing.T) {
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
@@ -71,19 +74,19 @@ func TestJetStreamTakesAMessageOnceAndOnlyIntoAStream(t *testing.T) {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(20 * time.Second) {
+	if !s.ReadyForConnections(patience) {
 		t.Fatal("the broker does not start")
 	}
 	b := open(t, "nats://"+s.Addr().String()+"?subject=events")
 	if err := b.Publish(message(1)); err == nil || !strings.Contains(err.Error(), "no JetStream stream takes subject events.main.note.written") {
 		t.Errorf("nobody keeps it, and Publish says %v", err)
 	}
-	conn, err := nats.Connect(s.ClientURL())
+	conn, err := nats.Connect(s.ClientURL(), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

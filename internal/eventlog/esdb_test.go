@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/porttest"
 )
 
 // These tests pin one trap of the client each.
@@ -252,14 +252,7 @@ func TestCodesAreFoundThroughWrapping(t *testing.T) {
 }
 
 func TestNodeThatIsDownIsUnavailableAndComesBack(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	where := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	where := porttest.Address(t)
 	log := dial(t, "esdb://"+where+"?tls=false")
 	var unavailable *domain.UnavailableError
 	for range 3 { // a client whose discovery failed would answer "connection closed" for ever

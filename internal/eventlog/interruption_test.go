@@ -14,6 +14,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/porttest"
 )
 
 // cutter is a TCP proxy that cuts each connection after a random number of bytes in either direction.
@@ -196,16 +197,16 @@ func TestAbandonedRequestsEndWithTheLog(t *testing.T) {
 
 // P6: TestSubscriptionOutlivesTheNode stops a node under a subscription and starts it again with the same log.
 func TestSubscriptionOutlivesTheNode(t *testing.T) {
-	dir := t.TempDir()
-	open := func(listen string) *esnode.Node {
+	dir, where := t.TempDir(), porttest.Address(t)
+	open := func() *esnode.Node {
 		t.Helper()
-		node, err := esnode.Open(t.Context(), esnode.Options{Dir: dir, Listen: listen})
+		node, err := esnode.Open(t.Context(), esnode.Options{Dir: dir, Listen: where})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return node
 	}
-	node := open("")
+	node := open()
 	defer func() { _ = node.Close() }()
 	log := dial(t, node.ConnectionString(), withTiming(timing{
 		append: 5 * time.Second, read: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
@@ -230,11 +231,10 @@ func TestSubscriptionOutlivesTheNode(t *testing.T) {
 			break
 		}
 		if seen%2 == 0 {
-			where := node.Addr()
 			if err := node.Close(); err != nil {
 				t.Fatal(err)
 			}
-			node = open(where)
+			node = open()
 			direct := dial(t, node.ConnectionString())
 			expected = domain.AtRevision(commit(t, direct, stream, expected, newEvents(2)...).Revision)
 		}

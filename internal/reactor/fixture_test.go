@@ -26,6 +26,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
+	"github.com/rapport-crm/rapport/internal/porttest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -133,12 +134,15 @@ const subject = "rapport.events"
 
 func startBroker(t testing.TB) *broker {
 	t.Helper()
-	b := &broker{t: t, opts: server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true,
+	at, err := net.ResolveTCPAddr("tcp", porttest.Address(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &broker{t: t, opts: server.Options{Host: at.IP.String(), Port: at.Port, JetStream: true,
 		StoreDir: filepath.Join(t.TempDir(), "nats"), NoSigs: true, NoLog: true}}
 	b.start()
-	b.opts.Port = b.server.Addr().(*net.TCPAddr).Port
 	t.Cleanup(b.stop)
-	_, err := b.stream().CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{subject + ".>"}})
+	_, err = b.stream().CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{subject + ".>"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,12 +170,12 @@ func (b *broker) stop() {
 // stream connects for the rest of the test.
 func (b *broker) stream() jetstream.JetStream {
 	b.t.Helper()
-	conn, err := nats.Connect(b.server.ClientURL())
+	conn, err := nats.Connect(b.server.ClientURL(), nats.Timeout(patience))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		b.t.Fatal(err)
 	}
