@@ -275,7 +275,7 @@ func (t *term) probe(ctx context.Context) {
 	for sleep(ctx, r.opts.Probe) {
 		head, err := r.source.Head(ctx)
 		if err != nil {
-			continue // the lanes report the same
+			continue // the subscriptions try again by themselves, and Status tells
 		}
 		at, busy, some := t.slowest()
 		if !some {
