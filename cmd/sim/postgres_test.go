@@ -159,8 +159,9 @@ func (s *simulation) await(t *testing.T, conn *pgx.Conn, l *shakyLog) {
 	}
 }
 
-// catchUp bounds the wait for the next step of the projector, and for its end.
-const catchUp = 30 * time.Second
+// catchUp bounds the wait for the next step of the projector, of which the first, all tables made and filled, takes longest, and
+// for its end; nothing is learned from how long they take.
+const catchUp = 2 * time.Minute
 
 // rowsOf reads the rows behind a view into the projection's row type.
 func rowsOf(t *testing.T, conn *pgx.Conn, c *projection.Compiled) (list []any) {
