@@ -8,7 +8,7 @@ import (
 
 // CustomerTimeline keeps every event of every customer in words: one row for each customer that an event concerns.
 var CustomerTimeline = projection.Append[readmodels.TimelineEntry]{
-	Name: "customer_timeline", Version: 1,
+	Name: "customer_timeline", Version: 2,
 	Doc:    "Every event that concerns a customer, in words: the customer's own, and those of its contacts, interactions, opportunities and orders.",
 	Events: []string{"customer.", "contact.", "interaction.", "opportunity.", "order."},
 	Rows: func(e domain.Recorded) []readmodels.TimelineEntry {
@@ -26,8 +26,5 @@ var CustomerTimeline = projection.Append[readmodels.TimelineEntry]{
 			}
 		}
 		return rows
-	},
-	Indexes: []projection.Index{
-		{Name: "occurred", Columns: "tenant, customer_id, occurred_at desc, position desc"},
 	},
 }

@@ -11,8 +11,8 @@ import (
 type TimelineEntry struct {
 	Tenant        domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
 	CustomerID    domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer that the event concerns."`
+	OccurredAt    time.Time     `db:"occurred_at,key" json:"occurredAt" doc:"When it happened in the business."`
 	Position      int64         `db:"position,key" json:"position" doc:"Place of the event in the log."`
-	OccurredAt    time.Time     `db:"occurred_at" json:"occurredAt" doc:"When it happened in the business."`
 	RecordedAt    time.Time     `db:"recorded_at" json:"recordedAt" doc:"When we learned it."`
 	Actor         string        `db:"actor" json:"actor" doc:"Who caused it."`
 	ActorKind     string        `db:"actor_kind" json:"actorKind" doc:"human, automation or integration."`
@@ -55,5 +55,5 @@ func (s *Store) CustomerTimeline(ctx context.Context, tenant domain.Tenant, cust
 // ofFamilySQL keeps one row of an event that concerns several customers of a family.
 const ofFamilySQL = `customer_id = any(%[1]s) and not exists (
 	select from customer_timeline other
-	where other.tenant = customer_timeline.tenant and other.position = customer_timeline.position
-		and other.customer_id = any(%[1]s) and other.customer_id < customer_timeline.customer_id)`
+	where other.tenant = customer_timeline.tenant and other.occurred_at = customer_timeline.occurred_at
+		and other.position = customer_timeline.position and other.customer_id = any(%[1]s) and other.customer_id < customer_timeline.customer_id)`

@@ -150,8 +150,8 @@ func (x *entry) time() {
 
 func (x *entry) timeline() {
 	for _, subject := range x.Subjects {
-		r := x.row("customer_timeline", "customer_id", string(subject), "position", x.Position.Order())
-		r["occurred_at"], r["recorded_at"], r["revision"] = x.OccurredAt, x.RecordedAt, x.Revision
+		r := x.row("customer_timeline", "customer_id", string(subject), "occurred_at", x.OccurredAt, "position", x.Position.Order())
+		r["recorded_at"], r["revision"] = x.RecordedAt, x.Revision
 		r["actor"], r["actor_kind"], r["on_behalf_of"] = x.Actor.ID, string(x.Actor.Kind), x.Actor.OnBehalfOf
 		r["event_type"], r["event_id"], r["correlation_id"] = x.Type(), x.ID, x.CorrelationID
 		r["aggregate"], r["aggregate_id"] = x.Stream.Aggregate, x.id()

@@ -105,7 +105,7 @@ func columns(t reflect.Type) (list []Column, keys int, err error) {
 			return nil, 0, fmt.Errorf("column %s: unknown option %q", name, option)
 		case option == "key" && keys < len(list):
 			return nil, 0, fmt.Errorf("key column %s stands behind columns that are not of the key", name)
-		case option == "key" && (c.Nullable || c.form == formJSON || c.form == formTime || c.form == formAmount || c.form == formFloat):
+		case option == "key" && (c.Nullable || c.form == formJSON || c.form == formAmount || c.form == formFloat):
 			return nil, 0, fmt.Errorf("a %s cannot be key column %s", f.Type, name)
 		}
 		seen[name] = true

@@ -175,6 +175,9 @@ func newKeyCopier(key reflect.Type, table *Table) (*keyCopier, error) {
 	}
 	k := &keyCopier{table: table}
 	for _, want := range table.Key() {
+		if want.form == formTime {
+			return nil, fmt.Errorf("key column %s cannot be a time: equal times need not be the same value of Go", want.Name)
+		}
 		i := slices.IndexFunc(list, func(c Column) bool { return c.Name == want.Name })
 		if i < 0 || list[i].Type != want.Type || list[i].Nullable {
 			return nil, fmt.Errorf("the key struct has no field for column %s of type %s", want.Name, want.Type)
@@ -210,7 +213,7 @@ func (k *keyCopier) arrays(n int, key func(int) reflect.Value) []any {
 	}
 	arrays := make([]any, len(k.columns))
 	for i, c := range k.columns {
-		arrays[i], _ = c.values(list) // keys are strings, integers and booleans, which always convert
+		arrays[i], _ = c.values(list) // keys are strings, integers, booleans and times, which always convert
 	}
 	return arrays
 }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -220,6 +221,8 @@ func compare(a, b reflect.Value) int {
 		return cmp.Compare(a.Int(), b.Int())
 	case a.CanUint():
 		return cmp.Compare(a.Uint(), b.Uint())
+	case a.Type() == typeTime:
+		return timeOf(a).Compare(timeOf(b))
 	case a.Kind() == reflect.Bool:
 		return strings.Compare(fmt.Sprint(a.Bool()), fmt.Sprint(b.Bool()))
 	}
@@ -229,7 +232,14 @@ func compare(a, b reflect.Value) int {
 func keyText(t *Table, row reflect.Value) string {
 	var b strings.Builder
 	for _, c := range t.Key() {
-		fmt.Fprintf(&b, "%v\x00", row.FieldByIndex(c.index))
+		field := row.FieldByIndex(c.index)
+		if c.form == formTime {
+			fmt.Fprintf(&b, "%s\x00", timeOf(field).UTC().Format(time.RFC3339Nano))
+			continue
+		}
+		fmt.Fprintf(&b, "%v\x00", field)
 	}
 	return b.String()
 }
+
+func timeOf(v reflect.Value) time.Time { return *v.Addr().Interface().(*time.Time) }

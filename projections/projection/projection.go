@@ -34,7 +34,7 @@ type Fold[K comparable, R any] struct {
 }
 
 // Append declares a table of which every event inserts zero or more rows that never change. The rules for R are those of
-// Fold.
+// Fold, but that its key may hold a time.
 type Append[R any] struct {
 	Name    string
 	Version int

@@ -110,7 +110,13 @@ func TestWrongDeclarationsAreRefused(t *testing.T) {
 	type keyless struct {
 		Tenant string `db:"tenant"`
 	}
+	type moment struct {
+		Tenant string    `db:"tenant,key"`
+		At     time.Time `db:"at,key"`
+	}
 	for name, p := range map[string]projection.Projection{
+		"fold by time": projection.Fold[moment, moment]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"},
+			Keys: func(domain.Recorded) []moment { return nil }, Evolve: func(m, _ moment, _ domain.Recorded) moment { return m }},
 		"no db tag":        projection.Append[untagged]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"}, Rows: func(domain.Recorded) []untagged { return nil }},
 		"no key":           projection.Append[keyless]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"}, Rows: func(domain.Recorded) []keyless { return nil }},
 		"no rules":         projection.Append[note]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"}},
@@ -143,6 +149,34 @@ func TestMemoryFoldsOnceForEachKeyOfAnEvent(t *testing.T) {
 	}
 	if want := time.Unix(3, 123456000).UTC(); row.At != want {
 		t.Errorf("time %v, want microseconds in UTC: %v", row.At, want)
+	}
+}
+
+func TestTheKeyOfAnAppendMayHoldATime(t *testing.T) {
+	type moment struct {
+		Tenant domain.Tenant `db:"tenant,key"`
+		At     time.Time     `db:"at,key"`
+		Text   string        `db:"text"`
+	}
+	m, err := projection.Append[moment]{Name: "moment", Version: 1, Doc: "d", Events: []string{"note."}, Rows: func(e domain.Recorded) []moment {
+		return []moment{{e.Tenant, e.RecordedAt, e.Event.(noted).Text}}
+	}}.Memory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := record(1, idA, noted{Text: "the same moment elsewhere"})
+	elsewhere.RecordedAt = elsewhere.RecordedAt.UTC()
+	for _, e := range []domain.Recorded{record(30, idA, noted{Text: "c"}), record(1, idA, noted{Text: "a"}), elsewhere, record(2, idB, noted{Text: "b"})} {
+		if err := m.Apply(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var texts []string
+	for _, row := range m.Rows() {
+		texts = append(texts, row.Text)
+	}
+	if got := strings.Join(texts, " "); got != "a b c" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -241,7 +241,7 @@ func (s *appendSample[R]) Keys() []any {
 	}
 	arrays := make([]any, s.table.keys)
 	for i, c := range s.table.Key() {
-		arrays[i], _ = c.values(rows) // keys are strings, integers and booleans, which always convert
+		arrays[i], _ = c.values(rows) // keys are strings, integers, booleans and times, which always convert
 	}
 	return arrays
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/porttest"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -145,13 +146,12 @@ func TestNodeThatRestartsIsSubscribedToAgain(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	quiet := slog.New(slog.DiscardHandler)
-	opts := esnode.Options{Dir: t.TempDir(), Logger: quiet}
+	opts := esnode.Options{Dir: t.TempDir(), Listen: porttest.Address(t), Logger: quiet}
 	n, err := esnode.Open(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := n.ConnectionString()
-	log, err := eventlog.Dial(t.Context(), address, eventlog.WithLogger(quiet))
+	log, err := eventlog.Dial(t.Context(), n.ConnectionString(), eventlog.WithLogger(quiet))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,6 @@ func TestNodeThatRestartsIsSubscribedToAgain(t *testing.T) {
 		list, err := r.Status(t.Context())
 		return err == nil && list[0].Retrying != "" && list[0].Head == nil
 	})
-	opts.Listen, _, _ = strings.Cut(strings.TrimPrefix(address, "esdb://"), "?")
 	if n, err = esnode.Open(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
