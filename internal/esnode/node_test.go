@@ -75,6 +75,7 @@ func connectTo(t testing.TB, connection string) *esdb.Client {
 		t.Fatal(err)
 	}
 	config.Logger = esdb.NoopLogging()
+	config.DefaultDeadline = new(testTimeout) // its own is 10 s
 	client, err := esdb.NewClient(config)
 	if err != nil {
 		t.Fatal(err)

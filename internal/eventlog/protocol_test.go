@@ -37,6 +37,7 @@ func official(t testing.TB, at string) *esdb.Client {
 		t.Fatal(err)
 	}
 	config.Logger = esdb.NoopLogging()
+	config.DefaultDeadline = &patient.append // its own is 10 s
 	client, err := esdb.NewClient(config)
 	if err != nil {
 		t.Fatal(err)
