@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/rapport-crm/rapport/api"
@@ -226,30 +225,15 @@ func TestTheServerOutlivesItsEventLog(t *testing.T) {
 	if a := s.do("GET", "/v1/customers/"+string(receipt.ID), nil); a.StatusCode != 200 {
 		t.Errorf("reads stop with the log: %d %s", a.StatusCode, a.body)
 	}
-	s.reopen(t, address)
+	node, err := esnode.Open(t.Context(), esnode.Options{Dir: filepath.Join(s.dir, "events"), Listen: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.node = node
 	r := s.eventually("c2", person("Ben"))
 	// The subscription comes back in its own time, which is longer the longer the log was away.
 	if a := s.answered("/v1/customers/" + string(r.ID) + "?" + at(r.Position)); a.StatusCode != 200 {
 		t.Errorf("after recovery: %d %s", a.StatusCode, a.body)
-	}
-}
-
-// reopen starts the node again at its address. A connection of somebody else may have been given the port meanwhile; none of
-// them lasts.
-func (s *stack) reopen(t *testing.T, address string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for {
-		node, err := esnode.Open(t.Context(), esnode.Options{Dir: filepath.Join(s.dir, "events"), Listen: address})
-		if errors.Is(err, syscall.EADDRINUSE) && ctx.Err() == nil {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.node = node
-		return
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
+	"github.com/rapport-crm/rapport/internal/porttest"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
@@ -139,11 +140,11 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	return s
 }
 
-// startLog starts an embedded node and connects to it.
+// startLog starts an embedded node, whose address it can have again, and connects to it.
 func (s *stack) startLog() {
 	s.t.Helper()
 	var err error
-	if s.node, err = esnode.Open(s.t.Context(), esnode.Options{Dir: filepath.Join(s.dir, "events")}); err != nil {
+	if s.node, err = esnode.Open(s.t.Context(), esnode.Options{Dir: filepath.Join(s.dir, "events"), Listen: porttest.Address(s.t)}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {

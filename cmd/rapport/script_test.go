@@ -5,14 +5,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/localpg"
 	"github.com/rapport-crm/rapport/internal/pgtest"
+	"github.com/rapport-crm/rapport/internal/porttest"
 	"github.com/rapport-crm/rapport/projections/runner"
 )
 
@@ -43,14 +42,13 @@ func TestScripts(t *testing.T) {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	free := newPorts()
 	testscript.Run(t, testscript.Params{
 		Dir:         "testdata/script",
 		WorkdirRoot: root,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("POSTGRES", pgtest.Database(t))
 			for _, name := range []string{"PORT", "NODE_PORT"} {
-				port, err := free.take()
+				_, port, err := net.SplitHostPort(porttest.Address(t))
 				if err != nil {
 					return err
 				}
@@ -185,29 +183,4 @@ func getAPI(ts *testscript.TestScript, neg bool, args []string) {
 	defer response.Body.Close()
 	_, err = io.Copy(ts.Stdout(), response.Body)
 	ts.Check(err)
-}
-
-// ports gives out free ports. They lie below those from which Linux takes one for every connection (ip_local_port_range), of
-// which one that is free now may be taken before a session listens on it.
-type ports struct {
-	mu   sync.Mutex
-	last int
-}
-
-const firstPort, lastPort = 20_000, 32_767
-
-func newPorts() *ports { return &ports{last: firstPort + rand.IntN(lastPort-firstPort)} }
-
-func (p *ports) take() (string, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for range lastPort - firstPort {
-		if p.last++; p.last > lastPort {
-			p.last = firstPort
-		}
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.last))); err == nil {
-			return strconv.Itoa(p.last), l.Close()
-		}
-	}
-	return "", errors.New("no port is free")
 }
