@@ -61,6 +61,9 @@ const (
 func classify(err error) (verdict, string) {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
+		if pg.SchemaName == "pg_catalog" { // the same table or index is being made, perhaps by a statement of ours that was given up
+			return transient, "lock"
+		}
 		switch pg.Code[:2] {
 		case "21", "22", "23", "44", "54": // cardinality, data, constraints, check options, limits such as an index row's size
 			return poison, "data"

@@ -47,6 +47,8 @@ func TestErrorsOfTheDatabaseAreClassified(t *testing.T) {
 		{server("22021"), poison, "data"},        // a byte that no text holds
 		{server("22003"), poison, "data"},        // out of range
 		{server("23505"), poison, "data"},
+		{&pgconn.PgError{Code: "23505", SchemaName: "projection", ConstraintName: "note_v1_pkey"}, poison, "data"},
+		{&pgconn.PgError{Code: "23505", SchemaName: "pg_catalog", ConstraintName: "pg_class_relname_nsp_index"}, transient, "lock"},
 		{server("23514"), poison, "data"},
 		{server("54000"), poison, "data"}, // too large for an index
 		{server("42P01"), drift, "definition"},

@@ -405,6 +405,44 @@ func TestIndexesAreThereOnceTheTableServes(t *testing.T) {
 	}
 }
 
+// A build was halted for good when the statement for an index met the same one of the term before, which had been given up
+// while the server went on with it.
+func TestReproIndexThatIsBeingMadeIsNoDrift(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 9)
+	other, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Rollback(context.WithoutCancel(t.Context()))
+	reached := make(chan struct{}, 1)
+	opts := quick(4)
+	opts.Step = func(point string) (err error) {
+		if point == stepIndex && len(reached) == 0 {
+			_, err = other.Exec(t.Context(), "create index note_v1_text on projection.note_v1 (tenant, text)")
+			reached <- struct{}{}
+		}
+		return err
+	}
+	stop := f.start(f.runner(opts, noteFold(&whole)))
+	f.eventually("the index to be asked for twice", func() (waits bool) {
+		const sql = `select exists (select from pg_stat_activity
+where datname = current_database() and wait_event = 'transactionid' and query like 'create index%')`
+		if err := f.conn.QueryRow(t.Context(), sql).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	})
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.caughtUp("note")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestViewsAreForAnalysts(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
