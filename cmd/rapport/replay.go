@@ -60,11 +60,14 @@ type moment struct {
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (m *moment) UnmarshalText(text []byte) (err error) {
-	if m.position, err = domain.ParsePosition(string(text)); err == nil {
-		return nil
+	if m.position, err = domain.ParsePosition(string(text)); err != nil {
+		m.time, err = time.Parse(time.RFC3339, string(text))
 	}
-	if m.time, err = time.Parse(time.RFC3339, string(text)); err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("%q is neither an RFC 3339 time nor a position of the log", text)
+	case *m == moment{}:
+		return fmt.Errorf("%q is before everything", text)
 	}
 	return nil
 }
