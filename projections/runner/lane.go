@@ -68,7 +68,17 @@ func (t *term) lanes() []*lane {
 		l.name += m.Table.Name
 		l.members = append(l.members, m)
 	}
+	for _, l := range list {
+		l.stand() // a look of the watchdog before the lane reads finds it where it stood
+	}
 	return list
+}
+
+// stand notes where the last of the members stands, and returns it.
+func (l *lane) stand() domain.Position {
+	at := slices.MinFunc(l.members, func(a, b *member) int { return a.at.Compare(b.at) }).at
+	l.at.Store(&at)
+	return at
 }
 
 // run does what the stages of the members ask for, and reads the log, in turns, until ctx ends or the lane cannot go on.
@@ -105,9 +115,7 @@ func (l *lane) run(ctx context.Context) error {
 // read reads the log from where the last of the members stands, until ctx ends, a stage is over or the log cannot go on.
 func (l *lane) read(ctx context.Context) error {
 	r := l.term.runner
-	last := slices.MinFunc(l.members, func(a, b *member) int { return a.at.Compare(b.at) })
-	at := last.at
-	l.at.Store(&at)
+	at := l.stand()
 	opts := r.opts.Bus
 	if l.building {
 		opts.MaxEvents, opts.MaxBytes, opts.Linger = buildEvents, r.opts.BuildBytes, buildLinger

@@ -216,6 +216,18 @@ func TestReproStoppedWorkIsNotTakenForTrouble(t *testing.T) {
 	untroubled(r)
 }
 
+// P18: a lane that is made anew, as for a frozen reader, has not moved by that.
+func TestReproLaneMadeAnewStandsWhereItStood(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 30)
+	f.handle(f.takeOver(f.runner(quick(1), all()...))[0], f.batch(0, 10))
+	l := f.takeOver(f.runner(quick(1), all()...))[0] // has not begun to read
+	if at, _, some := l.term.slowest(); !some || at != f.log.events[9].Position {
+		t.Errorf("at %s, %t; want %s", at, some, f.log.events[9].Position)
+	}
+}
+
 // S13: the database is replaced, under a running projector, by one whose rows come from another log and stand at the same
 // position. What verify finds at the start is found before every commit, too.
 func TestRowsThatBecomeThoseOfAnotherLogAreNotBuiltUpon(t *testing.T) {
