@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -37,7 +38,10 @@ type loaded struct {
 // counts is what the measurements need of an import's result.
 type counts struct {
 	Inputs []struct {
-		Rows, Accepted, Unchanged, Rejected int64
+		Rows      int64 `json:"rows"`
+		Accepted  int64 `json:"accepted"`
+		Unchanged int64 `json:"unchanged"`
+		Rejected  int64 `json:"rejected"`
 	} `json:"inputs"`
 }
 
