@@ -110,10 +110,10 @@ func (c *calculation) normalise() (err error) {
 		}
 	}
 	// Later means later in the pipeline, so that a visit of a stage that was not selected infers too. Only when the
-	// query reorders stages is it the order of the query.
-	order := pipelineOrder
-	if !isSubsequence(c.Stages, pipelineOrder) {
-		order = slices.DeleteFunc(slices.Clone(c.Stages), func(s string) bool { return s == StageLost })
+	// query reorders stages is it the order of the query. Lost is on no way.
+	order := slices.DeleteFunc(slices.Clone(c.Stages), func(s string) bool { return s == StageLost })
+	if isSubsequence(order, pipelineOrder) {
+		order = pipelineOrder
 	}
 	c.rank = map[string]int{}
 	for i, s := range order {
@@ -254,8 +254,10 @@ func (c *calculation) definition() FunnelDefinition {
 	d.From, d.To = orNil(c.From), orNil(c.To)
 	versions := map[int64]bool{}
 	for _, deal := range c.cohort {
-		for _, s := range deal.stays {
-			versions[s.version] = true
+		for i := range deal.Visits {
+			if visit := &deal.Visits[i]; !visit.Entered.After(c.AsOf) {
+				versions[visit.PipelineVersion] = true
+			}
 		}
 	}
 	d.PipelineVersions = append(d.PipelineVersions, slices.Sorted(maps.Keys(versions))...)

@@ -15,10 +15,9 @@ type view struct {
 
 func (v view) sees(at time.Time) bool { return !at.After(v.asOf) }
 
-// stay is one visit as a view sees it.
+// stay is one visit as a view sees it, or several without a break in what is one stage in the newest version.
 type stay struct {
 	stage       string
-	version     int64
 	probability int64
 	from        time.Time
 	to          *time.Time // nil while it goes on
@@ -49,22 +48,24 @@ func (v view) look(d *FunnelDeal) (dealView, bool) {
 		if !v.sees(visit.Entered) {
 			continue
 		}
-		if n := len(out.stays); n > 0 && out.stays[n-1].to == nil {
-			out.stays[n-1].end(visit.Entered)
-		}
-		s := stay{
-			stage: v.stage(visit.Stage, visit.PipelineVersion), version: visit.PipelineVersion, probability: visit.Probability,
-			from: visit.Entered, amount: visit.Amount,
+		stage := v.stage(visit.Stage, visit.PipelineVersion)
+		n := len(out.stays)
+		if goesOn := n > 0 && out.outcome == OpportunityOpen && out.stays[n-1].stage == stage; goesOn {
+			out.stays[n-1].to = nil
+		} else {
+			if n > 0 && out.stays[n-1].to == nil {
+				out.stays[n-1].end(visit.Entered)
+			}
+			out.stays = append(out.stays, stay{stage: stage, probability: visit.Probability, from: visit.Entered, amount: visit.Amount})
 		}
 		out.outcome, out.final = OpportunityOpen, nil
 		out.value, last = visit.Amount, visit.Revision
 		if visit.Left != nil && v.sees(*visit.Left) {
-			s.end(*visit.Left)
+			out.stays[len(out.stays)-1].end(*visit.Left)
 			if visit.LeftBy == LeftWon || visit.LeftBy == LeftLost {
 				out.outcome, out.closed, out.final = visit.LeftBy, *visit.Left, visit.Closed
 			}
 		}
-		out.stays = append(out.stays, s)
 	}
 	for i := range d.Estimates {
 		if a := &d.Estimates[i]; a.Revision > last && v.sees(a.Since) {

@@ -69,6 +69,18 @@ func TestTheOrderOfSelectedStagesCountsInStrictMode(t *testing.T) {
 	}
 }
 
+// With lost among the stages, later stages that were not selected inferred nothing any more.
+func TestReproLostAmongTheStagesChangesNoOther(t *testing.T) {
+	q := january
+	q.Mode = ModeReached
+	for _, stages := range [][]string{{"n", "lost"}, {"lost", "n"}} {
+		q.Stages = stages
+		if diff := cmp.Diff(map[string]int64{"n": 3, "lost": 1}, stageCounts(compute(t, q))); diff != "" {
+			t.Errorf("%v: %s", stages, diff)
+		}
+	}
+}
+
 func TestAWinThatWasTakenBackIsNoWin(t *testing.T) {
 	deals := []FunnelDeal{deal("D", worth("01-05", "100"), "q 01-05", "W 01-10", "p 01-20")}
 	f, err := ComputeFunnel(FunnelQuery{Mode: ModeAny, AsOf: on("02-01")}, goldenPipeline, deals)
@@ -104,6 +116,49 @@ func TestStagesOfOlderVersionsFollowTheMapping(t *testing.T) {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]int64{1}, f.Definition.PipelineVersions); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A move between two stages that are one in the newest version, or to the new name of the stage, counted as an entry.
+func TestReproAStageThatOthersBecameIsEnteredOnce(t *testing.T) {
+	p := PipelineDetail{
+		Pipeline: Pipeline{ID: goldenPipeline.ID, Name: "Sales", Version: 2, Stages: []PipelineStage{{"q", "Q", 10}, {"offer", "Offer", 60}}},
+		Versions: []PipelineVersion{
+			{Version: 1, Stages: goldenPipeline.Stages},
+			{Version: 2, Mapping: []StageMapping{{"q", "q"}, {"p", "offer"}, {"n", "offer"}}},
+		},
+	}
+	deals := []FunnelDeal{
+		deal("A", worth("01-05", "100", "01-17", "120"), "q 01-05", "p 01-10", "n 01-15", "W 01-20"),
+		deal("B", worth("01-05", "10"), "p 01-05", "n 01-10", "q 01-15", "p 01-20", "L 01-25", "p 02-01"), // goes back, and is opened again
+	}
+	renamed := deal("C", worth("01-05", "1"), "p 01-05", "o 01-10")
+	renamed.Visits[1].Stage, renamed.Visits[1].PipelineVersion = "offer", 2
+	f, err := ComputeFunnel(FunnelQuery{Mode: ModeAny, AsOf: on("02-11")}, p, append(deals, renamed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range f.Entries {
+		if e.Stage == "offer" && (e.Entries != 5 || e.FirstEntries != 3) { // once A and C, three times B
+			t.Errorf("%+v", e)
+		}
+	}
+	for _, s := range f.TimeInStage {
+		if s.Stage != "offer" {
+			continue
+		}
+		if s.First.Count != 2 || *s.First.Median != 10 || s.Cumulative.Count != 1 || *s.Cumulative.Median != 10 {
+			t.Errorf("first %+v, cumulative %+v", s.First, s.Cumulative)
+		}
+		if s.Open.Count != 2 || *s.Open.Mean != (10+37)/2. {
+			t.Errorf("open %+v of mean %f", s.Open, *s.Open.Mean)
+		}
+	}
+	if f.Stages[1].Value.String() != "111" { // at entry into what is the stage now
+		t.Errorf("value %s", f.Stages[1].Value)
+	}
+	if diff := cmp.Diff([]int64{1, 2}, f.Definition.PipelineVersions); diff != "" {
 		t.Error(diff)
 	}
 }
