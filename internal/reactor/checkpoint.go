@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -115,13 +116,19 @@ func (r *Reactor) settle(ctx context.Context, epoch int64, end domain.Position) 
 // fails says to other processes which event fails, unless another one has taken over; it does its best, because this one
 // says the same.
 func (r *Reactor) fails(epoch int64, at domain.Position, problem error) {
-	const sql = `update reactor.checkpoint set problem = $3, failing_commit = $4, failing_prepare = $5, failing_since = now()
+	const sql = `update reactor.checkpoint set problem = $3, failing_commit = $4, failing_prepare = $5,
+	failing_since = case when (failing_commit, failing_prepare) = ($4, $5) then failing_since else now() end
 where name = $1 and epoch = $2`
 	ctx, cancel := context.WithTimeout(context.Background(), sqlBudget)
 	defer cancel()
-	if _, err := r.pool.Exec(ctx, sql, r.opts.Name, epoch, problem.Error(), int64(at.Commit), int64(at.Prepare)); err != nil {
+	if _, err := r.pool.Exec(ctx, sql, r.opts.Name, epoch, printable(problem.Error()), int64(at.Commit), int64(at.Prepare)); err != nil {
 		r.logger.DebugContext(ctx, "failing event not noted", "reactor", r.opts.Name, "err", err)
 	}
+}
+
+// printable makes a text that PostgreSQL stores.
+func printable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // skipped reports whether somebody has decided that an event has no effect.

@@ -184,14 +184,11 @@ func (r *Reactor) Err() error {
 	return nil
 }
 
-// report notes what is wrong, and with which event if it is about one, and returns the event that failed before; nil means
-// that nothing is wrong any more.
-func (r *Reactor) report(at domain.Position, err error) (before domain.Position) {
+// report notes what is wrong, and with which event if it is about one; nil means that nothing is wrong any more.
+func (r *Reactor) report(at domain.Position, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before = r.failing
 	r.problem, r.failing = err, at
-	return before
 }
 
 // failingAt returns the event that cannot be published, zero when there is none.
@@ -253,7 +250,7 @@ func (r *Reactor) react(ctx context.Context, logID string, item *bus.Item) (*bus
 	return cloudEvent(logID, item)
 }
 
-// observe counts an attempt, and says once that an event fails, also to other processes.
+// observe counts an attempt, and says when an event fails, also to other processes: each time, for the reason may be another.
 func (r *Reactor) observe(epoch int64, item *bus.Item, published bool, err error) {
 	switch {
 	case err == nil:
@@ -266,9 +263,8 @@ func (r *Reactor) observe(epoch int64, item *bus.Item, published bool, err error
 		return
 	}
 	r.metrics.failures.WithLabelValues(r.opts.Name).Inc()
-	if r.report(item.Raw.Position, err) != item.Raw.Position {
-		r.fails(epoch, item.Raw.Position, err)
-	}
+	r.report(item.Raw.Position, err)
+	r.fails(epoch, item.Raw.Position, err)
 }
 
 // await waits for the advisory lock of the reactor.

@@ -198,6 +198,62 @@ func TestEventThatCannotBePublishedIsSaidAndSkippedOnlyByDecision(t *testing.T) 
 	}
 }
 
+// What fails was noted once, at the first attempt: when that could not be stored, nobody saw it and nobody could decide about
+// it, and a reason that came later was not told.
+func TestReproWhatFailsIsToldAlsoWhenItCouldNotBeAtFirst(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	to := observe(&memory{})
+	f.begun(options(to))
+	const mute = `create function mute() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$;
+create trigger mute before update on reactor.checkpoint for each row when (new.problem <> '') execute function mute()`
+	if _, err := f.pool.Exec(t.Context(), mute); err != nil {
+		t.Fatal(err)
+	}
+	refuse := func(reason string) {
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		to.refuse = func(*bus.Outgoing) error { return errors.New(reason) }
+	}
+	refuse("the broker is away")
+	f.write(1)
+	r, _ := f.reactor(options(to))
+	f.start(r)
+	attempt := func(n int) {
+		for before := to.times(f.written[0]); to.times(f.written[0]) < before+n; {
+			<-to.attempts
+		}
+	}
+	told := func(reason string) (since time.Time) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for {
+			s, err := r.Status(ctx)
+			if err != nil {
+				t.Fatalf("the reason is not told: %v", err)
+			}
+			if s.Failing != nil && strings.Contains(s.Problem, reason) {
+				break
+			}
+			attempt(1)
+		}
+		if err := f.pool.QueryRow(ctx, "select failing_since from reactor.checkpoint").Scan(&since); err != nil {
+			t.Fatal(err)
+		}
+		return since
+	}
+	attempt(2)
+	if _, err := f.pool.Exec(t.Context(), "drop trigger mute on reactor.checkpoint"); err != nil {
+		t.Fatal(err)
+	}
+	since := told("the broker is away")
+	refuse("too large: \x00\xff") // what PostgreSQL takes in no text
+	if again := told("too large"); !again.Equal(since) {
+		t.Errorf("it failed first at %s, and then at %s", since, again)
+	}
+}
+
 // gauge returns the value of a metric that has one.
 func gauge(t testing.TB, metrics prometheus.Gatherer, name string) float64 {
 	t.Helper()
