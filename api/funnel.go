@@ -74,7 +74,7 @@ func parseInstant(name, text string, zone *time.Location) (time.Time, error) {
 	if err != nil {
 		t, err = time.ParseInLocation(time.DateOnly, text, zone)
 	}
-	if err != nil || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
+	if err != nil || !isInstant(t) {
 		return time.Time{}, domain.Invalid(name, "is neither a time of the form 2006-01-02T15:04:05Z nor a day of the form 2006-01-02")
 	}
 	return t.UTC(), nil

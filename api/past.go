@@ -27,13 +27,16 @@ type PastParameters struct {
 type Shown struct {
 	Position string          `header:"X-As-Of-Position" doc:"Place in the log that the answer reflects; at least, when it is of now."`
 	Axis     readmodels.Axis `header:"X-As-Of-Axis" doc:"recorded: as known then; occurred: restated."`
-	Time     string          `header:"X-As-Of-Time" doc:"The instant that the answer calls now; absent when it is of now."`
+	Time     string          `header:"X-As-Of-Time" doc:"The instant that the answer calls now; absent when it is of now, or of before the first event."`
 }
 
 func shown(reads *readmodels.Store, at domain.Position) Shown {
 	basis := Shown{Position: at.String(), Axis: readmodels.AxisRecorded}
 	if m := reads.Moment(); m != nil {
-		basis.Axis, basis.Time = m.Axis, m.Time.UTC().Format(time.RFC3339Nano)
+		basis.Axis = m.Axis
+		if !m.Time.IsZero() {
+			basis.Time = m.Time.UTC().Format(time.RFC3339Nano)
+		}
 	}
 	return basis
 }
@@ -92,8 +95,13 @@ func parsePoint(name, text string) (readmodels.Point, error) {
 		return readmodels.Point{Position: &p}, nil
 	}
 	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
+	if err != nil || !isInstant(t) {
 		return readmodels.Point{}, domain.Invalid(name, "is neither a time of the form 2006-01-02T15:04:05Z nor a position of the log")
 	}
 	return readmodels.Point{Time: t.UTC()}, nil
+}
+
+// isInstant reports whether a client can mean the time: not the one that Go takes for no time at all, and in four digits.
+func isInstant(t time.Time) bool {
+	return !t.IsZero() && t.UTC().Year() >= 1 && t.UTC().Year() <= 9999
 }

@@ -132,6 +132,11 @@ func TestReplaysThatCannotBe(t *testing.T) {
 			t.Errorf("%s: %+v", query, p)
 		}
 	}
+	for _, verb := range []string{"/replay?", "/explain?field=/profile/name&", "/360?", "/history?"} { // nothing is known before everything
+		if p := s.answered("/v1/customers/" + customer + verb + "asOf=0").problem(t); p.Status != 404 || p.Code != "not-found" {
+			t.Errorf("%sasOf=0: %+v", verb, p)
+		}
+	}
 	for _, path := range []string{"/v1/customers", "/v1/opportunities", "/v1/products"} {
 		for _, verb := range []string{"/replay", "/explain?field=/name"} {
 			if p := s.do("GET", path+"/01900000-0000-7000-8000-0000000000ff"+verb, nil).problem(t); p.Status != 404 || p.Code != "not-found" {

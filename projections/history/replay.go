@@ -54,7 +54,7 @@ func (r *Reader) Story(ctx context.Context, tenant domain.Tenant, aggregate stri
 	if err != nil {
 		return nil, err
 	}
-	if m.Position.IsZero() {
+	if m == (readmodels.AsOf{}) {
 		m.Position = at
 	}
 	if m.Time.IsZero() {

@@ -103,7 +103,7 @@ func TestAReplayShowsTheStateAfterEachEvent(t *testing.T) {
 func TestAStoryEndsAtItsMoment(t *testing.T) {
 	w := bought()
 	w.events[4].OccurredAt = noon.Add(-48 * time.Hour) // the second order was entered late
-	late := readmodels.AsOf{Axis: readmodels.AxisOccurred, Time: noon.Add(-24 * time.Hour)}
+	late := readmodels.AsOf{Axis: readmodels.AxisOccurred, Position: at(5), Time: noon.Add(-24 * time.Hour)}
 	for _, c := range []struct {
 		name string
 		m    readmodels.AsOf
@@ -136,7 +136,7 @@ func TestAStoryEndsAtItsMoment(t *testing.T) {
 		}
 	}
 	// Restated, the order that was entered late is there before the customer: its stream begins with it.
-	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, readmodels.AsOf{Axis: readmodels.AxisOccurred, Time: noon})
+	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, readmodels.AsOf{Axis: readmodels.AxisOccurred, Position: at(5), Time: noon})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +146,9 @@ func TestAStoryEndsAtItsMoment(t *testing.T) {
 	var none *domain.NotFoundError
 	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, late); !errors.As(err, &none) {
 		t.Errorf("a customer before it happened: %v", err)
+	}
+	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, readmodels.AsOf{Axis: readmodels.AxisRecorded}); !errors.As(err, &none) {
+		t.Errorf("a customer before everything: %v", err)
 	}
 	if _, err := w.reader(t).Scan(t.Context(), w, domain.DefaultTenant, "customer", stream(9).ID); !errors.As(err, &none) {
 		t.Errorf("a customer that never was: %v", err)
