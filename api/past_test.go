@@ -12,6 +12,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/readmodels"
 )
 
 // TestAsOfTheHeadEveryAnswerIsTheLiveOne asks every query of the API on both axes, which are one when everything is recorded
@@ -152,7 +153,9 @@ func TestMomentsThatCannotBeAnsweredAreRefused(t *testing.T) {
 		"asOf=yesterday": "asOf", "asOf=2026-02-01": "asOf", "asOf=-1": "asOf", "asOf=" + later: "asOf", "asOf=9999999": "asOf",
 		"asOf=12026-01-01T00:00:00Z": "asOf", "axis=occurred": "asOf", "axis=occurred&asOf=1": "asOf", "axis=both": "axis", "knownAt=1": "knownAt",
 		"asOf=1&knownAt=1": "knownAt", "axis=occurred&asOf=2026-02-01T00:00:00Z&knownAt=x": "knownAt",
-		"axis=occurred&asOf=2026-02-01T00:00:00Z&knownAt=9999999": "knownAt", "axis=occurred&asOf=2026-02-01T00:00:00Z&knownAt=" + later: "knownAt",
+		"asOf=0001-01-01T00:00:00Z": "asOf", "axis=occurred&asOf=0001-01-01T00:00:00Z": "asOf", // which Go takes for no time
+		"axis=occurred&asOf=2026-02-01T00:00:00Z&knownAt=0001-01-01T00:00:00Z": "knownAt",
+		"axis=occurred&asOf=2026-02-01T00:00:00Z&knownAt=9999999":              "knownAt", "axis=occurred&asOf=2026-02-01T00:00:00Z&knownAt=" + later: "knownAt",
 	} {
 		for _, route := range []string{"/v1/customers?", "/v1/customers/" + string(r.ID) + "?", "/v1/funnel?"} {
 			p := s.do("GET", route+query, nil).problem(t)
@@ -213,5 +216,32 @@ func TestTheLabelsOfThenAreShown(t *testing.T) {
 	}
 	if a := s.do("GET", "/v1/funnel?asOf="+domain.Position{}.String(), nil); a.StatusCode != 404 {
 		t.Errorf("the pipeline %s before it was: %d", pipeline.DefaultID, a.StatusCode)
+	}
+}
+
+// TestAPipelineIsOlderThanItsDeals restates deals that happened before the system was there, as an import brings them.
+func TestAPipelineIsOlderThanItsDeals(t *testing.T) {
+	clock := newHands()
+	s := startAt(t, clock.time)
+	if err := s.bus.Prime(t.Context(), domain.DefaultTenant); err != nil {
+		t.Fatal(err)
+	}
+	deal := s.command("/v1/opportunities", "o", object{"name": "Deal", "owner": "ann", "occurredAt": "2016-10-20T00:00:00Z"}).ID
+	s.command("/v1/opportunities/"+string(deal)+"/win", "w", object{"amount": object{"amount": "90", "currency": "EUR"}, "occurredAt": "2016-12-20T00:00:00Z"})
+	s.caughtUp()
+	for moment, want := range map[string][]int64{"2016-10-01": {0, 0}, "2016-11-01": {1, 0}, "2017-01-01": {1, 1}} {
+		var f readmodels.Funnel
+		a := s.get("/v1/funnel?mode=reached&axis=occurred&asOf="+moment+"T00:00:00Z", &f)
+		if len(f.Stages) < 2 || f.Stages[0].Count != want[0] || f.Stages[len(f.Stages)-1].Count != want[1] {
+			t.Errorf("funnel of %s: %d %s", moment, a.StatusCode, a.body)
+		}
+	}
+	var board readmodels.Board
+	s.get("/v1/opportunities/board?axis=occurred&asOf=2016-11-01T00:00:00Z", &board)
+	if board.Columns[0].Count != 1 {
+		t.Errorf("board: %+v", board)
+	}
+	if a := s.do("GET", "/v1/funnel?asOf=2016-11-01T00:00:00Z", nil); a.problem(t).Status != 404 {
+		t.Errorf("as known then there was no pipeline: %s", a.body)
 	}
 }
