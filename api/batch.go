@@ -223,6 +223,8 @@ func underItem(err error, at string) error {
 			p.Errors[i].Pointer = at + "/ifMatch"
 		case f.Pointer == headerKey:
 			p.Errors[i].Pointer = at + "/idempotencyKey"
+		case f.Pointer == "id":
+			p.Errors[i].Pointer = at + "/id"
 		case f.Pointer == "" || f.Pointer[0] == '/':
 			p.Errors[i].Pointer = data + f.Pointer
 		}

@@ -29,11 +29,12 @@ func TestABatchAnswersEachItem(t *testing.T) {
 		tag("t1", "one"),
 		{"command": "customer.keep_commitment", "id": id, "idempotencyKey": "k", "data": object{"commitmentId": "9"}},
 		tag("t1", "another"),
+		{"command": "customer.tag", "id": "01900000-0000-7000-8000-0000000000ff", "idempotencyKey": "n", "data": object{"tag": "x"}},
 	}
 	a := s.do("POST", "/v1/commands", object{"items": items})
 	var r api.BatchResult
 	a.into(t, &r)
-	if a.StatusCode != 200 || r.Accepted != 5 || r.Unchanged != 1 || r.Failed != 9 || r.Position.IsZero() {
+	if a.StatusCode != 200 || r.Accepted != 5 || r.Unchanged != 1 || r.Failed != 10 || r.Position.IsZero() {
 		t.Errorf("status %d: %s", a.StatusCode, a.body)
 	}
 	for i, want := range []struct {
@@ -42,6 +43,7 @@ func TestABatchAnswersEachItem(t *testing.T) {
 	}{
 		{201, ""}, {200, ""}, {400, "/items/2/data/nmae"}, {400, "/items/3/data/kind"}, {200, ""}, {400, "/items/5/command"}, {400, "/items/6/id"},
 		{400, "/items/7/id"}, {400, "/items/8/idempotencyKey"}, {412, "/items/9/ifMatch"}, {200, ""}, {200, ""}, {422, "/items/12/data/commitmentId"}, {422, "/items/13/idempotencyKey"},
+		{404, "/items/14/id"},
 	} {
 		got := r.Items[i]
 		if got.Status != want.status || (got.Receipt == nil) == (got.Problem == nil) {
