@@ -114,6 +114,9 @@ func TestRecordsHaveRevisions(t *testing.T) {
 			t.Errorf("customers with %s: %v", phone, found)
 		}
 	}
+	if p := s.do("GET", "/v1/customers?phone=%2B4930999&filter="+url.QueryEscape(`true) || (true`), nil).problem(t); p.Status != 400 || p.Errors[0].Pointer != "filter" {
+		t.Errorf("a filter that is none but within brackets: %+v", p)
+	}
 	if s.get("/v1/customers?phone=%2B4930999", &found); len(found.Items) != 0 {
 		t.Errorf("customers with another number: %v", found)
 	}
@@ -236,7 +239,7 @@ func TestFunnelAndBoard(t *testing.T) {
 		t.Errorf("handover: %v", digest)
 	}
 	for query, pointer := range map[string]string{
-		"from=x": "from", "to=2026-13-01": "to", "asOf=now": "asOf", "knownAt=1": "knownAt", "zone=Mars/Base": "zone", "zone=../../etc/passwd": "zone",
+		"from=x": "from", "to=2026-13-01": "to", "to=0001-01-01": "to", "asOf=now": "asOf", "knownAt=1": "knownAt", "zone=Mars/Base": "zone", "zone=../../etc/passwd": "zone",
 		"mode=best": "mode", "groupBy=shoe": "groupBy", "basis=entered:nowhere": "basis", "currency=EURO": "currency", "stages=nowhere": "stages",
 		"filter=amount": "filter", "minPosition=x": "minPosition",
 	} {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"strconv"
 	"strings"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -79,23 +78,19 @@ type HandoverParameters struct {
 func (s *Server) customerQueries() {
 	query(s, route{"customers", "/v1/customers", "customer", "Lists customers, merged ones included.", examples(`status == "active" && kind == "company"`, "name")},
 		func(ctx context.Context, in *CustomerListParameters) (*ListAnswer[readmodels.Customer], error) {
-			q := in.query()
-			if in.Phone != "" {
-				phone, err := parsePhone(in.Phone)
-				if err != nil {
-					return nil, err
-				}
-				own := "phone == " + strconv.Quote(phone)
-				if q.Filter != "" {
-					own = "(" + q.Filter + ") && " + own
-				}
-				q.Filter = own
-			}
 			reads, err := s.reads(ctx, in.Consistency, in.Cursor)
 			if err != nil {
 				return nil, err
 			}
-			page, err := reads.Customers(ctx, tenant, q)
+			if in.Phone == "" {
+				page, err := reads.Customers(ctx, tenant, in.query())
+				return listAnswer(ctx, reads, page, err)
+			}
+			phone, err := parsePhone(in.Phone)
+			if err != nil {
+				return nil, err
+			}
+			page, err := reads.CustomersWithPhone(ctx, tenant, phone, in.query())
 			return listAnswer(ctx, reads, page, err)
 		})
 	record(s, route{"customer", "/v1/customers/{id}", "customer", "Returns one customer.", nil}, true,

@@ -181,6 +181,11 @@ func (s *Store) Customers(ctx context.Context, tenant domain.Tenant, q Query) (P
 	return list(ctx, s, customers, tenant, q)
 }
 
+// CustomersWithPhone lists customers with a telephone number of their own, in E.164. FindByPhone knows contacts' numbers too.
+func (s *Store) CustomersWithPhone(ctx context.Context, tenant domain.Tenant, phone string, q Query) (Page[Customer], error) {
+	return list(ctx, s, customers, tenant, q, scope{sql: "phone = %s", args: []any{phone}, typ: "text"})
+}
+
 // CustomerOwners lists who looked after customers from when on.
 func (s *Store) CustomerOwners(ctx context.Context, tenant domain.Tenant, q Query) (Page[CustomerOwner], error) {
 	return list(ctx, s, owners, tenant, q)

@@ -172,10 +172,10 @@ func after(keys []sortKey, values []*string, args *arguments) (string, error) {
 	return "(" + strings.Join(alternatives, " or ") + ")", nil
 }
 
-// list answers one page of a whole view. The first place of the statement's parameters is the tenant.
-func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Tenant, q Query) (answer Page[R], err error) {
+// list answers one page of a view, of the whole of it without a scope.
+func list[R any](ctx context.Context, s *Store, r *resource[R], tenant domain.Tenant, q Query, scopes ...scope) (answer Page[R], err error) {
 	err = s.within(ctx, tenant, views(r.view), func(from Querier) error {
-		answer, err = page(ctx, s, from, r, tenant, q)
+		answer, err = page(ctx, s, from, r, tenant, q, scopes...)
 		return err
 	})
 	return answer, err
