@@ -164,6 +164,9 @@ func decodeCommand(spec domain.CommandSpec, body []byte, at string) (domain.Comm
 	if err := decodeObject(body, into.Interface(), at); err != nil {
 		return nil, err
 	}
+	if err := requireNumbers(spec.GoType(), body, at); err != nil {
+		return nil, err
+	}
 	return into.Elem().Interface().(domain.Command), nil
 }
 

@@ -116,6 +116,12 @@ func TestBadCommandsAreRefusedWithoutAnEvent(t *testing.T) {
 		"broken query":      {"/v1/customers?a=%zz", `{}`, "k", json, 400, "invalid", "query"},
 		"the year 1":        {"/v1/customers", `{"kind":"person","name":"a","occurredAt":"0001-01-01T00:00:00Z"}`, "k", json, 400, "invalid", "/occurredAt"},
 		"an impossible day": {"/v1/opportunities", `{"name":"a","owner":"ann","expectedClose":"0001-01-01"}`, "k", json, 400, "invalid", "/expectedClose"},
+		"no price":          {"/v1/orders", `{"number":"1","currency":"EUR","lines":[{"productCode":"x","quantity":"1"}]}`, "k", json, 400, "invalid", "/lines/0/unitPrice"},
+		"no amount":         {"/v1/products", `{"code":"x","name":"X","listPrice":{"currency":"EUR"}}`, "k", json, 400, "invalid", "/listPrice/amount"},
+		"no score":          {"/v1/opportunities/" + id + "/qualify", `{"reason":"x"}`, "k", json, 400, "invalid", "/score"},
+		"null score":        {"/v1/opportunities/" + id + "/qualify", `{"reason":"x","score":null}`, "k", json, 400, "invalid", "/score"},
+		"no probability":    {"/v1/pipelines", `{"name":"P","stages":[{"key":"a","name":"A","probability":0},{"key":"b","name":"B"}]}`, "k", json, 400, "invalid", "/stages/1/probability"},
+		"blank":             {"/v1/products", `{"code":"x","name":" \t"}`, "k", json, 400, "invalid", "/name"},
 		"rejected":          {"/v1/customers/" + id + "/keep-commitment", `{"commitmentId":"1"}`, "k", json, 422, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -98,6 +98,8 @@ func (r rules) checkText(f *faults, v reflect.Value, pointer string) {
 	switch {
 	case tooLong(s, limit):
 		f.add(pointer, "is longer than %d characters", limit)
+	case r.minLength > 0 && s != "" && domain.IsBlank(s):
+		f.add(pointer, "is blank") // a text that must be given says something
 	case utf8.RuneCountInString(s) < r.minLength:
 		f.add(pointer, "is shorter than %d characters", r.minLength)
 	case r.enum != nil && !slices.Contains(r.enum, s):

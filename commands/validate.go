@@ -29,8 +29,8 @@ const (
 // plan is the validator of one type, built once from its structure and its fields' tags, which are those of Huma:
 // required, minLength, maxLength, pattern, enum, format, minimum, maximum, exclusiveMinimum, exclusiveMaximum, minItems,
 // maxItems. A field is optional when it says required:"false", or says nothing and is a pointer or has omitempty or
-// omitzero; an optional field that is zero is not looked at. Lists hand the rules for text and numbers on to their
-// elements.
+// omitzero; an optional field that is zero is not looked at. A text with a minLength is not blank. Lists hand the rules for
+// text and numbers on to their elements.
 type plan struct{ check checker }
 
 // checker looks at one value. It never changes it.
@@ -129,8 +129,11 @@ func escapePointer(name string) string {
 }
 
 // missing reports whether a required value cannot have been given. Zero is a number and false an answer, so they count
-// as given.
+// as given; an amount that was read is never the zero value, 0 not either.
 func missing(v reflect.Value) bool {
+	if v.Type() == reflect.TypeFor[domain.Amount]() {
+		return v.IsZero()
+	}
 	switch v.Kind() {
 	case reflect.String, reflect.Slice, reflect.Map, reflect.Interface:
 		return v.IsZero()

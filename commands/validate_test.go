@@ -79,7 +79,9 @@ func validate(t testing.TB, f form) []domain.FieldError {
 	return invalid.Fields
 }
 
-func goodForm() form { return form{Name: "Ann", Count: 3, Demanded: "x"} }
+func goodForm() form {
+	return form{Name: "Ann", Count: 3, Weight: domain.MustMoney("0", "EUR").Amount, Demanded: "x"}
+}
 
 func TestCommandsAreValidatedByTheirTags(t *testing.T) {
 	if faults := validate(t, goodForm()); faults != nil {
@@ -102,6 +104,7 @@ func TestCommandsAreValidatedByTheirTags(t *testing.T) {
 		"/name   ":         func(f *form) { f.Name = "a\x00b" },
 		"/name    ":        func(f *form) { f.Name = "a\xff" },
 		"/name     ":       func(f *form) { f.Name = "a\x1b" },
+		"/name      ":      func(f *form) { f.Name = " \t " },
 		"/demanded":        func(f *form) { f.Demanded = "" },
 		"/demanded ":       func(f *form) { f.Demanded = strings.Repeat("x", commands.MaxTextLength+1) },
 		"/colour":          func(f *form) { f.Colour = "green" },
@@ -109,6 +112,7 @@ func TestCommandsAreValidatedByTheirTags(t *testing.T) {
 		"/mail":            func(f *form) { f.Mail = "nobody" },
 		"/site":            func(f *form) { f.Site = "//x" },
 		"/nick":            func(f *form) { f.Nick = new("") },
+		"/nick ":           func(f *form) { f.Nick = new(" ") },
 		"/memo":            func(f *form) { f.Memo = new("c") },
 		"/count":           func(f *form) { f.Count = 0 },
 		"/count ":          func(f *form) { f.Count = 10 },
@@ -123,18 +127,20 @@ func TestCommandsAreValidatedByTheirTags(t *testing.T) {
 		"/price/amount": func(f *form) {
 			f.Price = domain.Money{Amount: domain.NewAmount(decimal.New(1, 1_000_000)), Currency: "EUR"}
 		},
-		"/price/amount ": func(f *form) { f.Price = domain.Money{Amount: domain.NewAmount(decimal.New(1, -7)), Currency: "EUR"} },
-		"/weight":        func(f *form) { f.Weight = domain.NewAmount(decimal.New(-1, 0)) },
-		"/tags":          func(f *form) { f.Tags = []string{"a"} },
-		"/tags ":         func(f *form) { f.Tags = []string{"a", "b", "c", "d"} },
-		"/tags/1":        func(f *form) { f.Tags = []string{"a", "bbbbb"} },
-		"/free":          func(f *form) { f.Free = make([]string, commands.MaxItems+1) },
-		"/labels/a~1b":   func(f *form) { f.Labels = map[string]string{"a/b": "\x00"} },
-		"/parts/1/ID":    func(f *form) { f.Parts = []part{{"x"}, {""}} },
-		"/in~1ner/ID":    func(f *form) { f.Inner = part{ID: "\x07"} },
-		"/at":            func(f *form) { f.At = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
-		"/occurredAt":    func(f *form) { f.OccurredAt = noon.Add(25 * time.Hour) },
-		"/occurredAt ":   func(f *form) { f.OccurredAt = time.Date(1899, 12, 31, 0, 0, 0, 0, time.UTC) },
+		"/price/amount ":  func(f *form) { f.Price = domain.Money{Amount: domain.NewAmount(decimal.New(1, -7)), Currency: "EUR"} },
+		"/price/amount  ": func(f *form) { f.Price = domain.Money{Currency: "EUR"} },
+		"/weight":         func(f *form) { f.Weight = domain.NewAmount(decimal.New(-1, 0)) },
+		"/weight ":        func(f *form) { f.Weight = domain.Amount{} },
+		"/tags":           func(f *form) { f.Tags = []string{"a"} },
+		"/tags ":          func(f *form) { f.Tags = []string{"a", "b", "c", "d"} },
+		"/tags/1":         func(f *form) { f.Tags = []string{"a", "bbbbb"} },
+		"/free":           func(f *form) { f.Free = make([]string, commands.MaxItems+1) },
+		"/labels/a~1b":    func(f *form) { f.Labels = map[string]string{"a/b": "\x00"} },
+		"/parts/1/ID":     func(f *form) { f.Parts = []part{{"x"}, {""}} },
+		"/in~1ner/ID":     func(f *form) { f.Inner = part{ID: "\x07"} },
+		"/at":             func(f *form) { f.At = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"/occurredAt":     func(f *form) { f.OccurredAt = noon.Add(25 * time.Hour) },
+		"/occurredAt ":    func(f *form) { f.OccurredAt = time.Date(1899, 12, 31, 0, 0, 0, 0, time.UTC) },
 	} {
 		f := goodForm()
 		spoil(&f)
@@ -151,7 +157,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	for _, f := range faults {
 		got = append(got, f.Pointer)
 	}
-	want := []string{"/name", "/colour", "/count", "/tags/0", "/tags/2", "/demanded"}
+	want := []string{"/name", "/colour", "/count", "/weight", "/tags/0", "/tags/2", "/demanded"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
