@@ -128,6 +128,11 @@ func TestCustomersAreReachedInOneForm(t *testing.T) {
 		_, err := d.bus.Submit(t.Context(), d.next("", customer.Register{Kind: customer.Company, Profile: p}))
 		duplicateOf(t, err, key, acme)
 	}
+	for _, spelt := range []string{"+493012345678", "+4903012345678", "+49 (0)30 12345678", "+49 30/1234 56-78"} {
+		_, err := d.bus.Submit(t.Context(), d.next("", customer.Register{Kind: customer.Company, Profile: customer.Profile{Name: "Other", Phone: spelt}}))
+		duplicateOf(t, err, "phone", acme)
+	}
+	d.invalid("", customer.Register{Kind: customer.Company, Profile: customer.Profile{Name: "Other", Phone: "+999123456"}}, "/phone")
 	d.do(acme, customer.UpdateProfile{Phone: new("040-98 76 54 32")})
 	if c := state(d, customer.Aggregate, acme); c.Phone != "+494098765432" {
 		t.Errorf("the customer's own country was not used: %q", c.Phone)
@@ -150,6 +155,10 @@ func TestContactsAreReachedInOneForm(t *testing.T) {
 	}
 	d.do(mara, contact.Update{Phone: new("079 123 45 67")})
 	if c := state(d, contact.Aggregate, mara); c.Phone != "+41791234567" {
+		t.Errorf("stored as %q", c.Phone)
+	}
+	d.do(mara, contact.Update{Phone: new("+410446681801")})
+	if c := state(d, contact.Aggregate, mara); c.Phone != "+41446681801" {
 		t.Errorf("stored as %q", c.Phone)
 	}
 }
@@ -214,8 +223,9 @@ func TestReferencesToNothingAreRejected(t *testing.T) {
 func TestCommandsThatNoAppendCouldHoldAreInvalid(t *testing.T) {
 	d := newDesk(t)
 	place := order.Place{Number: "1", Currency: "EUR"}
+	one := domain.MustMoney("1", "EUR").Amount
 	for range order.MaxLines {
-		place.Lines = append(place.Lines, order.NewLine{ProductCode: "x", Quantity: domain.MustMoney("1", "EUR").Amount})
+		place.Lines = append(place.Lines, order.NewLine{ProductCode: "x", Quantity: one, UnitPrice: one})
 	}
 	d.create(place)
 	for i := range place.Lines {

@@ -54,14 +54,17 @@ func prepareUpdateContact(ctx context.Context, l *Loader, req Request, c contact
 	if err := normal(&c.Email, func(s string) (string, error) { return normalEmail(s, "/email") }); err != nil {
 		return c, err
 	}
-	if c.Phone == nil || domain.IsE164(*c.Phone) {
+	if c.Phone == nil {
 		return c, nil
 	}
-	country, err := contactCountry(ctx, l, req.Target)
-	if err != nil {
-		return c, err
+	country := ""
+	if !isInternational(*c.Phone) {
+		var err error
+		if country, err = contactCountry(ctx, l, req.Target); err != nil {
+			return c, err
+		}
 	}
-	err = normal(&c.Phone, func(s string) (string, error) { return normalPhone(s, country, "/phone") })
+	err := normal(&c.Phone, func(s string) (string, error) { return normalPhone(s, country, "/phone") })
 	return c, err
 }
 

@@ -19,13 +19,14 @@ func normalEmail(s, pointer string) (string, error) {
 }
 
 // normalPhone returns a telephone number as E.164, or an *domain.InvalidError for the field. A number without + is read
-// as dialled in country (ISO 3166-1 alpha-2), which may be empty.
+// as dialled in country (ISO 3166-1 alpha-2), which may be empty. What looks like E.164 is read, too: it may hold the 0 that
+// is dialled inside the country, or a country that there is not.
 func normalPhone(s, country, pointer string) (string, error) {
 	s = strings.TrimSpace(s)
-	if s == "" || domain.IsE164(s) {
-		return s, nil
+	if s == "" {
+		return "", nil
 	}
-	if country == "" && !strings.HasPrefix(s, "+") {
+	if country == "" && !isInternational(s) {
 		return "", domain.Invalid(pointer, "is a number without country: write +, country code and number, or give the address a country")
 	}
 	n, err := phonenumbers.Parse(s, strings.ToUpper(country))
@@ -34,6 +35,9 @@ func normalPhone(s, country, pointer string) (string, error) {
 	}
 	return phonenumbers.Format(n, phonenumbers.E164), nil
 }
+
+// isInternational reports whether a telephone number says its country itself.
+func isInternational(s string) bool { return strings.HasPrefix(strings.TrimSpace(s), "+") }
 
 // normal applies one of the above to an optional field; nil stays nil. The value pointed at is the caller's and stays.
 func normal(field **string, normalise func(string) (string, error)) error {
