@@ -34,7 +34,10 @@ func openDestinations(addresses []string, logger *slog.Logger) ([]destination, e
 		if err != nil {
 			return nil, errors.New("--publish (RAPPORT_PUBLISH) is not a URL")
 		}
-		q := u.Query()
+		q, err := url.ParseQuery(u.RawQuery)
+		if err != nil || len(q["name"]) > 1 || len(q["types"]) > 1 {
+			return nil, errors.New("--publish (RAPPORT_PUBLISH): the parameters of the URL are of the form name=a&types=b.,c., each once")
+		}
 		d := destination{name: q.Get("name")}
 		if types := q.Get("types"); types != "" {
 			d.types = strings.Split(types, ",")

@@ -392,7 +392,8 @@ func (s *shown) visible(r api.Receipt) {
 
 func TestDestinationsAreChecked(t *testing.T) {
 	const good = "nats://127.0.0.1:4222?subject=a"
-	for _, addresses := range [][]string{{"nats://127.0.0.1"}, {good, good}, {"file:///tmp"}, {"%"}} {
+	twice := []string{good + "&types=customer.&types=order."}
+	for _, addresses := range [][]string{{"nats://127.0.0.1"}, {good, good}, {"file:///tmp"}, {"%"}, twice, {good + "&name=a&name=b"}, {good + ";types=order."}} {
 		if _, err := openDestinations(addresses, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%v were accepted", addresses)
 		}

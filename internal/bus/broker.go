@@ -60,24 +60,33 @@ func NewBroker(address string, logger *slog.Logger) (*Broker, error) {
 		return nil, errors.New("the address of the broker is not a URL") // it may hold a password, so it is not repeated
 	}
 	shown := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // users and parameters may be secrets
-	for name := range u.Query() {
-		if !slices.Contains(brokerParameters, name) {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("broker %s: its parameters are not of the form a=b&c=d", shown)
+	}
+	for name, values := range query {
+		switch {
+		case !slices.Contains(brokerParameters, name):
 			return nil, fmt.Errorf("broker %s: %s is none of the parameters %v", shown, name, brokerParameters)
+		case len(values) > 1:
+			return nil, fmt.Errorf("broker %s: %s stands there twice", shown, name)
+		case name == "tls" && values[0] != "true" && values[0] != "false":
+			return nil, fmt.Errorf("broker %s: tls is true or false", shown)
 		}
 	}
-	secure := u.Query().Get("tls") == "true"
+	secure := query.Get("tls") == "true"
 	voice := brokerLogger(logger)
 	b := &Broker{kind: u.Scheme}
 	switch u.Scheme {
 	case NATS:
-		b.topic = u.Query().Get("subject")
+		b.topic = query.Get("subject")
 		if !validSubject(b.topic) || u.Host == "" {
 			return nil, fmt.Errorf("broker %s: want nats://host:4222?subject=rapport.events", shown)
 		}
 		b.open = func() (message.Publisher, error) { return openNATS(u, secure, voice) }
 	case Kafka:
 		b.topic = strings.Trim(u.Path, "/")
-		if b.topic == "" || strings.Contains(b.topic, "/") || u.Host == "" || u.Query().Has("subject") {
+		if b.topic == "" || strings.Contains(b.topic, "/") || u.Host == "" || query.Has("subject") {
 			return nil, fmt.Errorf("broker %s: want kafka://host:9092,host:9092/topic", shown)
 		}
 		b.open = func() (message.Publisher, error) { return openKafka(u, secure, voice) }
