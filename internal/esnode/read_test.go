@@ -317,6 +317,21 @@ func TestReadOptionsOfOtherClients(t *testing.T) {
 		t.Errorf("id %q, want %s", got, written[2].EventID)
 	}
 
+	// The end of the stream is told however little of it is read, as EventStoreDB does.
+	for _, direction := range []streams.ReadReq_Options_ReadDirection{streams.ReadReq_Options_Forwards, streams.ReadReq_Options_Backwards} {
+		list, err := read(&streams.ReadReq_Options{
+			StreamOption: &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
+				StreamIdentifier: byName.Stream.StreamIdentifier,
+				RevisionOption:   &streams.ReadReq_Options_StreamOptions_Revision{Revision: 3},
+			}},
+			ReadDirection: direction, CountOption: &streams.ReadReq_Options_Count{Count: 1},
+			ControlOption: &streams.ReadReq_Options_ControlOption{Compatibility: 1},
+		})
+		if err != nil || len(list) != 2 || list[0].GetEvent().GetEvent().GetStreamRevision() != 3 || list[1].GetLastStreamPosition() != 5 {
+			t.Errorf("one event %v: %v, error %v", direction, list, err)
+		}
+	}
+
 	all := &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
 		AllOption: &streams.ReadReq_Options_AllOptions_End{End: &shared.Empty{}},
 	}}

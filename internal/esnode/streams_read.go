@@ -159,7 +159,7 @@ func (r *reader) readStream(name string, options *streams.ReadReq_Options_Stream
 			return err
 		}
 	}
-	if r.positions && count > 0 {
+	if r.positions {
 		return r.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_LastStreamPosition{LastStreamPosition: uint64(st.last)}})
 	}
 	return nil
