@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +20,7 @@ func registerCustomer(b *Bus) {
 			c.Member = m
 			return c, err
 		}),
-		Prepare(func(ctx context.Context, l *Loader, _ Request, c customer.Merge) (customer.Merge, error) {
-			d, _, err := Load(ctx, l, customer.Aggregate, c.DuplicateID)
-			c.Duplicate = d
-			return c, err
-		}),
+		Prepare(prepareMerge),
 		Prepare(func(ctx context.Context, l *Loader, _ Request, c customer.MergeInto) (customer.MergeInto, error) {
 			s, _, err := Load(ctx, l, customer.Aggregate, c.SurvivorID)
 			c.Survivor = s
@@ -67,20 +64,41 @@ func prepareUpdateProfile(ctx context.Context, l *Loader, req Request, c custome
 	return c, err
 }
 
-// prepareSetParent brings the companies above the parent, as many as a decision needs to see.
 func prepareSetParent(ctx context.Context, l *Loader, _ Request, c customer.SetParent) (customer.SetParent, error) {
 	parent, ok, err := Load(ctx, l, customer.Aggregate, c.ParentID)
 	if err != nil || !ok {
 		return c, err
 	}
-	c.Parent, c.Ancestors = parent, nil
-	for above := parent; above.ParentID != "" && len(c.Ancestors) <= customer.MaxAncestors; {
-		c.Ancestors = append(c.Ancestors, above.ParentID)
-		if above, _, err = Load(ctx, l, customer.Aggregate, above.ParentID); err != nil {
-			return c, err
-		}
+	c.Parent = parent
+	c.Ancestors, err = ancestors(ctx, l, parent)
+	return c, err
+}
+
+func prepareMerge(ctx context.Context, l *Loader, req Request, c customer.Merge) (customer.Merge, error) {
+	var err error
+	if c.Duplicate, _, err = Load(ctx, l, customer.Aggregate, c.DuplicateID); err != nil {
+		return c, err
 	}
-	return c, nil
+	self, _, err := Load(ctx, l, customer.Aggregate, req.Target)
+	if err != nil {
+		return c, err
+	}
+	c.Ancestors, err = ancestors(ctx, l, self)
+	return c, err
+}
+
+// ancestors returns the companies above a customer, nearest first, as many as a decision needs to see. One that was a
+// duplicate is followed by its survivor, which stands for it, and the chain goes on above that.
+func ancestors(ctx context.Context, l *Loader, c customer.Customer) (above []domain.ID, err error) {
+	for id := c.ParentID; id != "" && len(above) <= customer.MaxAncestors; {
+		above = append(above, id)
+		next, _, err := Load(ctx, l, customer.Aggregate, id)
+		if err != nil {
+			return nil, err
+		}
+		id = cmp.Or(next.MergedInto, next.ParentID)
+	}
+	return above, nil
 }
 
 // completeMerge closes the duplicate once the survivor stands for it. Were the process to end in between, repeating the

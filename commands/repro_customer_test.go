@@ -57,3 +57,18 @@ func TestReproEmptiedIsNotLeftOut(t *testing.T) {
 		t.Errorf("another body: %v", err)
 	}
 }
+
+// A01: TestReproHierarchyThroughDuplicates: a survivor stands for its duplicates in the hierarchy, too. A company could absorb
+// the company above it, and be put under one that belongs to a duplicate of it: it then stood above itself.
+func TestReproHierarchyThroughDuplicates(t *testing.T) {
+	d := newDesk(t)
+	top, middle, bottom, twin := d.company("Top"), d.company("Middle"), d.company("Bottom"), d.company("Top again")
+	d.do(middle, customer.SetParent{ParentID: twin})
+	d.do(bottom, customer.SetParent{ParentID: middle})
+	d.rejected(middle, customer.Merge{DuplicateID: twin}, "merge-with-ancestor", "/duplicateId")
+	d.rejected(bottom, customer.Merge{DuplicateID: twin}, "merge-with-ancestor", "/duplicateId")
+	d.do(top, customer.Merge{DuplicateID: twin})
+	d.rejected(top, customer.SetParent{ParentID: bottom}, "hierarchy-cycle", "/parentId")
+	d.rejected(bottom, customer.Merge{DuplicateID: top}, "merge-with-ancestor", "/duplicateId")
+	d.do(middle, customer.Merge{DuplicateID: bottom}) // the other way round
+}

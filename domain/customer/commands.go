@@ -91,7 +91,7 @@ type SetParent struct {
 	ParentID domain.ID `json:"parentId" format:"uuid" doc:"The company that this company belongs to." example:"01900000-0000-7000-8000-000000000002"`
 
 	Parent    Customer    `json:"-"` // the customer that ParentID names; the zero value when there is none
-	Ancestors []domain.ID `json:"-"` // of that customer, nearest first, itself left out
+	Ancestors []domain.ID `json:"-"` // of that customer, nearest first, itself left out; of one that was a duplicate its survivor, too
 }
 
 // ClearParent takes a company out of the hierarchy above it.
@@ -162,7 +162,8 @@ type Merge struct {
 	DuplicateID domain.ID `json:"duplicateId" format:"uuid" doc:"The customer that turned out to be the same." example:"01900000-0000-7000-8000-000000000004"`
 	Reason      string    `json:"reason,omitempty" maxLength:"1000" doc:"How that is known." example:"same tax id, spelt differently"`
 
-	Duplicate Customer `json:"-"` // the customer that DuplicateID names; the zero value when there is none
+	Duplicate Customer    `json:"-"` // the customer that DuplicateID names; the zero value when there is none
+	Ancestors []domain.ID `json:"-"` // of this customer, nearest first; of one that was a duplicate its survivor, too
 }
 
 // MergeInto closes this customer as a duplicate of the survivor, which has absorbed it by Merge.

@@ -31,6 +31,9 @@ func merge(c Customer, cmd Merge, self domain.ID) ([]domain.Event, error) {
 		return nil, unknown("/duplicateId", cmd.DuplicateID)
 	case cmd.Duplicate.MergedInto != "":
 		return nil, merged(cmd.Duplicate).At("/duplicateId")
+	case slices.Contains(cmd.Ancestors, cmd.DuplicateID):
+		return nil, domain.Reject("merge-with-ancestor", "this company belongs to %s: clear its parent first, or merge the other way round",
+			cmd.DuplicateID).At("/duplicateId")
 	case cmd.Duplicate.Kind != c.Kind:
 		return nil, domain.Reject("merge-of-kinds", "a %s is not a duplicate of a %s", cmd.Duplicate.Kind, c.Kind).At("/duplicateId")
 	}
