@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,15 +120,26 @@ func building(p ProjectionStatus) string {
 	return "being built"
 }
 
+// stuck reports whether a table that is to take the place of the one that serves cannot be built.
+func stuck(p ProjectionStatus) bool {
+	return slices.ContainsFunc(p.Builds, func(b ProjectionBuild) bool {
+		return b.Problem != "" && b.Stage != "serving" && b.Stage != "standby" && b.Stage != "retired"
+	})
+}
+
 func (s *Server) projectionsReady(ctx context.Context) error {
 	all, err := s.opts.Projections.Status(ctx)
 	if err != nil {
 		return err
 	}
-	var parked error
+	var degraded error
 	for _, p := range all {
-		if p.ParkedStreams > 0 && parked == nil {
-			parked = Degraded(&lagError{p.Name, fmt.Sprintf("without %d events that are parked", p.ParkedEvents)})
+		switch {
+		case degraded != nil:
+		case p.ParkedStreams > 0:
+			degraded = Degraded(&lagError{p.Name, fmt.Sprintf("without %d events that are parked", p.ParkedEvents)})
+		case stuck(p):
+			degraded = Degraded(&lagError{p.Name, "not built anew: the build cannot go on"})
 		}
 		switch {
 		case p.State == "halted":
@@ -138,5 +150,5 @@ func (s *Server) projectionsReady(ctx context.Context) error {
 			return &lagError{p.Name, fmt.Sprintf("more than %s behind", MaxReadyLag)}
 		}
 	}
-	return parked
+	return degraded
 }

@@ -27,6 +27,9 @@ func TestReadinessTellsDegradedFromUnready(t *testing.T) {
 	parked.ParkedStreams, parked.ParkedEvents = 1, 2
 	late.LagSeconds = 2 * api.MaxReadyLag.Seconds()
 	halted.State = "halted"
+	stuck, rolledBack := well, well
+	stuck.Builds = []api.ProjectionBuild{{Stage: "serving"}, {Stage: "building", Problem: "an event cannot be applied"}}
+	rolledBack.Builds = []api.ProjectionBuild{{Stage: "serving"}, {Stage: "standby", Problem: "what served before"}}
 	fails := errors.New("this is for the log, not for the caller")
 	for _, c := range []struct {
 		name   string
@@ -37,6 +40,8 @@ func TestReadinessTellsDegradedFromUnready(t *testing.T) {
 	}{
 		{"all is well", []api.ProjectionStatus{well}, nil, http.StatusOK, `{"status":"ready"`},
 		{"parked events", []api.ProjectionStatus{parked}, nil, http.StatusOK, `{"status":"degraded"`},
+		{"a rebuild that cannot go on", []api.ProjectionStatus{well, stuck}, nil, http.StatusOK, `customer is not built anew`},
+		{"an old table that cannot be kept up to date", []api.ProjectionStatus{rolledBack}, nil, http.StatusOK, `{"status":"ready"`},
 		{"a reactor that fails", []api.ProjectionStatus{well}, api.Degraded(fails), http.StatusOK, `{"status":"degraded"`},
 		{"far behind", []api.ProjectionStatus{well, late}, nil, http.StatusServiceUnavailable, `more than 1m0s behind`},
 		{"parked and far behind", []api.ProjectionStatus{parked, late}, nil, http.StatusServiceUnavailable, `{"status":"unready"`},

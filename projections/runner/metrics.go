@@ -118,6 +118,7 @@ var (
 	heartbeatAge  = gauge("heartbeat_age_seconds", "Time since the owner was seen working; -1 when there never was one.")
 	parkedStreams = gauge("parked_sequences", "Streams parked.")
 	oldestParked  = gauge("oldest_parked_seconds", "Time since the first stream still parked was parked.")
+	failedBuilds  = gauge("failed_builds", "Tables being built that cannot go on; what serves is not touched by that.")
 	position      = gauge("position", "Commit position of the checkpoint.")
 	version       = gauge("version", "Version of the table, by the state that it is in.", "state")
 	state         = gauge("state", "1 for the state that the projection is in.", "state")
@@ -125,7 +126,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{answered, headPosition, lagEvents, lagSeconds, heartbeatAge, parkedStreams, oldestParked, position, version, state} {
+	for _, d := range []*prometheus.Desc{answered, headPosition, lagEvents, lagSeconds, heartbeatAge, parkedStreams, oldestParked, failedBuilds, position, version, state} {
 		out <- d
 	}
 }
@@ -156,6 +157,13 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		set(heartbeatAge, age, s.Name)
 		set(parkedStreams, float64(s.ParkedStreams), s.Name)
 		set(oldestParked, s.OldestParked.Seconds(), s.Name)
+		failed := 0.0
+		for _, b := range s.Builds {
+			if b.Problem != "" && b.Unfinished() {
+				failed++
+			}
+		}
+		set(failedBuilds, failed, s.Name)
 		set(position, float64(s.Position.Commit), s.Name)
 		set(version, float64(s.Version), s.Name, string(s.State))
 		for _, each := range []State{Running, Rebuilding, Halted, Waiting} {

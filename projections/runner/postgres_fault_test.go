@@ -354,7 +354,7 @@ func counted(t testing.TB, metrics *prometheus.Registry, name, projection string
 	for _, family := range families {
 		for _, m := range family.Metric {
 			if family.GetName() == metricPrefix+name && m.Label[0].GetValue() == projection {
-				return m.GetCounter().GetValue()
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() // of which it has one
 			}
 		}
 	}

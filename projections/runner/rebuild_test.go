@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -392,7 +393,9 @@ func TestPoisonEndsARebuildAlone(t *testing.T) {
 			for i := range 20 { // without erasures, after which nobody would see the poison
 				f.log.write(t, i%7, written{Text: fmt.Sprint(i)})
 			}
-			r := f.runner(quick(8), noteFold(&broken), totals)
+			opts, metrics := quick(8), prometheus.NewRegistry()
+			opts.Registerer = metrics
+			r := f.runner(opts, noteFold(&broken), totals)
 			stop := f.start(r)
 			f.caughtUp("note", "total")
 			before := rowsOf[note](f, "note", "note_id")
@@ -403,6 +406,9 @@ func TestPoisonEndsARebuildAlone(t *testing.T) {
 			list, err := f.patient(noteFold(&broken), totals).Status(t.Context())
 			if err != nil || list[0].State != Running || list[0].Healthy() || len(list[0].Builds) != 2 || list[0].Builds[1].Problem == "" {
 				t.Errorf("got %+v, %v", list[0], err)
+			}
+			if note, total := counted(t, metrics, "failed_builds", "note"), counted(t, metrics, "failed_builds", "total"); note != 1 || total != 0 {
+				t.Errorf("%v and %v builds cannot go on", note, total)
 			}
 			if after := rowsOf[note](f, "note", "note_id"); len(after) != len(before) || f.serving("note") != "note_v1" {
 				t.Errorf("%d rows, %d before, of %s", len(after), len(before), f.serving("note"))

@@ -377,6 +377,16 @@ func TestStatusTellsLagParkAndHeartbeat(t *testing.T) {
 	if err != nil || list[1].LagEvents != 3 || list[1].Lag <= 0 {
 		t.Errorf("behind: %+v, %v", list[1], err)
 	}
+	for name, want := range map[string]float64{"lag_events": 3, "parked_sequences": 1, "failed_builds": 0, "position": float64(note.Position.Commit), "version": 1} {
+		if n := counted(t, metrics, name, "note"); n != want {
+			t.Errorf("%s is %v, want %v", name, n, want)
+		}
+	}
+	for _, name := range []string{"lag_seconds", "oldest_parked_seconds", "heartbeat_age_seconds"} {
+		if n := counted(t, metrics, name, "note"); n <= 0 {
+			t.Errorf("%s is %v", name, n)
+		}
+	}
 }
 
 func TestIndexesAreThereOnceTheTableServes(t *testing.T) {
