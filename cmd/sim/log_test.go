@@ -121,5 +121,9 @@ func (connection) Head(context.Context) (domain.Position, error) {
 	return domain.Position{}, errors.ErrUnsupported
 }
 
+func (connection) End(context.Context) (domain.Position, error) {
+	return domain.Position{}, errors.ErrUnsupported
+}
+
 func (connection) ID(context.Context) (string, error) { return logID, nil }
 func (connection) Close() error                       { return nil }

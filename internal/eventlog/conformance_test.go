@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -249,6 +250,37 @@ func TestHeadIsTheLastEvent(t *testing.T) {
 		if got := head(t, log); got.Before(c.Position) {
 			t.Errorf("head %s, appended at %s", got, c.Position)
 		}
+	}
+}
+
+// A subscription comes past the events of the node's own, and its checkpoints are places in the log all the same.
+func TestCheckpointsMayLieBehindTheHead(t *testing.T) {
+	at := address(t)
+	log, client := dial(t, at), official(t, at)
+	commit(t, log, newStream(), domain.NoStream, newEvents(1)...)
+	system := happenings(searchWindow * (checkpointInterval + 1))
+	for i := range system {
+		system[i].EventType = "$test"
+	}
+	write(t, client, newStream(), esdb.NoStream{}, system...)
+	last := domain.Position{}
+	for m, err := range log.Subscribe(t.Context(), domain.Position{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.CaughtUp {
+			break
+		}
+		if !m.Checkpoint.IsZero() {
+			last = m.Checkpoint
+		}
+	}
+	end, err := log.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := head(t, log); !h.Before(last) || end.Before(last) {
+		t.Errorf("checkpoint %s, head %s, end %s", last, h, end)
 	}
 }
 

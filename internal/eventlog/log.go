@@ -31,6 +31,9 @@ type Log interface {
 	Subscribe(ctx context.Context, after domain.Position) iter.Seq2[Message, error]
 	// Head returns the position of the last event that ReadAll would yield, zero when there is none. It asks the log anew.
 	Head(ctx context.Context) (domain.Position, error)
+	// End returns the position of the last event of any kind, zero when there is none: no checkpoint of this log is beyond
+	// it, while one may well be beyond Head. It asks the log anew.
+	End(ctx context.Context) (domain.Position, error)
 	// ID returns the identity of the log: checkpoints are worth nothing for a log with another one.
 	ID(ctx context.Context) (string, error)
 	// Close ends all requests and subscriptions and waits for them.

@@ -194,6 +194,20 @@ func (l *ESDB) Head(ctx context.Context) (domain.Position, error) {
 	}
 }
 
+// End implements Log.
+func (l *ESDB) End(ctx context.Context) (domain.Position, error) {
+	p, err := call(ctx, l, l.timing.read, func(ctx context.Context, c *esdb.Client) (page, error) {
+		return l.allPage(ctx, c, esdb.ReadAllOptions{Direction: esdb.Backwards, From: esdb.End{}}, 1)
+	})
+	if err != nil {
+		return domain.Position{}, failure(ctx, "read the end of the log", err)
+	}
+	if len(p.events) == 0 {
+		return domain.Position{}, nil
+	}
+	return p.events[0].Position, nil
+}
+
 // tail reads where a stream stands.
 func (l *ESDB) tail(ctx context.Context, stream string) (domain.Expected, error) {
 	p, err := call(ctx, l, l.timing.read, func(ctx context.Context, c *esdb.Client) (page, error) {

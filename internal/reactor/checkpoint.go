@@ -73,11 +73,16 @@ func (r *Reactor) take(ctx context.Context) (at domain.Position, logID string, e
 		return at, "", 0, err
 	}
 	at = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
-	switch {
-	case stored != id:
+	if stored != id {
 		return at, id, epoch, &LogMismatchError{r.opts.Name, stored, id}
-	case head.Before(at):
-		return at, id, epoch, &BeyondHeadError{r.opts.Name, at, head}
+	}
+	// From here on nobody else moves the checkpoint. It may lie behind events of the node's own, beyond the head.
+	end, err := r.log.End(ctx)
+	if err != nil {
+		return at, "", epoch, fmt.Errorf("end of the log: %w", err)
+	}
+	if end.Before(at) {
+		return at, id, epoch, &BeyondHeadError{r.opts.Name, at, end}
 	}
 	return at, id, epoch, nil
 }

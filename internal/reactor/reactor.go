@@ -52,6 +52,7 @@ type Log interface {
 	Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error]
 	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[codec.Raw, error]
 	Head(ctx context.Context) (domain.Position, error)
+	End(ctx context.Context) (domain.Position, error)
 	ID(ctx context.Context) (string, error)
 }
 

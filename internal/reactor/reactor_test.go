@@ -395,6 +395,44 @@ func TestOtherLogIsRefusedUntilSomebodyBegins(t *testing.T) {
 	}
 }
 
+// longTail is a log behind whose last event of ours stand events of the node's own.
+type longTail struct {
+	Log
+	head domain.Position
+}
+
+func (l longTail) Head(context.Context) (domain.Position, error) { return l.head, nil }
+
+// A checkpoint goes on with the events of the node's own, which the head does not count.
+func TestReproCheckpointBehindEventsOfTheNode(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.write(1)
+	head, err := f.log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(1)
+	reactor, err := New(f.pool, longTail{f.log, head}, f.registry, options(&memory{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, epoch, err := reactor.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := f.log.End(t.Context())
+	if err != nil || !head.Before(end) {
+		t.Fatalf("the log ends at %s, its head is %s, error %v", end, head, err)
+	}
+	if err := reactor.settle(t.Context(), epoch, end); err != nil {
+		t.Fatal(err)
+	}
+	if at, _, _, err := reactor.take(t.Context()); err != nil || at != end {
+		t.Errorf("went on at %s, error %v; want %s", at, err, end)
+	}
+}
+
 func TestOnlyWantedTypesArePublished(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
