@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -312,4 +313,60 @@ func FuzzParseMapping(f *testing.F) {
 			Compile(m, nil, definitions, keyID)
 		}
 	})
+}
+
+// Rows of one record were submitted side by side, so that the last of them did not always win.
+func TestReproRowsOfOneRecordKeepTheirOrder(t *testing.T) {
+	const rows = 400
+	text := "id,parcel,to\n"
+	for i := range rows {
+		text += fmt.Sprintf("%d,%d,place %d\n", i, i%2, i)
+	}
+	var mu sync.Mutex
+	under, order := map[domain.ID]int{}, map[domain.ID][]string{}
+	submit := func(_ context.Context, s Submission) (bool, error) {
+		id, to := s.Target, ""
+		switch c := s.Command.(type) {
+		case registerParcel:
+			id, to = keyID(s.Key, "parcel"), "made"
+		case sendParcel:
+			to = c.To
+		}
+		mu.Lock()
+		under[id]++
+		if under[id] > 1 {
+			t.Errorf("%s is submitted while another command for the same record is under way", to)
+		}
+		order[id] = append(order[id], to)
+		mu.Unlock()
+		runtime.Gosched()
+		mu.Lock()
+		defer mu.Unlock()
+		under[id]--
+		return true, nil
+	}
+	p, err := compile(t, `
+source: parcels
+inputs:
+  - file: parcels.csv
+    commands:
+      - {command: parcel.register, key: row.parcel, once: true, fields: {name: row.parcel}}
+      - {command: parcel.send, key: row.id, target: "id('parcel', row.parcel)", fields: {to: row.to}}
+`, writeFile(t, "parcels.csv", text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := p.Run(t.Context(), Options{Submit: submit, Writers: 16})
+	if err != nil || result.Inputs[0].Accepted != rows+2 {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	for parcel := range 2 {
+		want := []string{"made"}
+		for i := parcel; i < rows; i += 2 {
+			want = append(want, fmt.Sprintf("place %d", i))
+		}
+		if diff := cmp.Diff(want, order[keyID(fmt.Sprintf("import:parcels:parcel.register:%d", parcel), "parcel")]); diff != "" {
+			t.Errorf("the order of parcel %d: %s", parcel, diff)
+		}
+	}
 }

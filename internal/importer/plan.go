@@ -21,6 +21,7 @@ import (
 type Plan struct {
 	source  string
 	creates map[string]string // aggregate → its creating command
+	keyID   KeyID
 	inputs  []*inputPlan
 }
 
@@ -76,7 +77,7 @@ type KeyID func(key, aggregate string) domain.ID
 // Compile checks the mapping against the commands that exist and the headers of the files, and loads its tables. Every
 // fault is a *MappingError; nothing has been submitted then.
 func Compile(m *Mapping, files []string, definitions []domain.Definition, keyID KeyID) (*Plan, error) {
-	p := &Plan{source: m.Source, creates: map[string]string{}}
+	p := &Plan{source: m.Source, creates: map[string]string{}, keyID: keyID}
 	specs := map[string]domain.CommandSpec{}
 	aggregates := map[string]string{}
 	for _, d := range definitions {

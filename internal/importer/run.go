@@ -106,6 +106,7 @@ type run struct {
 	pass    int
 	source  *source
 	seen    map[string]bool // keys of `once` commands, and of finished groups; only the reader uses it
+	turns   turns
 
 	mu       sync.Mutex
 	counts   Counts
@@ -121,9 +122,18 @@ type reportKey struct {
 
 // unit is what one evaluation of the commands sees: a row, or the rows of a group.
 type unit struct {
-	rows []record
-	vars scope
-	pass []bool // per command: a `once` command that an earlier unit has had
+	rows  []record
+	vars  scope
+	steps []step
+	turn
+}
+
+// step is a command that a unit wants, or why that cannot be told.
+type step struct {
+	command *commandPlan
+	key     string
+	target  domain.ID // empty for commands that create
+	err     error
 }
 
 func (r *run) input(ctx context.Context) error {
@@ -141,7 +151,7 @@ func (r *run) input(ctx context.Context) error {
 	stopProgress := r.showProgress()
 	defer stopProgress()
 	group, ctx := errgroup.WithContext(ctx)
-	units := make(chan unit, writers)
+	units := make(chan *unit, writers)
 	group.Go(func() error {
 		defer close(units)
 		return r.readUnits(ctx, units)
@@ -159,9 +169,9 @@ func (r *run) input(ctx context.Context) error {
 	return group.Wait()
 }
 
-// readUnits reads rows in order, carries the state, forms groups and decides `once`: what depends on the order of rows
-// happens here, the rest in the writers.
-func (r *run) readUnits(ctx context.Context, units chan<- unit) error {
+// readUnits reads rows in order, carries the state, forms groups, decides `once` and gives the units their turns: what
+// depends on the order of rows happens here, the rest in the writers.
+func (r *run) readUnits(ctx context.Context, units chan<- *unit) error {
 	state := map[string]any{}
 	for name, cell := range r.in.state {
 		v, err := cell.init.value(scope{})
@@ -252,12 +262,12 @@ func (r *run) addToGroup(groups *openGroups, row record, vars scope) error {
 }
 
 // send settles what depends on the order of units and hands the unit to the writers. The error ends the import.
-func (r *run) send(ctx context.Context, units chan<- unit, u *unit) error {
-	if err := r.decideOnce(u); err != nil {
+func (r *run) send(ctx context.Context, units chan<- *unit, u *unit) error {
+	if err := r.settle(u); err != nil {
 		return r.reject(*u, "", err)
 	}
 	select {
-	case units <- *u:
+	case units <- u:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -280,8 +290,9 @@ func (r *run) advance(state map[string]any, vars scope) (map[string]any, error) 
 	return next, nil
 }
 
-// decideOnce completes the unit's variables and settles, in the order of rows, which unit a `once` command belongs to.
-func (r *run) decideOnce(u *unit) error {
+// settle completes the unit's variables, finds the commands that it wants, in the order of rows for those that count
+// `once`, and gives it its turn with each aggregate that they are for.
+func (r *run) settle(u *unit) error {
 	rows := make([]any, len(u.rows))
 	for i, row := range u.rows {
 		rows[i] = row.cells
@@ -294,31 +305,56 @@ func (r *run) decideOnce(u *unit) error {
 		}
 		u.vars[let.name] = v
 	}
-	u.pass = make([]bool, len(r.in.commands))
-	for i, c := range r.in.commands {
-		if !c.once {
-			continue
-		}
+	var touched []domain.ID
+	for _, c := range r.in.commands {
 		wanted, err := c.when.truth(u.vars)
-		if err != nil {
-			return err
-		}
-		if !wanted {
+		if err == nil && !wanted {
 			continue
 		}
-		key, err := c.key.text(u.vars)
-		if err != nil {
-			return err
+		s := step{command: c, err: err}
+		id, passed := r.aim(&s, u.vars)
+		if id != "" {
+			touched = append(touched, id)
 		}
-		if key = c.spec.Type() + " " + key; r.seen[key] {
-			u.pass[i] = true
-			continue
-		}
-		if err := r.remember(key); err != nil {
-			return err
+		if !passed {
+			u.steps = append(u.steps, s)
 		}
 	}
+	r.turns.enter(u, touched)
 	return nil
+}
+
+// aim completes a step, unless it has an error, and returns the aggregate that it is for. It reports whether the step is
+// of a `once` command that an earlier unit has had.
+func (r *run) aim(s *step, vars scope) (id domain.ID, passed bool) {
+	if s.err != nil {
+		return "", false
+	}
+	c := s.command
+	if s.key, s.err = c.key.text(vars); s.err != nil {
+		return "", false
+	}
+	if c.target == nil {
+		id = r.plan.keyID(r.plan.key(c.spec.Type(), s.key), c.aggregate)
+	} else {
+		var target string
+		if target, s.err = c.target.text(vars); s.err != nil {
+			return "", false
+		}
+		if s.target, s.err = domain.ParseID(target); s.err != nil {
+			return "", false
+		}
+		id = s.target
+	}
+	if !c.once {
+		return id, false
+	}
+	key := c.spec.Type() + " " + s.key
+	if r.seen[key] {
+		return id, true
+	}
+	s.err = r.remember(key)
+	return id, false
 }
 
 func (r *run) remember(key string) error {
@@ -329,9 +365,13 @@ func (r *run) remember(key string) error {
 	return nil
 }
 
-// submitUnit evaluates and submits the commands of one unit, in order. Only an error that must stop the import is
+// submitUnit submits the commands of one unit, in order, when it is its turn. Only an error that must stop the import is
 // returned.
-func (r *run) submitUnit(ctx context.Context, u unit) error {
+func (r *run) submitUnit(ctx context.Context, u *unit) error {
+	defer r.turns.leave(u)
+	if err := u.wait(ctx); err != nil {
+		return err
+	}
 	var tried, accepted, unchanged int64
 	count := func(rejected, notTried int64) {
 		r.mu.Lock()
@@ -344,22 +384,12 @@ func (r *run) submitUnit(ctx context.Context, u unit) error {
 		r.counts.NotTried += notTried
 	}
 	if err := r.report(u); err != nil {
-		return r.reject(u, "", err)
+		return r.reject(*u, "", err)
 	}
-	for i, c := range r.in.commands {
-		if u.pass[i] {
-			continue
-		}
-		wanted, err := c.when.truth(u.vars)
-		if err == nil && !wanted {
-			continue
-		}
+	for i, s := range u.steps {
 		tried++
 		r.commands.Add(1)
-		changed := false
-		if err == nil {
-			changed, err = r.submit(ctx, c, u.vars)
-		}
+		changed, err := r.submit(ctx, s, u.vars)
 		switch {
 		case err == nil && changed:
 			accepted++
@@ -370,23 +400,12 @@ func (r *run) submitUnit(ctx context.Context, u unit) error {
 			count(0, 0)
 			return err
 		default:
-			count(1, int64(r.wanted(u, i+1)))
-			return r.reject(u, c.spec.Type(), err)
+			count(1, int64(len(u.steps)-i-1))
+			return r.reject(*u, s.command.spec.Type(), err)
 		}
 	}
 	count(0, 0)
 	return nil
-}
-
-// wanted counts the commands from the index on that the unit would have submitted.
-func (r *run) wanted(u unit, from int) int {
-	n := 0
-	for i, c := range r.in.commands[from:] {
-		if ok, err := c.when.truth(u.vars); err == nil && ok && !u.pass[from+i] {
-			n++
-		}
-	}
-	return n
 }
 
 // stops reports whether err ends the import rather than one row.
@@ -396,25 +415,15 @@ func stops(err error) bool {
 }
 
 // submit builds and submits one command; while the event log is unavailable it waits and tries again.
-func (r *run) submit(ctx context.Context, c *commandPlan, vars scope) (bool, error) {
-	command, err := c.build(vars)
+func (r *run) submit(ctx context.Context, step step, vars scope) (bool, error) {
+	if step.err != nil {
+		return false, step.err
+	}
+	command, err := step.command.build(vars)
 	if err != nil {
 		return false, err
 	}
-	key, err := c.key.text(vars)
-	if err != nil {
-		return false, err
-	}
-	s := Submission{Key: r.plan.key(c.spec.Type(), key), Command: command}
-	if c.target != nil {
-		target, err := c.target.text(vars)
-		if err == nil {
-			s.Target, err = domain.ParseID(target)
-		}
-		if err != nil {
-			return false, err
-		}
-	}
+	s := Submission{Key: r.plan.key(step.command.spec.Type(), step.key), Target: step.target, Command: command}
 	wait := 100 * time.Millisecond
 	for attempt := 0; ; attempt++ {
 		changed, err := r.options.Submit(ctx, s)
@@ -432,7 +441,7 @@ func (r *run) submit(ctx context.Context, c *commandPlan, vars scope) (bool, err
 }
 
 // report counts the oddities of a unit.
-func (r *run) report(u unit) error {
+func (r *run) report(u *unit) error {
 	for i, rule := range r.in.reports {
 		odd, err := rule.when.truth(u.vars)
 		if err != nil {
