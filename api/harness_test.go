@@ -241,7 +241,7 @@ func (r runnerAdmin) Status(ctx context.Context) ([]api.ProjectionStatus, error)
 }
 
 func (r runnerAdmin) Rebuild(ctx context.Context, name, actor string, req api.RebuildRequest) error {
-	return r.Runner.Rebuild(ctx, runner.Rebuild{Projections: []string{name}, Actor: actor, Hold: req.Hold, Park: req.Park})
+	return r.Runner.Rebuild(ctx, runner.Rebuild{Projections: append([]string{name}, req.With...), Actor: actor, Hold: req.Hold, Park: req.Park})
 }
 
 func (r runnerAdmin) Parked(ctx context.Context, name string) ([]api.ParkedStream, error) {

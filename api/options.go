@@ -97,6 +97,8 @@ type ProjectionBuild struct {
 type RebuildRequest struct {
 	Hold bool `json:"hold,omitempty" doc:"Leave the switch to the operation of that name."`
 	Park bool `json:"park,omitempty" doc:"Park what cannot be applied, instead of giving up there."`
+
+	With []string `json:"with,omitempty" maxItems:"100" doc:"Other projections to build anew in the same scan of the log."`
 }
 
 // ParkedStream is a stream that a projection could not digest.

@@ -265,6 +265,22 @@ func TestOperatorsSeeProjectionsAndMetrics(t *testing.T) {
 	if p := s.do("POST", "/v1/admin/projections/nonsense/rebuild", nil).problem(t); p.Status != 404 {
 		t.Errorf("rebuild of nothing: %+v", p)
 	}
+	if p := s.do("POST", "/v1/admin/projections/customer/rebuild", object{"with": []string{"contact", "nonsense"}}).problem(t); p.Status != 404 {
+		t.Errorf("rebuild of something and nothing: %+v", p)
+	}
+	if a := s.do("POST", "/v1/admin/projections/customer/rebuild", object{"with": []string{"contact"}, "hold": true}); a.StatusCode != 200 {
+		t.Errorf("rebuild of two: %d %s", a.StatusCode, a.body)
+	}
+	s.get("/v1/admin/projections", &all)
+	for _, p := range all.Items {
+		want := 1
+		if p["name"] == "customer" || p["name"] == "contact" {
+			want = 2
+		}
+		if builds := p["builds"].([]any); len(builds) != want {
+			t.Errorf("%s has the tables %v", p["name"], builds)
+		}
+	}
 	if p := s.do("POST", "/v1/admin/projections/customer/parked/discard", object{}).problem(t); p.Status != 400 || p.Errors[0].Pointer != "/reason" {
 		t.Errorf("discard without a reason: %+v", p)
 	}

@@ -252,7 +252,7 @@ func (a admin) Status(ctx context.Context) ([]api.ProjectionStatus, error) {
 }
 
 func (a admin) Rebuild(ctx context.Context, name, actor string, req api.RebuildRequest) error {
-	return a.Runner.Rebuild(ctx, runner.Rebuild{Projections: []string{name}, Actor: actor, Hold: req.Hold, Park: req.Park})
+	return a.Runner.Rebuild(ctx, runner.Rebuild{Projections: append([]string{name}, req.With...), Actor: actor, Hold: req.Hold, Park: req.Park})
 }
 
 func (a admin) Parked(ctx context.Context, name string) ([]api.ParkedStream, error) {
