@@ -138,6 +138,36 @@ func TestReproLostTableIsMissed(t *testing.T) {
 	}
 }
 
+// S4: what is missing at the very end of a read, where the engine has nothing more to say, is missed too.
+func TestMissingEndIsNotAnEnd(t *testing.T) {
+	s, err := tryOpen(vfs.NewMem(), func(err error) { t.Errorf("fatal: %v", err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(t, s)
+	h := &history{}
+	h.write(t, s, "a", 3, 100)
+	st, err := s.state("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string][]byte{"event": eventKey(nil, s.synced()), "index entry": indexKey(nil, st.id, st.last)} {
+		value := stored(t, s, key)
+		if err := s.db.Delete(key, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.readAll(t, s); !errors.Is(err, errCorrupt) {
+			t.Errorf("without the last %s: %v", name, err)
+		}
+		if err := s.db.Set(key, value, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.readAll(t, s); err != nil {
+		t.Error(err)
+	}
+}
+
 // S4, as clients see it: the reads that meet a damaged event fail and name it; others go on.
 func TestClientsAreToldOfDamage(t *testing.T) {
 	n, c := fresh(t)

@@ -1,6 +1,7 @@
 package esnode
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -125,6 +126,11 @@ func TestNothingIsVisibleBeforeItsSync(t *testing.T) {
 		t.Error("the append was acknowledged")
 	}
 	// A read of the stream itself waits, as does the refusal of a second creation.
+	impatient, cancel := context.WithCancel(testContext(t))
+	cancel()
+	if st, err := n.store.syncedState(impatient, "s"); !errors.Is(err, context.Canceled) {
+		t.Errorf("the stream stands at %d for readers, error %v", st.last, err)
+	}
 	group.Go(func() {
 		if list, err := readStream(t, c, "s", esdb.ReadStreamOptions{}, everything); err != nil || len(list) != 1 {
 			t.Errorf("read %d events, error %v", len(list), err)
