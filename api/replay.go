@@ -23,7 +23,7 @@ type ReplayParameters struct {
 type ExplainParameters struct {
 	IDParameter
 	Consistency
-	Field string `query:"field" required:"true" maxLength:"300" doc:"JSON pointer or dotted name of a member of the record's answer. An element of a list is named by its currency, id, line or other identity, or by its number from 0."`
+	Field string `query:"field" required:"true" maxLength:"300" doc:"JSON pointer or dotted name of a member of the record's answer. An element of a list is named by its currency, id, line, visit or other identity and, when none is so named, by its place from 0: /visits/1 is the first visit, whose number is 1."`
 }
 
 // replayRoutes offer the records that have a stream of their own event by event, and the reasons for their values.

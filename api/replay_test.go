@@ -166,9 +166,12 @@ func TestWhyIsThisValue(t *testing.T) {
 		{"/v1/customers/" + customer, "/lastContact", view["lastContact"], []string{"interaction.logged"}},
 		{"/v1/customers/" + customer, "/openValue/EUR/amount", "800", []string{"opportunity.stage_moved", "opportunity.re_estimated"}},
 		{"/v1/customers/" + customer, "/profile/owner", "bob", []string{"customer.ownership_transferred"}},
+		{"/v1/customers/" + customer, "/owners/0/owner", "ann", []string{"customer.registered"}},
+		{"/v1/customers/" + customer, "/owners/1/reason", "holiday", []string{"customer.registered", "customer.ownership_transferred"}},
 		{"/v1/customers/" + customer, "/parent/name", "Holding Ltd", []string{"customer.registered", "customer.profile_changed"}},
 		{"/v1/opportunities/" + deal, "/weighted", "400", []string{"opportunity.stage_moved", "opportunity.re_estimated"}},
 		{"/v1/opportunities/" + deal, "/probability", opportunity["probability"], []string{"opportunity.stage_moved"}},
+		{"/v1/opportunities/" + deal, "/visits/1/nextStage", "proposal", []string{"opportunity.stage_moved"}}, // the first visit
 		{"/v1/opportunities/" + deal, "/amount", opportunity["amount"], []string{"opportunity.re_estimated"}},
 	} {
 		var answer readmodels.Explanation

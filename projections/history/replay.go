@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -228,10 +227,6 @@ func members(state json.RawMessage) (map[string]map[string]record, error) {
 			}
 		} else if json.Unmarshal(value, &fields) == nil && fields != nil {
 			rows[""] = fields
-		} else if list := []record{}; json.Unmarshal(value, &list) == nil { // nothing identifies them but their place
-			for i, fields := range list {
-				rows[strconv.Itoa(i+1)] = fields
-			}
 		} else {
 			rows[""] = record{"": value}
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 )
 
-// keys are the members that identify the elements of lists, by the list's own name.
+// keys are the members that identify the elements of lists, by the list's own name. Elements of others have a number only.
 var keys = map[string]string{
 	"lifetimeValue": "currency", "openValue": "currency", "openCommitments": "commitmentId", "feedback": "eventId",
 	"openOpportunities": "id", "wonOpportunities": "id", "orders": "id", "interactions": "id", "contacts": "contactId",
@@ -50,11 +50,9 @@ func collect(at string, t reflect.Type, list *[]string) {
 			*list = append(*list, here)
 			collect(here, f.Type, list)
 		}
-	case t.Kind() == reflect.Slice:
-		if name := at[strings.LastIndex(at, "/")+1:]; keys[name] != "" {
-			*list = append(*list, at+"/*")
-			collect(at+"/*", t.Elem(), list)
-		}
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		*list = append(*list, at+"/*")
+		collect(at+"/*", t.Elem(), list)
 	case t.Kind() == reflect.Map:
 		*list = append(*list, at+"/*")
 	}
@@ -128,12 +126,13 @@ func Lookup(document json.RawMessage, path []string) json.RawMessage {
 	return value
 }
 
-// Elements returns the elements of a list by what identifies them, and false for what is no such list.
+// Elements returns the elements of a list by what identifies them, or by number from 0 where nothing does, and false for
+// what is no list of objects.
 func Elements(list string, value json.RawMessage) (map[string]json.RawMessage, bool) {
 	var objects []map[string]json.RawMessage
 	var elements []json.RawMessage
 	key := keys[list]
-	if key == "" || json.Unmarshal(value, &objects) != nil || json.Unmarshal(value, &elements) != nil || elements == nil {
+	if json.Unmarshal(value, &objects) != nil || json.Unmarshal(value, &elements) != nil || elements == nil {
 		return nil, false
 	}
 	found := make(map[string]json.RawMessage, len(elements))
@@ -142,6 +141,9 @@ func Elements(list string, value json.RawMessage) (map[string]json.RawMessage, b
 		var text string
 		if json.Unmarshal(object[key], &text) == nil {
 			name = text
+		}
+		if key == "" {
+			name = strconv.Itoa(i)
 		}
 		found[name] = elements[i]
 	}
