@@ -58,7 +58,7 @@ type Summary struct {
 	Removed    int64           `json:"removed"`    // rows that are not there with the change
 	Values     int64           `json:"values"`     // differing values in changed rows
 	Parked     int             `json:"parked"`     // streams with an event that the projection cannot digest, left out from there on
-	Unaffected bool            `json:"unaffected"` // no event of the projection pins a changed parameter
+	Unaffected bool            `json:"unaffected"` // parameters are changed, and no event of the projection pins one
 }
 
 // Run is one what-if.
@@ -80,7 +80,7 @@ func (r Run) Do(ctx context.Context, each func(Change) error) (s Summary, err er
 	if err != nil {
 		return s, err
 	}
-	s.Projection, s.Unaffected = compiled.Name, !r.Candidate.affects(compiled)
+	s.Projection, s.Unaffected = compiled.Name, len(r.Candidate.entries) > 0 && !r.Candidate.affects(compiled)
 	reading, err := r.reading(ctx)
 	if err != nil {
 		return s, err

@@ -186,7 +186,7 @@ func TestUnchangedParametersGiveNoDifference(t *testing.T) {
 			file = "probabilities: {" + string(id(own)) + ": {q: 10, p: 50}}"
 		}
 		lines, summary := run(t, url, golden(), c.Name, file)
-		if len(lines) != 0 || summary.Changed+summary.Added+summary.Removed+summary.Values != 0 {
+		if len(lines) != 0 || summary.Changed+summary.Added+summary.Removed+summary.Values != 0 || i%3 < 2 && c.Name != "opportunity" && summary.Unaffected {
 			t.Errorf("%s: %v, %+v", c, lines, summary)
 		}
 	}
