@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,6 +104,14 @@ func (r replayRecord) Validate() error {
 	}
 	if r.Diff != nil && r.AsOf != (moment{}) {
 		return errors.New("--as-of does not go with --diff, which names two moments")
+	}
+	named := []moment{r.AsOf}
+	if r.Diff != nil {
+		named = r.Diff[:]
+	}
+	onlyPosition := func(m moment) bool { return m.time.IsZero() && !m.position.IsZero() }
+	if readmodels.Axis(r.Axis) == readmodels.AxisOccurred && slices.ContainsFunc(named, onlyPosition) {
+		return errors.New("--axis occurred needs a time: positions order what was recorded")
 	}
 	return nil
 }
