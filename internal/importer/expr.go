@@ -2,7 +2,9 @@ package importer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -32,7 +34,13 @@ const (
 //	lookup(table, key, column, else)  a cell of a look-up table
 //	shift(number, places)             the decimal number with its point moved to the right, exactly
 //	known(table, key)                 whether the table has the key
-type language struct{ env *cel.Env }
+type language struct {
+	env        *cel.Env
+	header     []string            // columns of a row; nil: not known
+	state      []string            // members of state
+	tables     map[string][]string // columns of the look-up tables
+	aggregates []string
+}
 
 func newLanguage(id func(aggregate, key string) (string, error), tables map[string]map[string]map[string]any) (*language, error) {
 	text, number := cel.StringType, cel.IntType
@@ -66,8 +74,8 @@ func newLanguage(id func(aggregate, key string) (string, error), tables map[stri
 		cel.Function("lookup", cel.Overload("lookup_string_string_string_string", []*cel.Type{text, text, text, text}, text,
 			cel.FunctionBinding(func(args ...ref.Val) ref.Val {
 				row := tables[string(args[0].(types.String))][string(args[1].(types.String))]
-				if value, ok := row[string(args[2].(types.String))].(string); ok {
-					return types.String(value)
+				if value := row[string(args[2].(types.String))]; value != nil {
+					return types.String(textOf(value))
 				}
 				return args[3]
 			}))),
@@ -77,6 +85,9 @@ func newLanguage(id func(aggregate, key string) (string, error), tables map[stri
 				if err != nil {
 					return types.WrapErr(err)
 				}
+				if n := places.(types.Int); n < -maxShift || n > maxShift {
+					return types.NewErr("a decimal number is not shifted by %d places, but by %d at most", n, maxShift)
+				}
 				return types.String(d.Shift(int32(places.(types.Int))).String())
 			}))),
 		cel.Function("known", cel.Overload("known_string_string", []*cel.Type{text, text}, cel.BoolType,
@@ -85,7 +96,7 @@ func newLanguage(id func(aggregate, key string) (string, error), tables map[stri
 				return types.Bool(ok)
 			}))),
 	)
-	return &language{env: env}, err
+	return &language{env: env, tables: map[string][]string{}}, err
 }
 
 func parseTime(text, layout, zone string) ref.Val {
@@ -103,7 +114,16 @@ func parseTime(text, layout, zone string) ref.Val {
 // with returns the language with one more name of any type.
 func (l *language) with(name string) (*language, error) {
 	env, err := l.env.Extend(cel.Variable(name, cel.DynType))
-	return &language{env: env}, err
+	extended := *l
+	extended.env = env
+	return &extended, err
+}
+
+// over returns the language for rows with these columns and members of state.
+func (l *language) over(header, state []string) *language {
+	of := *l
+	of.header, of.state = header, state
+	return &of
 }
 
 // program is a compiled expression.
@@ -112,9 +132,14 @@ type program struct {
 	expr Expr
 }
 
-// compile checks e, and that every column it takes from a row stands in header (nil: not known, no check). An absent
+// compile checks e, and that the columns, tables, aggregates and members of state that it names exist. An absent
 // expression compiles to nil.
-func (l *language) compile(e Expr, header []string) (*program, error) {
+func (l *language) compile(e Expr) (*program, error) {
+	return l.compileAs(e, cel.DynType)
+}
+
+// compileAs requires of an expression whose type is known before the first row that it is this one.
+func (l *language) compileAs(e Expr, want *cel.Type) (*program, error) {
 	if e.Text == "" {
 		return nil, nil
 	}
@@ -123,11 +148,12 @@ func (l *language) compile(e Expr, header []string) (*program, error) {
 		first := issues.Errors()[0]
 		return nil, e.fault(first.Location.Line(), first.Location.Column(), first.Message)
 	}
-	if header != nil {
-		if name, id := unknownColumn(checked.NativeRep(), header); name != "" {
-			at := checked.NativeRep().SourceInfo().GetStartLocation(id)
-			return nil, e.fault(at.Line(), at.Column(), fmt.Sprintf("the file has no column %q; it has %q", name, header))
-		}
+	if message, id := l.unknownName(checked.NativeRep()); message != "" {
+		at := checked.NativeRep().SourceInfo().GetStartLocation(id)
+		return nil, e.fault(at.Line(), at.Column(), message)
+	}
+	if got := checked.OutputType(); !want.IsExactType(cel.DynType) && !got.IsExactType(cel.DynType) && !got.IsExactType(want) {
+		return nil, e.fault(1, 0, fmt.Sprintf("a %s is wanted here, and this gives a %s", want, got))
 	}
 	made, err := l.env.Program(checked)
 	if err != nil {
@@ -144,46 +170,71 @@ func (e Expr) fault(line, column int, message string) *MappingError {
 	return &MappingError{Line: e.Line + line - 1, Column: column + 1, Message: message}
 }
 
-// unknownColumn finds the first column that the expression takes from a row and the header lacks.
-func unknownColumn(tree *ast.AST, header []string) (string, int64) {
+// unknownName finds the first column, table, aggregate or member of state that the expression names and that is not there.
+func (l *language) unknownName(tree *ast.AST) (message string, at int64) {
 	rows := map[string]bool{nameRow: true} // the names that stand for a row: row itself, and x in rows.map(x, …)
-	var name string
-	var at int64
+	missing := func(e ast.Expr, what, name string, have []string) {
+		if message == "" && !slices.Contains(have, name) {
+			message, at = fmt.Sprintf("%s %q; it has %q", what, name, have), e.ID()
+		}
+	}
+	member := func(e, operand ast.Expr, name string) {
+		if operand.Kind() != ast.IdentKind {
+			return
+		}
+		if rows[operand.AsIdent()] && l.header != nil {
+			missing(e, "the file has no column", name, l.header)
+		} else if operand.AsIdent() == nameState {
+			missing(e, "the state has no member", name, l.state)
+		}
+	}
 	visit := func(e ast.Expr) {
-		var operand ast.Expr
-		var column string
 		switch e.Kind() {
 		case ast.ComprehensionKind:
 			c := e.AsComprehension()
 			if c.IterRange().Kind() == ast.IdentKind && c.IterRange().AsIdent() == nameRows {
 				rows[c.IterVar()] = true
 			}
-			return
 		case ast.SelectKind:
-			s := e.AsSelect()
-			if s.IsTestOnly() {
-				return
+			if s := e.AsSelect(); !s.IsTestOnly() {
+				member(e, s.Operand(), s.FieldName())
 			}
-			operand, column = s.Operand(), s.FieldName()
 		case ast.CallKind:
-			c := e.AsCall()
-			if c.FunctionName() != operators.Index || c.Args()[1].Kind() != ast.LiteralKind {
-				return
+			args := e.AsCall().Args()
+			switch e.AsCall().FunctionName() {
+			case operators.Index:
+				if name, ok := literal(args[1]); ok {
+					member(e, args[0], name)
+				}
+			case "id":
+				if name, ok := literal(args[0]); ok {
+					missing(args[0], "the program has no aggregate", name, l.aggregates)
+				}
+			case "known", "lookup":
+				table, ok := literal(args[0])
+				if !ok {
+					return
+				}
+				missing(args[0], "the mapping has no table", table, slices.Sorted(maps.Keys(l.tables)))
+				if len(args) < 3 || l.tables[table] == nil {
+					return
+				}
+				if name, ok := literal(args[2]); ok {
+					missing(args[2], "the table has no column", name, l.tables[table])
+				}
 			}
-			literal, ok := c.Args()[1].AsLiteral().(types.String)
-			if !ok {
-				return
-			}
-			operand, column = c.Args()[0], string(literal)
-		default:
-			return
-		}
-		if name == "" && operand.Kind() == ast.IdentKind && rows[operand.AsIdent()] && !slices.Contains(header, column) {
-			name, at = column, e.ID()
 		}
 	}
 	ast.PreOrderVisit(tree.Expr(), ast.NewExprVisitor(visit))
-	return name, at
+	return message, at
+}
+
+func literal(e ast.Expr) (string, bool) {
+	if e.Kind() != ast.LiteralKind {
+		return "", false
+	}
+	text, ok := e.AsLiteral().(types.String)
+	return string(text), ok
 }
 
 // scope is what one unit's expressions see.
@@ -204,7 +255,15 @@ func (p *program) text(vars scope) (string, error) {
 	if err != nil || v == nil {
 		return "", err
 	}
-	return fmt.Sprint(v), nil
+	return textOf(v), nil
+}
+
+// textOf renders a value as text; a number, which may come from JSON, as CEL's string() does.
+func textOf(v any) string {
+	if number, ok := v.(float64); ok {
+		return strconv.FormatFloat(number, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
 }
 
 // truth evaluates p to a boolean; an absent expression is true.

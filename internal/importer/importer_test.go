@@ -282,16 +282,43 @@ func TestStateOnceTablesAndReports(t *testing.T) {
 
 func TestBadMappingsAreRefusedWithLineAndColumn(t *testing.T) {
 	csv := writeFile(t, "parcels.csv", "id,name\n1,Anvil\n")
+	// in is a sound mapping with further lines: from line 4 on of the input, and behind it of the command.
+	in := func(input, command string) string {
+		return "source: s\ninputs:\n  - file: parcels.csv\n" + input +
+			"    commands:\n      - command: parcel.register\n" + command + "        key: row.id\n"
+	}
 	for _, test := range []struct{ name, mapping, want string }{
 		{"unknown member of the mapping", "source: s\ninput: []\n", "line 2"},
-		{"no such command", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.burn\n        key: row.id\n", `line 6, column 1: there is no command "parcel.burn"`},
+		{"no such command", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.burn\n        key: row.id\n", `line 5, column 18: there is no command "parcel.burn"`},
 		{"no such member", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: row.id\n        fields:\n          nam: row.name\n", `line 8, column 11: there is no member "nam" here; there are born, lines, name, total`},
 		{"no such column", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: row.idd\n", `line 6, column 17: the file has no column "idd"`},
 		{"no expression", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: row.id +\n", "line 6, column 22"},
 		{"no such function", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: shout(row.id)\n", "line 6, column 19: undeclared reference to 'shout'"},
 		{"a target where none belongs", "source: s\ninputs:\n  - file: parcels.csv\n    commands:\n      - command: parcel.register\n        key: row.id\n        target: row.id\n", "line 7, column 17: parcel.register creates"},
-		{"a file that was not given", "source: s\ninputs:\n  - file: others.csv\n    commands:\n      - command: parcel.register\n        key: row.id\n", "needs the file others.csv"},
-		{"an encoding that nobody knows", "source: s\ninputs:\n  - file: parcels.csv\n    encoding: klingon\n    commands:\n      - command: parcel.register\n        key: row.id\n", "klingon"},
+		{"a file that was not given", "source: s\ninputs:\n  - file: others.csv\n    commands:\n      - command: parcel.register\n        key: row.id\n", "line 3, column 11: the mapping needs the file others.csv"},
+		{"an encoding that nobody knows", "source: s\ninputs:\n  - file: parcels.csv\n    encoding: klingon\n    commands:\n      - command: parcel.register\n        key: row.id\n", `line 4, column 15: encoding "klingon"`},
+		{"a format that nobody knows", in("    format: xml\n", ""), "line 4, column 13: format \"xml\" is neither csv nor jsonl"},
+		{"a delimiter of two characters", in("    delimiter: ab\n", ""), "line 4, column 16: delimiter"},
+		{"a quote that is the delimiter", in("    delimiter: \"'\"\n    quote: \"'\"\n", ""), "line 5, column 12: quote and delimiter are the same"},
+		{"an unknown member in the middle of a line", "source: s\ninputs:\n  - {file: parcels.csv, comands: []}\n", "line 3, column 25: field comands not found"},
+		{"no source", "inputs: []\n", "line 1, column 1: source"},
+		{"a bad source", "inputs: []\nsource: A B\n", "line 2, column 9: source"},
+		{"no inputs", "source: s\ninputs: []\n", "line 2, column 9: there are no inputs"},
+		{"two documents", in("", "") + "---\nsource: t\n", "more than one document"},
+		{"a name without an expression", in("    let:\n      x:\n", ""), "line 5, column 9: x needs an expression"},
+		{"names in a list", in("    let: [a, row.id]\n", ""), "line 4, column 10: let is names"},
+		{"a name twice", in("    let: {x: row.id, x: row.name}\n", ""), "line 4, column 22: x is there twice"},
+		{"a name that has a meaning", in("    let: {row: '5'}\n", ""), "line 4, column 11: row has a meaning of its own"},
+		{"no name", in("    let: {a-b: '5'}\n", ""), `line 4, column 11: "a-b" is no name`},
+		{"a state without next", in("    state: {x: {init: 0}}\n", ""), "line 4, column 16: a state needs init and next"},
+		{"no such member of state", in("    state: {x: {init: 0, next: state.y}}\n", ""), `line 4, column 37: the state has no member "y"`},
+		{"a report without a message", in("    report: [{when: 'true'}]\n", ""), "line 4, column 14: a report needs a message"},
+		{"a member twice", in("", "        fields: {name: row.id, name: row.name}\n"), "line 6, column 32: name is there twice"},
+		{"a condition that is none", in("", "        when: size(row.id)\n"), "line 6, column 15: a bool is wanted here, and this gives a int"},
+		{"no such aggregate", in("", "        fields: {name: \"id('parcle', row.id)\"}\n"), `line 6, column 28: the program has no aggregate "parcle"`},
+		{"no such table", in("", "        when: known('nmaes', row.id)\n"), `line 6, column 21: the mapping has no table "nmaes"`},
+		{"no such column of a table", "tables: {names: {file: parcels.csv, key: row.id}}\n" + in("", "        fields: {name: \"lookup('names', row.id, 'nme', '')\"}\n"), `line 7, column 49: the table has no column "nme"`},
+		{"a table without a key", "tables: {names: {file: parcels.csv}}\n" + in("", ""), "line 1, column 17: a table needs a file and a key"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := compile(t, test.mapping, csv)

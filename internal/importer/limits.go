@@ -10,6 +10,7 @@ const (
 	MaxTableRows     = 1_000_000 // rows of one look-up table
 	MaxReportValues  = 1_000     // distinct values that a report counts one by one; the rest are counted together
 	MaxKeysSeen      = 5_000_000 // keys remembered for `once` and for finished groups
+	maxShift         = 100       // places by which a decimal number is shifted
 	DefaultWriters   = 64        // units submitted at the same time
 	maxSubmitRetries = 8         // of a unit while the event log is unavailable
 )

@@ -1,16 +1,17 @@
 package importer
 
 import (
+	"encoding"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"encoding"
-
+	"cel.dev/cel-go/cel"
 	"github.com/go-json-experiment/json"
 	"go.yaml.in/yaml/v3"
 
@@ -75,7 +76,7 @@ type member struct {
 type KeyID func(key, aggregate string) domain.ID
 
 // Compile checks the mapping against the commands that exist and the headers of the files, and loads its tables. Every
-// fault is a *MappingError; nothing has been submitted then.
+// fault of the mapping is a *MappingError; nothing has been submitted when an error is returned.
 func Compile(m *Mapping, files []string, definitions []domain.Definition, keyID KeyID) (*Plan, error) {
 	p := &Plan{source: m.Source, creates: map[string]string{}, keyID: keyID}
 	specs := map[string]domain.CommandSpec{}
@@ -99,15 +100,18 @@ func Compile(m *Mapping, files []string, definitions []domain.Definition, keyID 
 	if err != nil {
 		return nil, err
 	}
-	for name, t := range m.Tables {
-		if tables[name], err = loadTable(lang, t, files); err != nil {
-			return nil, fmt.Errorf("table %s: %w", name, err)
+	lang.aggregates = slices.Sorted(maps.Keys(p.creates))
+	for _, name := range slices.Sorted(maps.Keys(m.Tables)) {
+		var header []string
+		if tables[name], header, err = loadTable(lang, m.Tables[name], files); err != nil {
+			return nil, m.placed(fmt.Errorf("table %s: %w", name, err), "tables", name, "file")
 		}
+		lang.tables[name] = header
 	}
-	for _, in := range m.Inputs {
-		plan, err := compileInput(lang, in, files, specs, aggregates)
+	for i := range m.Inputs {
+		plan, err := compileInput(m, i, lang, files, specs, aggregates)
 		if err != nil {
-			return nil, err
+			return nil, m.placed(err, "inputs", i, "file")
 		}
 		p.inputs = append(p.inputs, plan)
 	}
@@ -129,47 +133,46 @@ func find(name string, files []string) (string, error) {
 	return "", &MappingError{Message: fmt.Sprintf("the mapping needs the file %s, which was not given", name)}
 }
 
-func loadTable(lang *language, t Table, files []string) (map[string]map[string]any, error) {
+// loadTable returns the rows by their keys, and the columns; nil when they are not known.
+func loadTable(lang *language, t Table, files []string) (rows map[string]map[string]any, header []string, err error) {
 	path, err := find(t.File, files)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	src, err := openSource(path, t.Format)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer src.Close()
-	key, err := lang.compile(t.Key, src.header)
+	key, err := lang.over(src.header, nil).compile(t.Key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if key == nil {
-		return nil, &MappingError{Message: "a table needs a key"}
-	}
-	rows := map[string]map[string]any{}
+	rows = map[string]map[string]any{}
 	for {
 		row, err := src.next()
 		if err == io.EOF {
-			return rows, nil
+			return rows, src.header, nil
 		}
 		if err == nil {
 			err = row.err
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s row %d: %w", t.File, row.number, err)
+			return nil, nil, fmt.Errorf("%s row %d: %w", t.File, row.number, err)
 		}
 		k, err := key.text(scope{nameRow: row.cells, nameNumber: row.number})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if len(rows) == MaxTableRows {
-			return nil, fmt.Errorf("%s has more than %d rows", t.File, MaxTableRows)
+			return nil, nil, fmt.Errorf("%s has more than %d rows", t.File, MaxTableRows)
 		}
 		rows[k] = row.cells
 	}
 }
 
-func compileInput(lang *language, in Input, files []string, specs map[string]domain.CommandSpec, aggregates map[string]string) (*inputPlan, error) {
+func compileInput(m *Mapping, index int, lang *language, files []string, specs map[string]domain.CommandSpec, aggregates map[string]string) (*inputPlan, error) {
+	in := m.Inputs[index]
 	path, err := find(in.File, files)
 	if err != nil {
 		return nil, err
@@ -182,41 +185,64 @@ func compileInput(lang *language, in Input, files []string, specs map[string]dom
 	src.Close()
 
 	plan := &inputPlan{path: path, format: in.Format, state: map[string]cellPlan{}}
-	c := compiler{lang: lang, header: header}
+	states := slices.Sorted(maps.Keys(in.State))
+	c := compiler{lang: lang.over(header, states)}
 	plan.group = c.expr(in.Group)
-	for name, cell := range in.State {
+	for _, name := range states {
+		cell := in.State[name]
 		plan.state[name] = cellPlan{init: c.expr(cell.Init), next: c.expr(cell.Next)}
 	}
-	for i := 0; i+1 < len(in.Let.Content) && c.err == nil; i += 2 {
-		name := in.Let.Content[i].Value
-		plan.lets = append(plan.lets, letPlan{name: name, value: c.expr(exprOf(in.Let.Content[i+1]))})
-		if c.err == nil {
-			c.lang, c.err = c.lang.with(name)
-		}
-	}
+	c.lets(&in.Let, plan)
 	for _, r := range in.Reports {
-		plan.reports = append(plan.reports, reportPlan{when: c.expr(r.When), value: c.expr(r.Value), message: r.Message})
+		plan.reports = append(plan.reports, reportPlan{when: c.condition(r.When), value: c.expr(r.Value), message: r.Message})
 	}
-	for _, rule := range in.Commands {
-		plan.commands = append(plan.commands, c.command(rule, specs, aggregates))
+	for i, rule := range in.Commands {
+		plan.commands = append(plan.commands, c.command(rule, m.fault("", "inputs", index, "commands", i, "command"), specs, aggregates))
 	}
 	return plan, c.err
 }
 
 // compiler compiles the parts of one input and keeps the first error.
 type compiler struct {
-	lang   *language
-	header []string
-	err    error
+	lang *language
+	err  error
 }
 
-func (c *compiler) expr(e Expr) *program {
+func (c *compiler) expr(e Expr) *program { return c.exprAs(e, cel.DynType) }
+
+func (c *compiler) condition(e Expr) *program { return c.exprAs(e, cel.BoolType) }
+
+func (c *compiler) exprAs(e Expr, want *cel.Type) *program {
 	if c.err != nil {
 		return nil
 	}
-	p, err := c.lang.compile(e, c.header)
+	p, err := c.lang.compileAs(e, want)
 	c.err = err
 	return p
+}
+
+// lets compiles named values, each of which may use those before it.
+func (c *compiler) lets(n *yaml.Node, plan *inputPlan) {
+	for i := 0; i+1 < len(n.Content) && c.err == nil; i += 2 {
+		name, value := n.Content[i], n.Content[i+1]
+		switch name.Value {
+		case nameRow, nameRows, nameNumber, nameState:
+			c.fail(name.Line, name.Column, "%s has a meaning of its own", name.Value)
+		}
+		if !namePattern.MatchString(name.Value) {
+			c.fail(name.Line, name.Column, "%q is no name: letters, digits and _", name.Value)
+		}
+		if slices.ContainsFunc(plan.lets, func(l letPlan) bool { return l.name == name.Value }) {
+			c.fail(name.Line, name.Column, "%s is there twice", name.Value)
+		}
+		if value.Kind != yaml.ScalarNode || value.Value == "" {
+			c.fail(value.Line, value.Column, "%s needs an expression", name.Value)
+		}
+		plan.lets = append(plan.lets, letPlan{name: name.Value, value: c.expr(exprOf(value))})
+		if c.err == nil {
+			c.lang, c.err = c.lang.with(name.Value)
+		}
+	}
 }
 
 func (c *compiler) fail(line, column int, format string, args ...any) {
@@ -225,8 +251,8 @@ func (c *compiler) fail(line, column int, format string, args ...any) {
 	}
 }
 
-func (c *compiler) command(rule CommandRule, specs map[string]domain.CommandSpec, aggregates map[string]string) *commandPlan {
-	line, column := max(rule.Key.Line, rule.Target.Line, 1), 1
+func (c *compiler) command(rule CommandRule, at *MappingError, specs map[string]domain.CommandSpec, aggregates map[string]string) *commandPlan {
+	line, column := at.Line, at.Column
 	spec, ok := specs[rule.Command]
 	if !ok {
 		c.fail(line, column, "there is no command %q", rule.Command)
@@ -242,7 +268,7 @@ func (c *compiler) command(rule CommandRule, specs map[string]domain.CommandSpec
 	}
 	return &commandPlan{
 		spec: spec, aggregate: aggregates[rule.Command], once: rule.Once,
-		key: c.expr(rule.Key), target: c.expr(rule.Target), when: c.expr(rule.When), occurredAt: c.expr(rule.OccurredAt),
+		key: c.expr(rule.Key), target: c.expr(rule.Target), when: c.condition(rule.When), occurredAt: c.expr(rule.OccurredAt),
 		fields: c.field(&rule.Fields, spec.GoType()),
 	}
 }
@@ -269,6 +295,9 @@ func (c *compiler) field(n *yaml.Node, t reflect.Type) field {
 		var f field
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			name, child := n.Content[i], t
+			if slices.ContainsFunc(f.members, func(m member) bool { return m.name == name.Value }) {
+				c.fail(name.Line, name.Column, "%s is there twice", name.Value)
+			}
 			if t.Kind() == reflect.Map {
 				child = t.Elem()
 			} else if child = memberType(t, name.Value); child == nil {

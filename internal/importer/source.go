@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
@@ -30,17 +31,18 @@ type record struct {
 
 // source reads the rows of one file.
 type source struct {
-	name   string
-	header []string // of a CSV file; nil for JSON lines, whose members are known only row by row
-	next   func() (record, error)
-	file   *os.File
-	read   *atomic.Int64 // bytes of the file consumed so far, compressed if it is
-	size   int64
+	name    string
+	header  []string // of a CSV file; nil for JSON lines, whose members are known only row by row
+	next    func() (record, error)
+	file    *os.File
+	read    *atomic.Int64 // bytes of the file consumed so far, compressed if it is
+	size    int64
+	decoded bool // from another encoding than UTF-8
 }
 
 func (s *source) Close() error { return s.file.Close() }
 
-// openSource opens the file and reads its header. A wrong format is a *MappingError at line.
+// openSource opens the file and reads its header. The format has no fault.
 func openSource(path string, f Format) (*source, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -66,30 +68,63 @@ func newSource(file *os.File, name string, f Format) (*source, error) {
 			return nil, err
 		}
 	}
-	if r, err = decodeText(r, f.Encoding); err != nil {
-		return nil, err
-	}
-	switch f.Type {
-	case "", "csv":
-		return s, s.openCSV(r, f)
-	case "jsonl":
+	r = s.decodeText(r, f)
+	if f.Type == formatJSONLines {
 		s.openJSONLines(r)
 		return s, nil
 	}
-	return nil, &MappingError{Message: fmt.Sprintf("format %q is neither csv nor jsonl", f.Type)}
+	return s, s.openCSV(r, f)
 }
 
-// decodeText turns the declared encoding into UTF-8 and drops a byte order mark.
-func decodeText(r io.Reader, name string) (io.Reader, error) {
-	if name == "" || strings.EqualFold(name, "utf-8") {
-		// Bytes that are no UTF-8 pass through and are refused row by row.
-		return transform.NewReader(r, unicode.BOMOverride(encoding.Nop.NewDecoder())), nil
+// fault returns the first member that is wrong, and why; no message when none is.
+func (f Format) fault() (member, message string) {
+	if f.Type != "" && f.Type != formatCSV && f.Type != formatJSONLines {
+		return "format", fmt.Sprintf("format %q is neither csv nor jsonl", f.Type)
 	}
-	enc, err := ianaindex.IANA.Encoding(name)
-	if err != nil || enc == nil {
-		return nil, &MappingError{Message: fmt.Sprintf("encoding %q is not known", name)}
+	if _, ok := f.encoding(); !ok {
+		return "encoding", fmt.Sprintf("encoding %q is not known", f.Encoding)
 	}
-	return transform.NewReader(r, unicode.BOMOverride(enc.NewDecoder())), nil
+	if f.Quote != "" && f.Quote != "none" && (len(f.Quote) != 1 || f.Quote[0] >= utf8.RuneSelf || strings.Contains("\x00\r\n", f.Quote)) {
+		return "quote", fmt.Sprintf("quote %q is neither one ASCII character nor none", f.Quote)
+	}
+	d, n := utf8.DecodeRuneInString(f.Delimiter)
+	if f.Delimiter != "" && (n != len(f.Delimiter) || d == 0 || d == '"' || d == '\r' || d == '\n' || d == utf8.RuneError) {
+		return "delimiter", fmt.Sprintf("delimiter %q is not one character that separates values", f.Delimiter)
+	}
+	if f.Delimiter == f.Quote && f.Quote != "" || f.Delimiter == "" && f.Quote == "," {
+		return "quote", "quote and delimiter are the same"
+	}
+	return "", ""
+}
+
+// Formats of files.
+const (
+	formatCSV       = "csv"
+	formatJSONLines = "jsonl"
+)
+
+// encoding returns the declared encoding, nil for UTF-8; ok is false when nobody knows it.
+func (f Format) encoding() (enc encoding.Encoding, ok bool) {
+	if f.Encoding == "" || strings.EqualFold(f.Encoding, "utf-8") {
+		return nil, true
+	}
+	enc, err := ianaindex.IANA.Encoding(f.Encoding)
+	return enc, err == nil && enc != nil
+}
+
+// decodeText turns the declared encoding into UTF-8 and drops a byte order mark. Bytes that are no UTF-8 pass through, those
+// that are nothing in another encoding become U+FFFD, and both are refused row by row.
+func (s *source) decodeText(r io.Reader, f Format) io.Reader {
+	decoder := encoding.Nop.NewDecoder()
+	if enc, _ := f.encoding(); enc != nil {
+		decoder, s.decoded = enc.NewDecoder(), true
+	}
+	return transform.NewReader(r, unicode.BOMOverride(decoder))
+}
+
+// validText reports whether a text of the file was one in the declared encoding.
+func (s *source) validText(text string) bool {
+	return utf8.ValidString(text) && !(s.decoded && strings.ContainsRune(text, utf8.RuneError))
 }
 
 // noQuote stands in for the quote of a file that quotes nothing: a control character that no accepted text contains.
@@ -97,13 +132,10 @@ const noQuote = '\x01'
 
 func (s *source) openCSV(r io.Reader, f Format) error {
 	quote := byte('"')
-	switch {
-	case f.Quote == "none":
+	if f.Quote == "none" {
 		quote = noQuote
-	case len(f.Quote) == 1 && f.Quote[0] < utf8.RuneSelf:
+	} else if f.Quote != "" {
 		quote = f.Quote[0]
-	case f.Quote != "":
-		return &MappingError{Message: fmt.Sprintf("quote %q is neither one ASCII character nor none", f.Quote)}
 	}
 	// encoding/csv knows one quote only: another one changes places with it before and after.
 	swapped := quote != '"'
@@ -113,13 +145,12 @@ func (s *source) openCSV(r io.Reader, f Format) error {
 	tape := &tape{r: r}
 	reader := csv.NewReader(tape)
 	if f.Delimiter != "" {
-		d, n := utf8.DecodeRuneInString(f.Delimiter)
-		if n != len(f.Delimiter) || d == '"' || d == '\r' || d == '\n' || d == utf8.RuneError {
-			return &MappingError{Message: fmt.Sprintf("delimiter %q is not one character", f.Delimiter)}
-		}
-		reader.Comma = d
+		reader.Comma, _ = utf8.DecodeRuneInString(f.Delimiter)
 	}
 	header, err := reader.Read()
+	if err == io.EOF {
+		return errors.New("the file is empty; the first row of a CSV file names its columns")
+	}
 	if err != nil {
 		return fmt.Errorf("header: %w", err)
 	}
@@ -127,6 +158,12 @@ func (s *source) openCSV(r io.Reader, f Format) error {
 	for i, name := range header {
 		if swapped {
 			name = swapText(name, '"', quote)
+		}
+		if !s.validText(name) {
+			return fmt.Errorf("header: the name of column %d is not valid text in the declared encoding", i+1)
+		}
+		if name != "" && slices.Contains(s.header[:i], name) {
+			return fmt.Errorf("header: there are two columns %q", name)
 		}
 		s.header[i] = name
 	}
@@ -157,7 +194,7 @@ func (s *source) openCSV(r io.Reader, f Format) error {
 			if swapped {
 				field = swapText(field, '"', quote)
 			}
-			if !utf8.ValidString(field) {
+			if !s.validText(field) {
 				row.err = fmt.Errorf("column %s is not valid text in the declared encoding", s.header[i])
 			}
 			row.cells[s.header[i]] = field
