@@ -9,6 +9,7 @@ import (
 	"io"
 	"os/user"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -312,11 +313,22 @@ func (p projectionsRetry) Run(ctx context.Context, c *console) error {
 	})
 }
 
+// reason is why somebody decides that events have no effect.
+type reason string
+
+// Validate refuses one that says nothing.
+func (r reason) Validate() error {
+	if strings.TrimSpace(string(r)) == "" {
+		return errors.New("say why")
+	}
+	return nil
+}
+
 type projectionsDiscard struct {
 	stores
 	Name   string `arg:"" help:"The projection."`
 	Stream string `help:"The stream whose parked events are forgotten." required:"" placeholder:"STREAM"`
-	Reason string `help:"Why; kept for the audit." required:""`
+	Reason reason `help:"Why; kept for the audit." required:""`
 	JSON   bool   `name:"json" help:"Print the count as JSON."`
 }
 
@@ -328,7 +340,7 @@ func (projectionsDiscard) Help() string {
 // Run forgets the parked events.
 func (p projectionsDiscard) Run(ctx context.Context, c *console) error {
 	return p.with(ctx, c, func(r *runner.Runner) error {
-		dropped, err := r.Discard(ctx, p.Name, p.Stream, operator(), p.Reason)
+		dropped, err := r.Discard(ctx, p.Name, p.Stream, operator(), string(p.Reason))
 		if err != nil {
 			return err
 		}

@@ -88,7 +88,7 @@ type reactorsSkip struct {
 	stores
 	Name     string `arg:"" help:"The reactor."`
 	Position string `arg:"" help:"Position of the event, as rapport reactors status prints it."`
-	Reason   string `help:"Why; it is kept." required:""`
+	Reason   reason `help:"Why; it is kept." required:""`
 }
 
 // Help shows an example.
@@ -103,7 +103,7 @@ func (r reactorsSkip) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return r.withReactors(ctx, c, func(pool *pgxpool.Pool, _ *log) error {
-		if err := reactor.Skip(ctx, pool, r.Name, at, operator(), r.Reason); err != nil {
+		if err := reactor.Skip(ctx, pool, r.Name, at, operator(), string(r.Reason)); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.out, "%s goes on without the event at %s\n", r.Name, at)
@@ -114,7 +114,7 @@ func (r reactorsSkip) Run(ctx context.Context, c *console) error {
 type reactorsBegin struct {
 	stores
 	Name   string `arg:"" help:"The reactor."`
-	Reason string `help:"Why; it is kept." required:""`
+	Reason reason `help:"Why; it is kept." required:""`
 }
 
 // Help shows an example.
@@ -125,7 +125,7 @@ func (reactorsBegin) Help() string {
 // Run moves the checkpoint to the end of the log.
 func (r reactorsBegin) Run(ctx context.Context, c *console) error {
 	return r.withReactors(ctx, c, func(pool *pgxpool.Pool, l *log) error {
-		at, err := reactor.Begin(ctx, pool, l.Log, r.Name, operator(), r.Reason)
+		at, err := reactor.Begin(ctx, pool, l.Log, r.Name, operator(), string(r.Reason))
 		if err != nil {
 			return err
 		}
