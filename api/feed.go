@@ -35,6 +35,8 @@ const (
 	feedPath    = "/v1/events"
 	headerAsOf  = "X-As-Of-Position"
 	afterEnd    = "end" // after=end: only what is recorded from now on
+
+	headerLastEvent = "Last-Event-ID"
 )
 
 // FeedEvent is one event as the log holds it.
@@ -74,8 +76,9 @@ type FeedPage struct {
 // feedRequest is what a client asks of the feed.
 type feedRequest struct {
 	after   domain.Position
-	end     bool // start at the end of the log
-	limit   int  // 0 means none
+	from    string // the parameter or header that says after
+	end     bool   // start at the end of the log
+	limit   int    // 0 means none
 	types   []string
 	subject domain.ID
 	stream  *domain.StreamID
@@ -87,12 +90,12 @@ func (s *Server) feedRoutes() error {
 		"With Accept: text/event-stream it goes on for ever with what is recorded, each event with its position as id; " +
 		"a client that reconnects with Last-Event-ID misses nothing and sees nothing twice."
 	op.Parameters = []*huma.Param{
-		textParameter("query", "after", "Position after which to begin; the beginning of the log when left out, its end for end.", "0", false),
+		textParameter("query", "after", "Position after which to begin; the beginning of the log when left out, its end for end. One that the log has not reached is refused.", "0", false),
 		{Name: "limit", In: "query", Description: "Events of a page, 100 when left out, 1,000 at most. A stream ends after so many, and otherwise with the log.", Example: 20, Schema: &huma.Schema{Type: huma.TypeInteger}},
 		textParameter("query", "types", "Event types separated by commas; a type that ends in a dot stands for all that begin so.", "customer.,opportunity.won", false),
 		textParameter("query", "subject", "Only events that concern this customer.", "", false),
 		textParameter("query", "stream", "Only events of this stream.", "", false),
-		textParameter("header", "Last-Event-ID", "Position after which a live feed goes on; it wins over after.", "", false),
+		textParameter("header", headerLastEvent, "Position after which a live feed goes on; it wins over after.", "", false),
 	}
 	op.Responses["200"].Content[mediaNDJSON] = &huma.MediaType{Schema: s.schema(reflect.TypeFor[FeedEvent]())}
 	op.Responses["200"].Content[mediaSSE] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
@@ -126,6 +129,9 @@ func (s *Server) feed(c echo.Context) error {
 	if media == mediaJSON {
 		return s.feedPage(c, req)
 	}
+	if err := s.checkAfter(r.Context(), req); err != nil {
+		return err
+	}
 	select {
 	case s.streamSlots <- struct{}{}:
 		defer func() { <-s.streamSlots }()
@@ -138,9 +144,26 @@ func (s *Server) feed(c echo.Context) error {
 	return s.feedLive(c, req)
 }
 
+// checkAfter refuses to begin after a position that the log has not reached, such as one of another log or of a time before
+// this one was restored: what is written up to there would be left out.
+func (s *Server) checkAfter(ctx context.Context, q feedRequest) error {
+	if q.after.IsZero() || q.end {
+		return nil
+	}
+	head, err := s.opts.Log.Head(ctx)
+	if err != nil || !head.Before(q.after) {
+		return err
+	}
+	reached, err := s.opts.Reads.Position(ctx) // may have come further although nothing followed
+	if err != nil || !reached.Before(q.after) {
+		return err
+	}
+	return domain.Invalid(q.from, "the log ends at position %s", head)
+}
+
 // parseFeed reads the parameters of the feed.
 func parseFeed(r *http.Request) (feedRequest, error) {
-	var req feedRequest
+	req := feedRequest{from: "after"}
 	for name, values := range r.URL.Query() {
 		value := values[0]
 		var err error
@@ -174,12 +197,12 @@ func parseFeed(r *http.Request) (feedRequest, error) {
 			return req, err
 		}
 	}
-	if last := r.Header.Get("Last-Event-ID"); last != "" {
+	if last := r.Header.Get(headerLastEvent); last != "" {
 		var err error
-		if req.after, err = parsePosition("Last-Event-ID", last); err != nil {
+		req.from, req.end = headerLastEvent, false
+		if req.after, err = parsePosition(req.from, last); err != nil {
 			return req, err
 		}
-		req.end = false
 	}
 	return req, nil
 }
@@ -232,6 +255,11 @@ func (s *Server) feedPage(c echo.Context, q feedRequest) error {
 		page.Next = e.Position
 		if q.wants(e) {
 			page.Items = append(page.Items, feedEvent(e))
+		}
+	}
+	if scanned == 0 {
+		if err := s.checkAfter(c.Request().Context(), q); err != nil {
+			return err
 		}
 	}
 	c.Response().Header().Set(headerAsOf, page.Next.String())

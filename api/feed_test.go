@@ -94,6 +94,17 @@ func TestFeedPages(t *testing.T) {
 	if p := s.do("GET", "/v1/events", nil, "Last-Event-ID", "x").problem(t); p.Status != 400 || p.Errors[0].Pointer != "Last-Event-ID" {
 		t.Errorf("last event id: %+v", p)
 	}
+	// A position of another log, or of a time before this one was restored.
+	for _, accept := range []string{"application/json", "application/x-ndjson", "text/event-stream"} {
+		for _, query := range []string{"after=9999999", "after=9999999&stream=" + last.Stream} {
+			if p := s.do("GET", "/v1/events?"+query, nil, "Accept", accept).problem(t); p.Status != 400 || p.Errors[0].Pointer != "after" {
+				t.Errorf("%s after what the log has not reached: %+v", accept, p)
+			}
+		}
+		if p := s.do("GET", "/v1/events?after=end", nil, "Accept", accept, "Last-Event-ID", "9999999").problem(t); p.Status != 400 || p.Errors[0].Pointer != "Last-Event-ID" {
+			t.Errorf("%s after an event that the log does not have: %+v", accept, p)
+		}
+	}
 }
 
 // live opens a live feed and calls see for each event, with its id and data, until see says that it has enough.
