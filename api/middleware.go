@@ -109,11 +109,21 @@ var answerHeaders = http.Header{
 	"Cache-Control":           {"no-store"},
 }
 
+// singleHeaders say what they say once: of two, one would silently win.
+var singleHeaders = []string{
+	headerKey, headerActor, headerActorKind, headerDuplicates, headerCorrelation, headerLastEvent, "Content-Type",
+}
+
 // guard refuses what no route accepts, sets the headers that every answer has, and bounds the body.
 func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		maps.Copy(c.Response().Header(), answerHeaders)
 		r := c.Request()
+		for _, name := range singleHeaders {
+			if n := len(r.Header.Values(name)); n > 1 {
+				return domain.Invalid(name, "stands there %d times", n)
+			}
+		}
 		limit := s.opts.MaxBodyBytes
 		if special, ok := s.limits[c.Path()]; ok {
 			limit = special

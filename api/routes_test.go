@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -178,5 +179,26 @@ func TestCheckListen(t *testing.T) {
 	}
 	if err := api.CheckListen("0.0.0.0:8080", true); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAHeaderStandsOnce holds that of two keys or actors none is chosen silently.
+func TestAHeaderStandsOnce(t *testing.T) {
+	s := start(t)
+	for _, name := range []string{"Idempotency-Key", "X-Actor", "X-Actor-Kind", "X-Duplicate-Policy", "X-Correlation-Id", "Last-Event-ID", "Content-Type"} {
+		r := httptest.NewRequest("POST", "/v1/customers", strings.NewReader(`{"kind":"person","name":"Ann"}`))
+		r.Header.Set("Idempotency-Key", "k")
+		r.Header.Set("Content-Type", "application/json")
+		for range 2 {
+			r.Header.Add(name, "application/json")
+		}
+		w := httptest.NewRecorder()
+		s.server.ServeHTTP(w, r)
+		if w.Code != 400 || !strings.Contains(w.Body.String(), `"pointer":"`+name+`"`) {
+			t.Errorf("%s several times: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if n := s.events(); n != 0 {
+		t.Errorf("%d events were written", n)
 	}
 }
