@@ -73,7 +73,7 @@ func newCommandRig(b *testing.B) *commandRig {
 }
 
 func (r *commandRig) create(b *testing.B) (path string) {
-	r.post(b, "/v1/customers", []byte(`{"kind":"company","name":"Customer 1","legalName":"Customer Limited","industry":"retail","region":"West","owner":"ann","source":"bench","tags":["key account"]}`))
+	r.post(b, "/v1/customers", []byte(`{"kind":"company","name":"Customer 1","legalName":"Customer Limited","industry":"retail","owner":"ann","source":"bench","tags":["key account"]}`))
 	return r.answer.header.Get("Location")
 }
 

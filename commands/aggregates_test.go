@@ -3,6 +3,7 @@ package commands_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -141,6 +142,44 @@ func TestCustomersAreReachedInOneForm(t *testing.T) {
 	d.invalid(acme, customer.UpdateProfile{Phone: new("call me")}, "/phone")
 	d.invalid(acme, customer.UpdateProfile{Email: new("not an address")}, "/email")
 	d.invalid("", customer.Register{Kind: customer.Person, Profile: customer.Profile{Name: "Ann", Phone: "030 123456"}}, "/phone")
+}
+
+// A04: of companies of one name in one region that are registered at once, through several processes, one is let in.
+func TestOfNamesakesInOneRegionOneIsLetIn(t *testing.T) {
+	d := newDesk(t)
+	spelt := []string{"Acme Ltd", "ACME Ltd.", "acme  ltd", "Acme, Ltd"}
+	namesake := func(name, region string) customer.Register {
+		return customer.Register{
+			Kind: customer.Company, Profile: customer.Profile{Name: name}, Classification: customer.Classification{Region: region},
+		}
+	}
+	ids, errs := make([]domain.ID, len(spelt)), make([]error, len(spelt))
+	var group sync.WaitGroup
+	for i, name := range spelt {
+		bus, req := d.crm(), d.next("", namesake(name, "West"))
+		group.Go(func() {
+			r, err := bus.Submit(t.Context(), req)
+			ids[i], errs[i] = r.ID, err
+		})
+	}
+	group.Wait()
+	won := slices.Index(errs, nil)
+	if won < 0 {
+		t.Fatal("nobody was let in: ", errs)
+	}
+	for i, err := range errs {
+		if i != won {
+			duplicateAt(t, err, "name-and-region", "/name", ids[won])
+		}
+	}
+	east := d.create(namesake("Acme Ltd", "East"))
+	_, err := d.bus.Submit(t.Context(), d.next(east, customer.Classify{Region: new("west")}))
+	duplicateAt(t, err, "name-and-region", "/name", ids[won])
+	d.do(ids[won], customer.Classify{Region: new("North")}) // now the name is free in the West
+	d.do(east, customer.Classify{Region: new("west")})
+	twin := d.next("", namesake("Acme Ltd", "West"))
+	twin.AllowDuplicates = true
+	submit(t, d.bus, twin)
 }
 
 func TestContactsAreReachedInOneForm(t *testing.T) {

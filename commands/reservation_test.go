@@ -16,9 +16,14 @@ import (
 
 func duplicateOf(t testing.TB, err error, key string, id domain.ID) {
 	t.Helper()
+	duplicateAt(t, err, key, "/"+key, id)
+}
+
+func duplicateAt(t testing.TB, err error, key, pointer string, id domain.ID) {
+	t.Helper()
 	var d *domain.DuplicateError
-	if !errors.As(err, &d) || d.Existing != id || d.Key != key || d.Pointer != "/"+key {
-		t.Errorf("got %v, want a duplicate %s of %s", err, key, id)
+	if !errors.As(err, &d) || d.Existing != id || d.Key != key || d.Pointer != pointer {
+		t.Errorf("got %v, want a duplicate %s of %s at %s", err, key, id, pointer)
 	}
 }
 

@@ -9,7 +9,7 @@ const ReservationName = "reservation"
 type ReservationClaimed struct {
 	Aggregate string `json:"aggregate" doc:"Name of the aggregate that holds the value."`
 	ID        ID     `json:"id" doc:"The aggregate that holds the value."`
-	Kind      string `json:"kind" doc:"What must be unique: tax-id, email, phone, product-code; or duplicate, a customer that was merged."`
+	Kind      string `json:"kind" doc:"What must be unique: tax-id, email, phone, name-and-region, product-code; or duplicate, a customer that was merged."`
 	CommandID string `json:"commandId" doc:"The command that made the claim; its retry adopts it."`
 }
 

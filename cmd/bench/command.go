@@ -57,7 +57,7 @@ func (r *commandRig) note(answer []byte, created bool) error {
 }
 
 func (r *commandRig) create(_ context.Context, worker int) error {
-	body := fmt.Appendf(nil, `{"kind":"company","name":"Customer %d","legalName":"Customer Limited","industry":"retail","region":"West","owner":"ann","source":"bench","tags":["key account"]}`, rand.IntN(1e6))
+	body := fmt.Appendf(nil, `{"kind":"company","name":"Customer %d","legalName":"Customer Limited","industry":"retail","owner":"ann","source":"bench","tags":["key account"]}`, rand.IntN(1e6))
 	answer, err := r.clients[worker].post("/v1/customers", uuid.NewString(), body)
 	if err != nil {
 		return err

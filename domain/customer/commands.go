@@ -20,7 +20,7 @@ type Register struct {
 // UpdateProfile changes basic information. Fields left out stay as they are; an empty text or a 0 empties the field.
 type UpdateProfile struct {
 	domain.When
-	Name        *string       `json:"name,omitempty" minLength:"1" maxLength:"200" personal:"true" doc:"Name by which people know the customer; cannot be emptied." example:"Acme Ltd"`
+	Name        *string       `json:"name,omitempty" minLength:"1" maxLength:"200" personal:"true" doc:"Name by which people know the customer; cannot be emptied; of companies unique within their sales region." example:"Acme Ltd"`
 	LegalName   *string       `json:"legalName,omitempty" maxLength:"300" personal:"true" doc:"Registered name." example:"Acme Limited"`
 	TaxID       *string       `json:"taxId,omitempty" maxLength:"40" personal:"true" doc:"Tax or registration number; unique among customers, spacing and case aside." example:"DE 123456789"`
 	Email       *string       `json:"email,omitempty" maxLength:"254" personal:"true" doc:"E-mail address, stored in lower case; unique among customers." example:"info@acme.example"`

@@ -76,6 +76,7 @@ func (c Customer) keys() []domain.Key {
 		{Kind: "tax-id", Value: normalTaxID(c.TaxID), Pointer: "/taxId"},
 		{Kind: "email", Value: strings.ToLower(c.Email), Pointer: "/email"},
 		{Kind: "phone", Value: c.Phone, Pointer: "/phone"},
+		{Kind: "name-and-region", Value: c.namesake(), Pointer: "/name"},
 	} {
 		if k.Value != "" {
 			keys = append(keys, k)

@@ -460,6 +460,36 @@ func TestUniqueValuesAreNormalisedAndADuplicateHoldsNone(t *testing.T) {
 	}
 }
 
+func TestCompaniesOfOneNameInOneRegionAreOne(t *testing.T) {
+	key := func(kind customer.Kind, name, region string) []domain.Key {
+		return customer.Aggregate.Keys(customer.Customer{
+			Kind: kind, Profile: customer.Profile{Name: name}, Classification: customer.Classification{Region: region},
+		})
+	}
+	acme := key(customer.Company, "Acme Ltd", "West")
+	if len(acme) != 1 || acme[0].Kind != "name-and-region" || acme[0].Pointer != "/name" {
+		t.Fatalf("%+v", acme)
+	}
+	for _, same := range [][2]string{{"ACME, Ltd.", "west"}, {"  acme  ltd", " WEST "}, {"A.C.M.E. Ltd", "West"}} {
+		if diff := cmp.Diff(acme, key(customer.Company, same[0], same[1])); diff != "" {
+			t.Errorf("%q:\n%s", same, diff)
+		}
+	}
+	for _, other := range [][2]string{{"Acme Ltd", "East"}, {"Acme Ltd West", "West"}, {"Acme", "Ltd West"}} {
+		if cmp.Equal(acme, key(customer.Company, other[0], other[1])) {
+			t.Errorf("%q is taken for Acme Ltd in West", other)
+		}
+	}
+	for _, none := range [][]domain.Key{
+		key(customer.Company, "Acme Ltd", ""), key(customer.Company, "Acme Ltd", " "), key(customer.Company, ".,", "West"),
+		key(customer.Person, "Ann Lee", "West"), key(customer.Group, "Lee family", "West"),
+	} {
+		if none != nil {
+			t.Errorf("%+v", none)
+		}
+	}
+}
+
 func TestSubjectsAreTheCustomerAndItsSurvivor(t *testing.T) {
 	for _, c := range []struct {
 		state customer.Customer

@@ -24,7 +24,7 @@ const (
 
 // Profile is the basic information of a customer. Empty fields are unknown.
 type Profile struct {
-	Name        string       `json:"name,omitempty" required:"true" minLength:"1" maxLength:"200" personal:"true" doc:"Name by which people know the customer." example:"Acme Ltd"`
+	Name        string       `json:"name,omitempty" required:"true" minLength:"1" maxLength:"200" personal:"true" doc:"Name by which people know the customer; of companies unique within their sales region, case, spacing, points and commas aside." example:"Acme Ltd"`
 	LegalName   string       `json:"legalName,omitempty" maxLength:"300" personal:"true" doc:"Registered name." example:"Acme Limited"`
 	TaxID       string       `json:"taxId,omitempty" maxLength:"40" personal:"true" doc:"Tax or registration number; unique among customers, spacing and case aside." example:"DE 123456789"`
 	Email       string       `json:"email,omitempty" maxLength:"254" personal:"true" doc:"E-mail address, stored in lower case; unique among customers." example:"info@acme.example"`
@@ -221,6 +221,16 @@ func normalTaxID(s string) string {
 		}
 		return -1
 	}, s)
+}
+
+// namesake is what two companies of one name in one sales region have in common; case, spacing, points and commas do not
+// tell them apart. It is empty without a region, and for persons and groups: many of one name live in one region.
+func (c Customer) namesake() string {
+	name, region := label(strings.NewReplacer(".", "", ",", "").Replace(c.Name)), label(c.Classification.Region)
+	if c.Kind != Company || name == "" || region == "" {
+		return ""
+	}
+	return name + "\n" + region // a label holds no new line
 }
 
 func isWebsite(s string) bool {
