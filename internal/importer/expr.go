@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -75,7 +74,7 @@ func newLanguage(id func(aggregate, key string) (string, error), tables map[stri
 			cel.FunctionBinding(func(args ...ref.Val) ref.Val {
 				row := tables[string(args[0].(types.String))][string(args[1].(types.String))]
 				if value := row[string(args[2].(types.String))]; value != nil {
-					return types.String(textOf(value))
+					return types.String(fmt.Sprint(value))
 				}
 				return args[3]
 			}))),
@@ -255,15 +254,7 @@ func (p *program) text(vars scope) (string, error) {
 	if err != nil || v == nil {
 		return "", err
 	}
-	return textOf(v), nil
-}
-
-// textOf renders a value as text; a number, which may come from JSON, as CEL's string() does.
-func textOf(v any) string {
-	if number, ok := v.(float64); ok {
-		return strconv.FormatFloat(number, 'f', -1, 64)
-	}
-	return fmt.Sprint(v)
+	return fmt.Sprint(v), nil
 }
 
 // truth evaluates p to a boolean; an absent expression is true.

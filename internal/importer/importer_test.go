@@ -397,3 +397,117 @@ inputs:
 		}
 	}
 }
+
+// Rows without a key passed for one, and all but the first were counted as unchanged.
+func TestReproRowsWithoutAKeyAreRejected(t *testing.T) {
+	file := writeFile(t, "parcels.csv", "id,name,to,sent\n,Anvil,,\n,Anvil,,\n7,Rope,,\n")
+	for _, mapping := range []string{eachRow, strings.Replace(eachRow, "file: parcels.csv", "file: parcels.csv\n    group: row.id", 1)} {
+		var b bus
+		result, rejects := mustRun(t, &b, mapping, file)
+		if c := result.Inputs[0]; c.Rows != 3 || c.RowsRejected != 2 || c.Accepted != 1 || c.Unchanged != 0 || strings.Count(rejects, "is empty") != 2 {
+			t.Errorf("%+v\n%s", c, rejects)
+		}
+	}
+}
+
+// Numbers of JSON were changed to what a float64 holds: two long ids became the same one, and an id of a million or more
+// got an exponent.
+func TestReproNumbersOfJSONAreExact(t *testing.T) {
+	mapping := `
+source: parcels
+inputs:
+  - file: log.jsonl
+    format: jsonl
+    commands:
+      - {command: parcel.register, key: row.id, fields: {name: string(row.id), total: string(row.total)}}
+      - {command: parcel.send, key: row.id, target: "id('parcel', string(row.id))", fields: {to: "'Oslo'"}}
+`
+	file := writeFile(t, "log.jsonl", `{"id":9007199254740993,"total":0.1}
+{"id":9007199254740992,"total":"12345678901234567.891"}
+{"id":1234567,"total":1234567.5}
+
+null
+{"id":5,"total":12345678901234567.8910}
+[6]
+{"id":7,"total":{"a":1}}
+`)
+	var b bus
+	result, rejects := mustRun(t, &b, mapping, file)
+	want := Counts{File: "log.jsonl", Rows: 7, RowsRejected: 3, Units: 5, Commands: 10, Accepted: 8, Rejected: 1, NotTried: 1}
+	if diff := cmp.Diff([]Counts{want}, result.Inputs); diff != "" {
+		t.Errorf("%s\n%s", diff, rejects)
+	}
+	for _, part := range []string{"log.jsonl,5,,null is no object,null\n", "log.jsonl,7,", "log.jsonl,8,parcel.register"} {
+		if !strings.Contains(rejects, part) {
+			t.Errorf("rejects lack %q:\n%s", part, rejects)
+		}
+	}
+	for id, total := range map[string]string{"9007199254740993": "0.1", "9007199254740992": "12345678901234567.891", "1234567": "1234567.5", "5": "12345678901234567.891"} {
+		made, _ := b.commands["import:parcels:parcel.register:"+id].(registerParcel)
+		if made.Name != id || made.Total == nil || made.Total.String() != total {
+			t.Errorf("%s became %+v", id, made)
+		}
+		if b.commands["import:parcels:parcel.send:"+id] == nil {
+			t.Errorf("%s was not sent", id)
+		}
+	}
+}
+
+// A row without end took the rest of the file into memory, and a long line of JSON ended the import.
+func TestReproRowsThatAreTooLongAreRejected(t *testing.T) {
+	const rows = 30
+	var text, lines strings.Builder
+	text.WriteString("id,name,to,sent\n")
+	for i := range rows {
+		name := fmt.Sprint("Rope ", i)
+		switch i {
+		case 3:
+			name = strings.Repeat("x", 3*MaxRowBytes)
+		case 20: // and takes the rows behind it along, as far as a row may go
+			name = "\"Anvil,,\n" + strings.Repeat("20,Anvil,,\n", MaxRowBytes/11+1000) // more than a reader's buffer
+		}
+		fmt.Fprintf(&text, "%d,%s,,\n", i, name)
+		if i != 20 {
+			fmt.Fprintf(&lines, "{\"id\":\"%d\",\"name\":\"%s\"}\n", i, name)
+		}
+	}
+	asLines := "source: parcels\ninputs:\n  - file: parcels.csv\n    format: jsonl\n    commands:\n      - {command: parcel.register, key: row.id, fields: {name: row.name}}\n"
+	for mapping, text := range map[string]string{eachRow: text.String(), asLines: lines.String()} {
+		var b bus
+		result, rejects := mustRun(t, &b, mapping, writeFile(t, "parcels.csv", text))
+		c := result.Inputs[0]
+		if c.Rows != c.RowsRejected+c.Accepted+c.Unchanged || !strings.Contains(rejects, "parcels.csv,4,,the row has more than 1048576 bytes") {
+			t.Errorf("%+v\n%.200s", c, rejects)
+		}
+		for i := range rows {
+			made, ok := b.commands[fmt.Sprint("import:parcels:parcel.register:", i)].(registerParcel)
+			if wanted := i != 3 && i != 20; ok != wanted && i != 20 || wanted && made.Name != fmt.Sprint("Rope ", i) {
+				t.Errorf("row %d became %.50v", i, made)
+			}
+		}
+		if len(rejects) > 4*maxRawBytes {
+			t.Errorf("%d bytes of rejects", len(rejects))
+		}
+	}
+}
+
+func TestFilesThatAreNotWhatIsDeclaredAreRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                        "the file is empty",
+		"id,name,id\n1,Anvil,2\n": `there are two columns "id"`,
+		"id,na\xffme\n1,Anvil\n":  "the name of column 2 is not valid text",
+	} {
+		if _, err := compile(t, eachRow, writeFile(t, "parcels.csv", text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
+		}
+	}
+	var b bus
+	japanese := strings.Replace(eachRow, "file: parcels.csv", "file: parcels.csv\n    encoding: shift_jis", 1)
+	result, rejects := mustRun(t, &b, japanese, writeFile(t, "parcels.csv", "id,name,to,sent\n1,\x83e\x83X\x83g,,\n2,\x83\xff,,\n"))
+	if c := result.Inputs[0]; c.Accepted != 1 || c.RowsRejected != 1 || !strings.Contains(rejects, "column name is not valid text") {
+		t.Errorf("%+v\n%s", c, rejects)
+	}
+	if made := b.commands["import:parcels:parcel.register:1"].(registerParcel); made.Name != "テスト" {
+		t.Errorf("made %+v", made)
+	}
+}

@@ -3,7 +3,7 @@ package importer
 // Limits of an import.
 const (
 	MaxMappingBytes  = 1 << 20   // of a mapping file
-	MaxRowBytes      = 1 << 20   // of one line of JSON
+	MaxRowBytes      = 1 << 20   // of one row; a reader's buffer more at most
 	maxRawBytes      = 64 << 10  // of an unreadable row that are kept with its rejection
 	MaxGroupRows     = 100_000   // rows of one group
 	MaxOpenGroups    = 1_000     // groups that wait for further rows at the same time

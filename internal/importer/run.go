@@ -243,6 +243,9 @@ func (r *run) addToGroup(groups *openGroups, row record, vars scope) error {
 	if err != nil {
 		return err
 	}
+	if key == "" {
+		return errors.New("the group is empty: rows without one would pass for the same")
+	}
 	if u, open := groups.units[key]; open {
 		if len(u.rows) >= MaxGroupRows {
 			return fmt.Errorf("group %q has more than %d rows", key, MaxGroupRows)
@@ -331,7 +334,10 @@ func (r *run) aim(s *step, vars scope) (id domain.ID, passed bool) {
 		return "", false
 	}
 	c := s.command
-	if s.key, s.err = c.key.text(vars); s.err != nil {
+	if s.key, s.err = c.key.text(vars); s.err == nil && s.key == "" {
+		s.err = errors.New("the key is empty: rows without one would pass for the same")
+	}
+	if s.err != nil {
 		return "", false
 	}
 	if c.target == nil {

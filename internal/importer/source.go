@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"encoding/csv"
 	"errors"
@@ -10,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/ianaindex"
 	"golang.org/x/text/encoding/unicode"
@@ -179,8 +182,8 @@ func (s *source) openCSV(r io.Reader, f Format) error {
 		number++
 		row := record{number: number}
 		var parse *csv.ParseError
-		if errors.As(err, &parse) {
-			row.err, row.raw = parse, tape.text(begin, reader.InputOffset())
+		if errors.As(err, &parse) || errors.Is(err, errRowTooLong) {
+			row.err, row.raw = err, tape.text(begin, reader.InputOffset())
 			if swapped {
 				row.raw = swapText(row.raw, '"', quote)
 			}
@@ -205,28 +208,57 @@ func (s *source) openCSV(r io.Reader, f Format) error {
 }
 
 func (s *source) openJSONLines(r io.Reader) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 64<<10), MaxRowBytes)
-	number := 0
+	tape := &tape{r: r}
+	lines := bufio.NewReader(tape)
+	number, begin := 0, int64(0)
 	s.next = func() (record, error) {
-		for lines.Scan() {
+		for {
+			tape.keepFrom(begin)
+			line, err := lines.ReadBytes('\n')
+			begin += int64(len(line))
+			if err != nil && err != io.EOF && err != errRowTooLong || err == io.EOF && len(line) == 0 {
+				return record{}, err
+			}
 			number++
-			line := lines.Bytes()
-			if len(strings.TrimSpace(string(line))) == 0 {
+			if line = bytes.TrimSpace(line); len(line) == 0 {
 				continue
 			}
 			row := record{number: number}
-			if err := json.Unmarshal(line, &row.cells); err != nil {
-				row.cells, row.err, row.raw = nil, err, string(line)
+			switch {
+			case err == errRowTooLong:
+				row.err = err
+			case !s.validText(string(line)):
+				row.err = errors.New("the line is not valid text in the declared encoding")
+			default:
+				row.err = json.Unmarshal(line, &row.cells, exactNumbers)
+				if row.err == nil && row.cells == nil {
+					row.err = errors.New("null is no object")
+				}
+			}
+			if row.err != nil {
+				row.cells, row.raw = nil, string(line[:min(len(line), maxRawBytes)])
 			}
 			return row, nil
 		}
-		if err := lines.Err(); err != nil {
-			return record{}, err
-		}
-		return record{}, io.EOF
 	}
 }
+
+// exactNumbers decodes whole numbers to int64 and others to their text: no amount passes through a float64.
+var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *any) error {
+	if dec.PeekKind() != '0' {
+		return errors.ErrUnsupported
+	}
+	text, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	if whole, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		*v = whole
+	} else {
+		*v = string(text)
+	}
+	return nil
+}))
 
 // countingReader counts the bytes that were read through it.
 type countingReader struct {
@@ -240,12 +272,17 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tape remembers what was read since an offset, for rows that cannot be read.
+// errRowTooLong says that a row has no end within MaxRowBytes.
+var errRowTooLong = fmt.Errorf("the row has more than %d bytes; a quote may be missing", MaxRowBytes)
+
+// tape remembers what was read since an offset, for rows that cannot be read. When a row has no end within MaxRowBytes, it
+// says so once and goes on behind the end of the line; what it passes over has no offset.
 type tape struct {
-	r     io.Reader
-	kept  []byte
-	begin int64 // offset of kept
-	keep  int64 // offset from which bytes are needed
+	r        io.Reader
+	kept     []byte
+	begin    int64 // offset of kept
+	keep     int64 // offset from which bytes are needed
+	skipping bool  // to the end of the line
 }
 
 func (t *tape) Read(p []byte) (int, error) {
@@ -253,7 +290,18 @@ func (t *tape) Read(p []byte) (int, error) {
 		t.kept = append(t.kept[:0], t.kept[old:]...)
 		t.begin += old
 	}
+	if !t.skipping && t.begin+int64(len(t.kept))-t.keep > MaxRowBytes {
+		t.skipping = true
+		return 0, errRowTooLong
+	}
 	n, err := t.r.Read(p)
+	for t.skipping && n > 0 {
+		if end := bytes.IndexByte(p[:n], '\n'); end >= 0 {
+			t.skipping, n = false, copy(p, p[end+1:n])
+		} else if n = 0; err == nil {
+			n, err = t.r.Read(p)
+		}
+	}
 	t.kept = append(t.kept, p[:n]...)
 	return n, err
 }
