@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -237,6 +238,46 @@ func TestSubscriptionOutlivesTheNode(t *testing.T) {
 			node = open()
 			direct := dial(t, node.ConnectionString())
 			expected = domain.AtRevision(commit(t, direct, stream, expected, newEvents(2)...).Revision)
+		}
+	}
+}
+
+// S13: TestReproOlderCopyUnderASubscription puts an older copy of the log in the place of the one that a subscription reads,
+// where other events then take the positions of those it has seen. It says so, and delivers none of them.
+func TestReproOlderCopyUnderASubscription(t *testing.T) {
+	where, dir, older := porttest.Address(t), t.TempDir(), filepath.Join(t.TempDir(), "older")
+	open := func(dir string) *esnode.Node {
+		t.Helper()
+		node, err := esnode.Open(t.Context(), esnode.Options{Dir: dir, Listen: where})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return node
+	}
+	node := open(dir)
+	defer func() { _ = node.Close() }()
+	first := dial(t, node.ConnectionString())
+	commit(t, first, newStream(), domain.NoStream, newEvents(1)...)
+	if _, err := esnode.Backup(t.Context(), dir, older); err != nil {
+		t.Fatal(err)
+	}
+	lost := commit(t, first, newStream(), domain.NoStream, newEvents(2)...)
+
+	log := dial(t, node.ConnectionString(), withTiming(timing{
+		append: 5 * time.Second, read: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+	}))
+	for m, err := range log.Subscribe(t.Context(), domain.Position{}) {
+		switch {
+		case err != nil && !errors.Is(err, ErrOtherLog):
+			t.Fatal(err)
+		case m.Raw != nil && lost.Position.Before(m.Raw.Position):
+			t.Fatalf("read an event of the copy, at %s", m.Raw.Position)
+		case m.Raw != nil && m.Raw.Position == lost.Position:
+			if err := node.Close(); err != nil {
+				t.Fatal(err)
+			}
+			node = open(older)
+			commit(t, dial(t, node.ConnectionString()), newStream(), domain.NoStream, newEvents(5)...)
 		}
 	}
 }

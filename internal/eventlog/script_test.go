@@ -27,7 +27,7 @@ type script struct {
 
 	append    func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error)
 	batch     func(*streams.BatchAppendReq) ([]*streams.BatchAppendResp, error)                 // answers of this request unless they say of which; nil means that the node does not know it
-	read      func(*streams.ReadReq_Options, streams.Streams_ReadServer) error                  // of one stream but the identity's, or of $all
+	read      func(*streams.ReadReq_Options, streams.Streams_ReadServer) error                  // of one stream but the identity's, or of $all; nil means that $all holds what happened at every position
 	subscribe func(attempt int, o *streams.ReadReq_Options, s streams.Streams_ReadServer) error // after its confirmation
 	logID     func() string                                                                     // identity; nil means always the same, "" that there is none
 	mute      int                                                                               // so many subscriptions are not even confirmed
@@ -146,18 +146,18 @@ func (s *script) Read(request *streams.ReadReq, stream streams.Streams_ReadServe
 		}
 		return stream.Send(event(identityStream, identityType, 0, 1, fmt.Appendf(nil, `{"id":%q}`, id)))
 	}
+	if p := o.GetAll().GetPosition(); s.read == nil && p != nil {
+		return stream.Send(happened(p.GetCommitPosition()))
+	}
 	if s.read == nil {
 		return status.Error(codes.Unimplemented, "the script has no reads")
 	}
 	return s.read(o, stream)
 }
 
-// event makes the message of one event at a position.
+// event makes the message of one event at a position, always the same.
 func event(stream, eventType string, revision, position uint64, data []byte) *streams.ReadResp {
-	id, err := uuid.NewRandom()
-	if err != nil {
-		panic(err)
-	}
+	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%s@%d at %d", stream, revision, position))
 	return &streams.ReadResp{Content: &streams.ReadResp_Event{Event: &streams.ReadResp_ReadEvent{
 		Event: &streams.ReadResp_ReadEvent_RecordedEvent{
 			Id:               &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}},

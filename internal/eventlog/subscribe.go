@@ -11,6 +11,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
 )
 
 const (
@@ -24,6 +25,7 @@ const (
 var (
 	errStalled  = errors.New("the subscription is silent although the log has moved on")
 	errConsumer = errors.New("the consumer stopped")
+	errShort    = errors.New("the log ends before what was read of it: at")
 )
 
 // Subscribe implements Log.
@@ -41,6 +43,7 @@ type follower struct {
 	log      *ESDB
 	yield    func(Message, error) bool
 	last     domain.Position // what the consumer has seen
+	event    codec.Raw       // the last event among that: its id and position; zero when there was none
 	identity string          // of the log; empty until it has been read
 	backoff  time.Duration   // before the next attempt
 }
@@ -101,7 +104,8 @@ func (f *follower) attempt(ctx context.Context) error {
 	return f.deliver(ctx, messages)
 }
 
-// checkIdentity notices a node that came back with another log: positions of the old one mean nothing there.
+// checkIdentity notices a node that came back with another log, or with an older copy of the same one: what was seen means
+// nothing there.
 func (f *follower) checkIdentity(ctx context.Context) error {
 	id, err := f.log.ID(ctx)
 	switch {
@@ -111,6 +115,20 @@ func (f *follower) checkIdentity(ctx context.Context) error {
 		f.identity = id
 	case f.identity != id:
 		return fmt.Errorf("%w: %s before, %s now", ErrOtherLog, f.identity, id)
+	}
+	if f.event.Position.IsZero() {
+		return nil
+	}
+	p, err := call(ctx, f.log, f.log.timing.read, func(ctx context.Context, c *esdb.Client) (page, error) {
+		return f.log.allPage(ctx, c, esdb.ReadAllOptions{Direction: esdb.Forwards, From: allPosition(f.event.Position)}, 1)
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(p.events) == 0: // a member of a cluster that lags will have it
+		return fmt.Errorf("%w %s", errShort, f.event.Position)
+	case p.events[0].Position == f.event.Position && p.events[0].ID != f.event.ID:
+		return fmt.Errorf("%w: at %s stood event %s before, %s now", ErrOtherLog, f.event.Position, f.event.ID, p.events[0].ID)
 	}
 	return nil
 }
@@ -202,6 +220,7 @@ func (f *follower) handle(event *esdb.SubscriptionEvent, order *domain.Position)
 			return nil
 		}
 		f.advance(raw.Position)
+		f.event = codec.Raw{ID: raw.ID, Position: raw.Position}
 		return f.pass(Message{Raw: &raw})
 	case event.CheckPointReached != nil:
 		position := positionOf(*event.CheckPointReached)
