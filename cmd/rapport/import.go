@@ -22,6 +22,9 @@ import (
 // what rows far before them made.
 const importCacheBytes = 16 << 20
 
+// maxImportWriters bounds --writers.
+const maxImportWriters = 1024
+
 type importCommand struct {
 	stores
 	writer
@@ -37,6 +40,14 @@ func (importCommand) Help() string {
 	return "Example: rapport import --data data --mapping sales-pipeline accounts.csv products.csv sales_teams.csv sales_pipeline.csv\n\n" +
 		"Works whether or not a server runs on the data directory. Importing twice changes nothing; an interrupted import is resumed by starting it again. " +
 		"The mapping is checked whole before the first row."
+}
+
+// Validate refuses values that cannot be right.
+func (i importCommand) Validate() error {
+	if i.Writers < 1 || i.Writers > maxImportWriters {
+		return fmt.Errorf("--writers %d is not from 1 to %d", i.Writers, maxImportWriters)
+	}
+	return nil
 }
 
 // Run imports the files and prints the counts.
@@ -60,7 +71,7 @@ func (i importCommand) Run(ctx context.Context, c *console) (err error) {
 	}
 	result, err := i.execute(ctx, c, bus, mapping)
 	if result.Source != "" {
-		if printErr := i.print(c, result); printErr != nil {
+		if printErr := i.print(c, result, err == nil); printErr != nil {
 			err = errors.Join(err, printErr)
 		}
 	}
@@ -82,10 +93,7 @@ func (i importCommand) execute(ctx context.Context, c *console, bus *commands.Bu
 	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
 		return importer.Result{}, err
 	}
-	if err := os.MkdirAll(filepath.Dir(i.Rejects), 0o755); err != nil {
-		return importer.Result{}, err
-	}
-	rejects, err := os.OpenFile(i.Rejects, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	rejects, err := i.openRejects()
 	if err != nil {
 		return importer.Result{}, err
 	}
@@ -98,13 +106,28 @@ func (i importCommand) execute(ctx context.Context, c *console, bus *commands.Bu
 	return result, errors.Join(err, rejects.Close())
 }
 
+// openRejects makes the file for rejected rows anew, unless that would be one of the files to read.
+func (i importCommand) openRejects() (*os.File, error) {
+	if old, err := os.Stat(i.Rejects); err == nil {
+		for _, path := range append([]string{i.Mapping}, i.Files...) {
+			if read, err := os.Stat(path); err == nil && os.SameFile(old, read) {
+				return nil, fmt.Errorf("--rejects %s is a file to read; it would be overwritten", i.Rejects)
+			}
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(i.Rejects), 0o755); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(i.Rejects, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+}
+
 func (i importCommand) openMapping() (*importer.Mapping, error) {
 	if slices.Contains(importer.ShippedNames(), i.Mapping) {
 		return importer.Shipped(i.Mapping)
 	}
 	file, err := os.Open(i.Mapping)
 	if err != nil {
-		return nil, fmt.Errorf("%w (mappings that ship: %s)", err, strings.Join(importer.ShippedNames(), ", "))
+		return nil, &importer.MappingError{Message: fmt.Sprintf("%v (mappings that ship: %s)", err, strings.Join(importer.ShippedNames(), ", "))}
 	}
 	defer file.Close()
 	return importer.ParseMapping(file)
@@ -144,17 +167,18 @@ func rejected(r importer.Result) (rows int64) {
 	return rows
 }
 
-// print writes the counts, which add up, and the oddities that the mapping asked to count.
-func (i importCommand) print(c *console, r importer.Result) error {
+// print writes the counts, which add up, and the oddities that the mapping asked to count. The import is whole when nothing
+// stopped it.
+func (i importCommand) print(c *console, r importer.Result, whole bool) error {
 	if i.JSON {
 		return json.NewEncoder(c.out).Encode(r)
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "file\trows\trejected\tunits\tcommands\taccepted\tunchanged\trejected\tnot tried\t")
-	changed := int64(0)
+	var accepted, unchanged int64
 	for _, in := range r.Inputs {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", in.File, in.Rows, in.RowsRejected, in.Units, in.Commands, in.Accepted, in.Unchanged, in.Rejected, in.NotTried)
-		changed += in.Accepted
+		accepted, unchanged = accepted+in.Accepted, unchanged+in.Unchanged
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -166,7 +190,10 @@ func (i importCommand) print(c *console, r importer.Result) error {
 			fmt.Fprintf(c.out, "%s: %s: %q, %d\n", o.File, o.Message, o.Value, o.Units)
 		}
 	}
-	if changed == 0 {
+	for _, name := range r.NotRead {
+		fmt.Fprintf(c.out, "%s: not read, because the mapping does not name it\n", name)
+	}
+	if whole && accepted == 0 && unchanged > 0 && rejected(r) == 0 {
 		fmt.Fprintln(c.out, "Nothing has changed: everything had been imported before.")
 	}
 	if n := rejected(r); n > 0 {

@@ -24,6 +24,7 @@ type Plan struct {
 	creates map[string]string // aggregate → its creating command
 	keyID   KeyID
 	inputs  []*inputPlan
+	notRead []string // base names of the files that the mapping does not name
 }
 
 type inputPlan struct {
@@ -100,6 +101,9 @@ func Compile(m *Mapping, files []string, definitions []domain.Definition, keyID 
 	if err != nil {
 		return nil, err
 	}
+	if p.notRead, err = m.sortOut(files); err != nil {
+		return nil, err
+	}
 	lang.aggregates = slices.Sorted(maps.Keys(p.creates))
 	for _, name := range slices.Sorted(maps.Keys(m.Tables)) {
 		var header []string
@@ -123,10 +127,34 @@ func (p *Plan) key(command, key string) string {
 	return "import:" + p.source + ":" + command + ":" + key
 }
 
+// sortOut refuses files among which a name of the mapping could mean several, and returns those that it does not name.
+func (m *Mapping) sortOut(files []string) (notRead []string, err error) {
+	named, given := map[string]bool{}, map[string]string{}
+	for _, t := range m.Tables {
+		named[plainName(t.File)] = true
+	}
+	for _, in := range m.Inputs {
+		named[plainName(in.File)] = true
+	}
+	for _, path := range files {
+		name := plainName(path)
+		if other, twice := given[name]; twice {
+			return nil, fmt.Errorf("%s and %s have the same name for a mapping", other, path)
+		}
+		if given[name] = path; !named[name] {
+			notRead = append(notRead, filepath.Base(path))
+		}
+	}
+	return notRead, nil
+}
+
+// plainName is how files and mappings are compared: without folders and without ".gz".
+func plainName(path string) string { return strings.TrimSuffix(filepath.Base(path), ".gz") }
+
 // find returns the path whose base name is name, with or without ".gz".
 func find(name string, files []string) (string, error) {
 	for _, path := range files {
-		if strings.TrimSuffix(filepath.Base(path), ".gz") == strings.TrimSuffix(name, ".gz") {
+		if plainName(path) == plainName(name) {
 			return path, nil
 		}
 	}

@@ -28,7 +28,8 @@ type Submission struct {
 type Submit func(context.Context, Submission) (changed bool, err error)
 
 // Counts says truthfully what became of the rows of one input. Rows = RowsRejected + those of which every command was
-// accepted, unchanged or not wanted; Commands = Accepted + Unchanged + Rejected + NotTried.
+// accepted, unchanged or not wanted, unless the import was stopped: then some rows were read and not submitted.
+// Commands = Accepted + Unchanged + Rejected + NotTried.
 type Counts struct {
 	File         string `json:"file"`
 	Rows         int64  `json:"rows"`         // read, not counting a header
@@ -54,6 +55,7 @@ type Result struct {
 	Source  string     `json:"source"`
 	Inputs  []Counts   `json:"inputs"`
 	Reports []Reported `json:"reports"`
+	NotRead []string   `json:"notRead,omitempty"` // files that the mapping does not name
 }
 
 // Progress is where a running import stands.
@@ -80,7 +82,7 @@ type Options struct {
 // Run executes the plan. It returns what was done so far together with any error that stopped it; starting it again
 // resumes. Cancelling ctx stops it after the units under way.
 func (p *Plan) Run(ctx context.Context, o Options) (Result, error) {
-	result := Result{Source: p.source, Reports: []Reported{}}
+	result := Result{Source: p.source, Reports: []Reported{}, NotRead: p.notRead}
 	rejects := newRejects(o.Rejects)
 	for i, in := range p.inputs {
 		r := &run{
