@@ -326,10 +326,14 @@ func TestSameIDsWithOtherContentAreAMismatch(t *testing.T) {
 				}
 				events := newEvents(3)
 				first := commit(t, log, stream, expected, events...)
-				later := commit(t, log, stream, domain.AtRevision(first.Revision), newEvents(1)...)
-				before := head(t, log)
 				changed := slices.Clone(events)
 				change(&changed[2])
+				atOnce := domain.Conflict{Actual: domain.AtRevision(first.Revision), Mismatch: true}
+				if got := log.Append(t.Context(), stream, expected, changed); got != atOnce {
+					t.Errorf("at once: %T %+v, want %+v", got, got, atOnce)
+				}
+				later := commit(t, log, stream, domain.AtRevision(first.Revision), newEvents(1)...)
+				before := head(t, log)
 				for _, l := range []*ESDB{log, dial(t, at)} { // the second has seen nothing of the log yet
 					want := domain.Conflict{Actual: domain.AtRevision(later.Revision), Mismatch: true}
 					if got := l.Append(t.Context(), stream, expected, changed); got != want {
