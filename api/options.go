@@ -48,9 +48,9 @@ type EventLog interface {
 
 // Historian computes from the log what happened to records and to everything linked to them.
 type Historian interface {
-	// Customer returns up to limit entries after a position, in the order of the log, and the position that the answer
-	// reflects at least. It returns *domain.NotFoundError for a customer that never existed.
-	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) ([]readmodels.HistoryEntry, domain.Position, error)
+	// Customer returns up to limit entries after a position, in the order of the log; Next is the position after which to go
+	// on. It returns *domain.NotFoundError for a customer that never existed.
+	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (readmodels.Page[readmodels.HistoryEntry], error)
 	// Replay returns up to limit entries behind the event at a position, as of a moment, zero for now, each with the state
 	// of the record after it, and the position that the answer reflects. It returns *domain.NotFoundError for a record that
 	// did not exist.

@@ -182,18 +182,15 @@ func (s *Server) history(ctx context.Context, in *HistoryParameters) (*ListAnswe
 	if err != nil {
 		return nil, err
 	}
-	entries, at, err := s.opts.History(reads).Customer(ctx, tenant, id, after, in.Limit)
+	part, err := s.opts.History(reads).Customer(ctx, tenant, id, after, in.Limit)
 	if err != nil {
 		return nil, err
 	}
-	answer := &ListAnswer[readmodels.HistoryEntry]{
-		Shown: shown(reads, at), Body: List[readmodels.HistoryEntry]{Items: entries, Position: at},
-	}
-	if len(entries) == in.Limit {
-		answer.Body.Next = entries[len(entries)-1].Position.String()
-		answer.Link = nextLink(ctx, "after", answer.Body.Next)
-	}
-	return answer, nil
+	return &ListAnswer[readmodels.HistoryEntry]{
+		Shown: shown(reads, part.Position),
+		Link:  nextLink(ctx, "after", part.Next),
+		Body:  List[readmodels.HistoryEntry]{Items: part.Items, Next: part.Next, Position: part.Position},
+	}, nil
 }
 
 func (s *Server) catalogueQueries() {

@@ -62,17 +62,18 @@ func (r *Reader) At(timeline Timeline) *Reader {
 }
 
 // Customer returns up to limit events after a position of one customer and everything linked to it, in the order of
-// the log, each with what it changed. The position is what the answer reflects at least. It returns *domain.NotFoundError
-// for a customer that never existed.
-func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) ([]readmodels.HistoryEntry, domain.Position, error) {
+// the log, each with what it changed. Next is the position after which to go on; the entries are not counted. It returns
+// *domain.NotFoundError for a customer that never existed.
+func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (readmodels.Page[readmodels.HistoryEntry], error) {
+	var part readmodels.Page[readmodels.HistoryEntry]
 	page, err := r.timeline.CustomerTimeline(ctx, tenant, customer, readmodels.Query{
 		Filter: fmt.Sprintf("position > %d", after.Order()), Sort: "position", Limit: limit,
 	})
 	if err != nil {
-		return nil, domain.Position{}, err
+		return part, err
 	}
 	if len(page.Items) == 0 && after.IsZero() {
-		return nil, domain.Position{}, &domain.NotFoundError{Kind: "customer", ID: string(customer)}
+		return part, &domain.NotFoundError{Kind: "customer", ID: string(customer)}
 	}
 	summaries := map[string]string{}
 	last := map[domain.StreamID]uint64{} // the highest revision wanted of each stream
@@ -85,7 +86,7 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 	for stream, revision := range last {
 		for entry, err := range r.Stream(ctx, stream) {
 			if err != nil {
-				return nil, domain.Position{}, err
+				return part, err
 			}
 			if summary, wanted := summaries[entry.EventID]; wanted {
 				entry.Summary = summary
@@ -96,7 +97,7 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 			}
 		}
 	}
-	entries := make([]readmodels.HistoryEntry, 0, len(page.Items))
+	part.Items = make([]readmodels.HistoryEntry, 0, len(page.Items))
 	seen := map[domain.ID]bool{} // an event that concerns two merged customers stands twice in the timeline
 	for _, e := range page.Items {
 		if seen[e.EventID] {
@@ -105,11 +106,15 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 		seen[e.EventID] = true
 		entry, ok := found[string(e.EventID)]
 		if !ok {
-			return nil, domain.Position{}, fmt.Errorf("%w: event %s of the timeline is not in the log", domain.ErrCorrupt, e.EventID)
+			return part, fmt.Errorf("%w: event %s of the timeline is not in the log", domain.ErrCorrupt, e.EventID)
 		}
-		entries = append(entries, entry)
+		part.Items = append(part.Items, entry)
 	}
-	return entries, page.Position, nil
+	part.Position = page.Position
+	if page.Next != "" {
+		part.Next = part.Items[len(part.Items)-1].Position.String()
+	}
+	return part, nil
 }
 
 // Stream yields every event of one stream with what it changed, from the first on.

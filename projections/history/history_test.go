@@ -80,9 +80,12 @@ func (w *world) CustomerTimeline(_ context.Context, _ domain.Tenant, _ domain.ID
 	}
 	page := readmodels.Page[readmodels.TimelineEntry]{Position: domain.Position{Commit: uint64(len(w.events)), Prepare: uint64(len(w.events))}}
 	for _, e := range w.entries {
-		if e.Position > after && len(page.Items) < q.Limit {
+		if e.Position > after {
 			page.Items = append(page.Items, e)
 		}
+	}
+	if len(page.Items) > q.Limit {
+		page.Items, page.Next = page.Items[:q.Limit], "more"
 	}
 	return page, nil
 }
@@ -143,9 +146,10 @@ func TestEntriesSayWhoWhenAndFromWhatToWhat(t *testing.T) {
 	w.add(stream(1), registered("Anvil Works", "ann"))
 	w.add(stream(1), customer.OwnershipTransferred{From: "ann", To: "bob", Reason: "holiday"})
 	w.add(stream(1), customer.Tagged{Tag: "key account"})
-	entries, at, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
-	if err != nil || len(entries) != 3 || at.Commit != 3 {
-		t.Fatalf("%d entries at %s: %v", len(entries), at, err)
+	part, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	entries := part.Items
+	if err != nil || len(entries) != 3 || part.Position.Commit != 3 {
+		t.Fatalf("%d entries at %s: %v", len(entries), part.Position, err)
 	}
 	second := entries[1]
 	changed := changes(second, "owner")
@@ -182,12 +186,15 @@ func TestHistoryGoesOnAfterAPosition(t *testing.T) {
 	w.add(stream(1), customer.OwnershipTransferred{From: "ann", To: "bob"})
 	w.add(stream(1), customer.OwnershipTransferred{From: "bob", To: "cem"})
 	r := w.reader(t)
-	entries, _, err := r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 1, Prepare: 1}, 1)
-	if err != nil || len(entries) != 1 || changes(entries[0], "owner") != `"ann" → "bob"` {
-		t.Errorf("what lies before the part still counts: %+v, %v", entries, err)
+	part, err := r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 1, Prepare: 1}, 1)
+	if err != nil || len(part.Items) != 1 || changes(part.Items[0], "owner") != `"ann" → "bob"` || part.Next != "2" {
+		t.Errorf("what lies before the part still counts: %+v, %v", part, err)
 	}
-	if entries, _, err = r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 3, Prepare: 3}, 1); err != nil || len(entries) != 0 {
-		t.Errorf("after the end: %+v, %v", entries, err)
+	if part, err = r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 2, Prepare: 2}, 1); err != nil || len(part.Items) != 1 || part.Next != "" {
+		t.Errorf("a full part that is the last: %+v, %v", part, err)
+	}
+	if part, err = r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 3, Prepare: 3}, 1); err != nil || len(part.Items) != 0 {
+		t.Errorf("after the end: %+v, %v", part, err)
 	}
 }
 
@@ -197,18 +204,18 @@ func TestEventOfTwoMergedCustomersStandsOnce(t *testing.T) {
 	w.add(stream(2), registered("Anvil Wroks", ""))
 	w.add(stream(1), customer.Merged{DuplicateID: stream(2).ID}, stream(2))
 	w.add(stream(2), customer.MergedInto{SurvivorID: stream(1).ID}, stream(1))
-	entries, _, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
-	if err != nil || len(entries) != 4 {
-		t.Fatalf("%d entries, want 4: %v", len(entries), err)
+	part, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	if err != nil || len(part.Items) != 4 {
+		t.Fatalf("%d entries, want 4: %v", len(part.Items), err)
 	}
-	if got := changes(entries[3], "status"); got != `"active" → "merged"` {
+	if got := changes(part.Items[3], "status"); got != `"active" → "merged"` {
 		t.Errorf("the duplicate's status: %s", got)
 	}
 }
 
 func TestUnknownCustomerIsNotFound(t *testing.T) {
 	var w world
-	_, _, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	_, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
 	var missing *domain.NotFoundError
 	if !errors.As(err, &missing) {
 		t.Errorf("got %v", err)
@@ -219,7 +226,7 @@ func TestTimelineOfAnotherLogIsCorrupt(t *testing.T) {
 	var w world
 	w.add(stream(1), registered("Anvil Works", "ann"))
 	w.entries[0].EventID = "00000000-0000-5000-8000-00000000ffff"
-	_, _, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	_, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
 	if !errors.Is(err, domain.ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
@@ -257,7 +264,8 @@ func TestWhatCannotBeDigestedIsToldWithoutChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := stream(1).ID
-	entries, _, err := r.Customer(t.Context(), domain.DefaultTenant, id, domain.Position{}, 10)
+	part, err := r.Customer(t.Context(), domain.DefaultTenant, id, domain.Position{}, 10)
+	entries := part.Items
 	if err != nil || len(entries) != 3 {
 		t.Fatalf("%d entries, %v", len(entries), err)
 	}
