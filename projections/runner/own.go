@@ -62,6 +62,8 @@ func (r *Runner) await(ctx context.Context, conn *pgx.Conn) ([]*projection.Compi
 			return held, err
 		}
 		if !waiting {
+			r.recovered() // whoever works says what is wrong
+			r.freeze(nil)
 			r.log.InfoContext(ctx, "projections are run by another process; waiting")
 		}
 		if err := r.evict(ctx, conn); err != nil {

@@ -236,6 +236,24 @@ func TestSecondProcessWaitsAndTakesOver(t *testing.T) {
 	f.same()
 }
 
+// A process that had lost its connections, or stood still, and found another at work when it came back, went on saying so for
+// as long as it waited: after a restart of PostgreSQL all processes but one were unready for good.
+func TestReproWaitingProcessHasNoOldTrouble(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 20)
+	first := f.start(f.runner(quick(8), all()...))
+	f.caughtUp("note", "total", "line")
+	r := f.runner(quick(8), all()...)
+	r.health(roundHealth, errInjected)
+	r.freeze(ErrFrozen)
+	second := f.start(r)
+	f.eventually("the trouble to be forgotten", func() bool { return r.Err() == nil })
+	if err := errors.Join(second(), first()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // P4: every connection is cut, several times.
 func TestLostConnectionsHeal(t *testing.T) {
 	t.Parallel()

@@ -227,7 +227,7 @@ func (r *Runner) health(lane string, err error) {
 	}
 }
 
-// recovered forgets all trouble: a new round begins.
+// recovered forgets all trouble but that the log stands still: a new round begins.
 func (r *Runner) recovered() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
