@@ -170,7 +170,8 @@ func TestAHandoverCoversWhatWasMerged(t *testing.T) {
 	log.add("customer", twin, day("01-03"), customer.CommitmentRecorded{CommitmentID: "sample", Text: "Send a sample", Due: "2026-01-09", By: "bob"}, twin)
 	log.add("interaction", number(7, 0xa), day("01-10"), interaction.Logged{Details: interaction.Details{CustomerID: twin, Channel: "phone"}}, twin)
 	digest, _, err := store(t, log.events).Handover(t.Context(), main, "eve") // looks after acme, which absorbed twin
-	if err != nil || digest.Customers != 1 || len(digest.OpenCommitments) != 3 || digest.OpenCommitments[0].CommitmentID != "sample" || len(digest.LastContacts) != 2 {
+	if err != nil || digest.Customers != 1 || len(digest.OpenCommitments) != 3 || digest.OpenCommitments[0].CommitmentID != "sample" || len(digest.LastContacts) != 2 ||
+		len(digest.OpenOpportunities) != 1 || digest.OpenOpportunities[0].Owner != "bob" { // a deal of who left
 		t.Errorf("%v: %+v", err, digest)
 	}
 }

@@ -226,7 +226,7 @@ func (s *Store) Feedback(ctx context.Context, tenant domain.Tenant, q Query) (Pa
 type Handover struct {
 	Owner             string        `json:"owner" doc:"User name of the owner."`
 	Customers         int64         `json:"customers" doc:"Number of active customers that the owner looks after."`
-	OpenOpportunities []Opportunity `json:"openOpportunities" doc:"Open opportunities of the owner, the next expected close first."`
+	OpenOpportunities []Opportunity `json:"openOpportunities" doc:"Open opportunities of the owner, or with the owner's customers and what they absorbed, the next expected close first."`
 	OpenCommitments   []Commitment  `json:"openCommitments" doc:"Unsettled promises to the owner's customers and to what they absorbed, or by the owner, the most pressing first."`
 	LastContacts      []Interaction `json:"lastContacts" doc:"The last ten dealings with the owner's customers and with what they absorbed, newest first."`
 }
@@ -250,7 +250,7 @@ func (s *Store) Handover(ctx context.Context, tenant domain.Tenant, owner string
 	queue(&read, &count, `select count(*) as count, null::timestamptz as last from customer
 		where tenant = $1 and owner = $2 and status = 'active'`, t, owner)
 	queueRows(&read, opportunities, &answer.OpenOpportunities,
-		"tenant = $1 and owner = $2 and status = 'open' order by expected_close, id limit $3", t, owner, maxRelated)
+		"tenant = $1 and status = 'open' and (owner = $2 or "+owned+") order by expected_close, id limit $3", t, owner, maxRelated)
 	queueRows(&read, commitments, &answer.OpenCommitments,
 		"tenant = $1 and status = 'open' and (promised_by = $2 or "+owned+") order by due, customer_id, commitment_id limit $3", t, owner, maxRelated)
 	queueRows(&read, interactions, &answer.LastContacts,
