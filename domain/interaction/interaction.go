@@ -79,6 +79,9 @@ func log(i Interaction, cmd Log, f domain.Facts) ([]domain.Event, error) {
 	}
 	d := cmd.Details
 	if d.StartedAt.IsZero() {
+		if f.OccurredAt.After(f.Now.Add(ClockSkew)) {
+			return nil, domain.Invalid("/occurredAt", "lies in the future: the interaction has not begun")
+		}
 		d.StartedAt = f.OccurredAt
 	}
 	d = d.normal()

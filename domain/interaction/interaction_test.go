@@ -68,6 +68,8 @@ func TestClocksMayDifferALittle(t *testing.T) {
 	given().When(cmd).Accepted(t)
 	cmd.StartedAt = cmd.StartedAt.Add(time.Second)
 	given().When(cmd).Invalid(t, "/startedAt")
+	cmd.StartedAt, cmd.OccurredAt = time.Time{}, domaintest.Now.Add(time.Hour)
+	given().When(cmd).Invalid(t, "/occurredAt")
 }
 
 func TestEveryFieldThatIsCorrectedIsAnEventWithItsOldAndNewValue(t *testing.T) {
