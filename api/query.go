@@ -23,8 +23,8 @@ type Consistency struct {
 type ListParameters struct {
 	Consistency
 	Filter string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an item. Known are == != < <= > >= in && || !, startsWith, contains, endsWith, lowerAscii, \"x\" in list, has(map.key), map.key, timestamp(\"2026-01-31T00:00:00Z\"), true, false and null."`
-	Sort   string `query:"sort" maxLength:"500" doc:"Up to five fields, - in front for descending."`
-	Cursor string `query:"cursor" maxLength:"8000" doc:"The member next of the page before; for the same filter, sort, asOf and axis only. Pages as of the past show one state."`
+	Sort   string `query:"sort" maxLength:"500" doc:"Up to five fields, - in front for descending; not the bodies of dealings nor the texts of feedback."`
+	Cursor string `query:"cursor" maxLength:"17000" doc:"The member next of the page before; for the same filter, sort, asOf and axis only. Pages as of the past show one state."`
 	Limit  int    `query:"limit" minimum:"1" default:"50" doc:"Items of a page, 200 at most."`
 	Count  string `query:"count" enum:"none,estimate,exact" default:"none" doc:"Whether and how to count all items that match."`
 }

@@ -13,8 +13,9 @@ import (
 // cursorSum is the number of bytes of the digest at the head of a cursor.
 const cursorSum = 12
 
-// maxCursorLength bounds what is decoded at all.
-const maxCursorLength = 8000
+// maxCursorLength bounds what is encoded and decoded: it must fit into the address of the next page, and holds a text of 2,000
+// characters, the longest that lists are sorted by, beside others of usual length.
+const maxCursorLength = 16_000
 
 // errCursor answers a cursor that is damaged or belongs to another list, tenant, sort or filter.
 func errCursor() error {
@@ -23,13 +24,18 @@ func errCursor() error {
 	}}}
 }
 
-// encodeCursor writes the sort values of the last row of a page, nil for null, bound to what the page was asked for.
-func encodeCursor(binding []string, values []*string) string {
+// encodeCursor writes the sort values of the last row of a page, nil for null, bound to what the page was asked for. Values
+// that are too long to go on behind are an *InvalidError.
+func encodeCursor(binding []string, values []*string) (string, error) {
 	payload, err := json.Marshal(values)
 	if err != nil {
 		panic(fmt.Sprintf("readmodels: texts do not encode: %v", err)) // cannot happen: strings always do
 	}
-	return base64.RawURLEncoding.EncodeToString(append(cursorDigest(binding, payload), payload...))
+	cursor := base64.RawURLEncoding.EncodeToString(append(cursorDigest(binding, payload), payload...))
+	if len(cursor) > maxCursorLength {
+		return "", domain.Invalid("sort", "the values are too long to page by: sort by fewer or other fields")
+	}
+	return cursor, nil
 }
 
 // decodeCursor reads what encodeCursor wrote for the same binding, n values, or returns an *InvalidError.

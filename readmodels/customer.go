@@ -123,7 +123,7 @@ type CustomerFeedback struct {
 	Revision   int64         `db:"revision,key" json:"revision" doc:"Revision of the customer's stream."`
 	Polarity   string        `db:"polarity" json:"polarity" doc:"praise, complaint or suggestion."`
 	Topic      string        `db:"topic" json:"topic" doc:"What it is about."`
-	Text       string        `db:"text" json:"text,omitempty" doc:"What was said."`
+	Text       string        `db:"text" json:"text,omitempty" sort:"-" doc:"What was said."`
 	OccurredAt time.Time     `db:"occurred_at" json:"occurredAt" doc:"When it was said."`
 	Actor      string        `db:"actor" json:"actor" doc:"Who recorded it."`
 	EventID    domain.ID     `db:"event_id" json:"eventId" doc:"The event."`

@@ -37,6 +37,7 @@ type field struct {
 	kind     kind
 	nullable bool
 	key      bool // part of the primary key
+	long     bool // may be so long that no list is sorted by it: a page must be able to name it
 	index    int  // of the Go struct field
 }
 
@@ -65,7 +66,7 @@ func fieldsOf(row reflect.Type) []field {
 			t = t.Elem()
 		}
 		fields = append(fields, field{
-			name: name, column: column, kind: kindOf(t), nullable: nullable, key: options == "key", index: i,
+			name: name, column: column, kind: kindOf(t), nullable: nullable, key: options == "key", long: sf.Tag.Get("sort") == "-", index: i,
 		})
 	}
 	return fields

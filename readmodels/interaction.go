@@ -22,7 +22,7 @@ type Interaction struct {
 	Direction          string        `db:"direction" json:"direction" doc:"inbound, outbound or internal."`
 	Participants       []Participant `db:"participants" json:"participants" doc:"Who took part: a JSON array of kind, id, name."`
 	Subject            string        `db:"subject" json:"subject,omitempty" doc:"What it was about."`
-	Body               string        `db:"body" json:"body,omitempty" doc:"What was said or written."`
+	Body               string        `db:"body" json:"body,omitempty" sort:"-" doc:"What was said or written."`
 	Outcome            string        `db:"outcome" json:"outcome,omitempty" doc:"Short code of what came of it."`
 	DurationSeconds    int64         `db:"duration_seconds" json:"durationSeconds,omitempty" doc:"How long it took, in seconds; 0 when unknown."`
 	StartedAt          time.Time     `db:"started_at" json:"startedAt" doc:"When it began."`

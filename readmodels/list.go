@@ -107,7 +107,7 @@ func (r *resource[R]) order(expression string) ([]sortKey, error) {
 		name, descending := strings.CutPrefix(strings.TrimSpace(name), "-")
 		f, ok := r.filter.fields[name]
 		switch {
-		case !ok || !f.sortable():
+		case !ok || !f.sortable() || f.long:
 			return nil, domain.Invalid("sort", "%q is not a field that can be sorted by", name)
 		case seen[f.column]:
 			return nil, domain.Invalid("sort", "%q stands there twice", name)
@@ -270,7 +270,11 @@ func page[R any](ctx context.Context, s *Store, querier Querier, r *resource[R],
 		for i, k := range keys {
 			values[i] = k.format(last)
 		}
-		answer.Next = s.moment.pin(encodeCursor(binding, values))
+		cursor, err := encodeCursor(binding, values)
+		if err != nil {
+			return Page[R]{}, err
+		}
+		answer.Next = s.moment.pin(cursor)
 	}
 	return answer, nil
 }
