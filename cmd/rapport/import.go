@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -150,9 +151,10 @@ func progressOn(c *console) func(importer.Progress) {
 	return func(p importer.Progress) {
 		if p.Pass != pass {
 			pass = p.Pass
-			bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionSetPredictTime(true))
+			bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionSetPredictTime(false))
 		}
-		bar.Describe(fmt.Sprintf("%s (%d of %d): %d rows, %d commands", p.File, p.Pass, p.Passes, p.Rows, p.Commands))
+		bar.Describe(fmt.Sprintf("%s (%d of %d): %d rows, %.0f a second, %d commands, %s left",
+			p.File, p.Pass, p.Passes, p.Rows, p.Rate, p.Commands, p.Remaining.Round(time.Second)))
 		bar.Set64(p.Read)
 		if p.Ended {
 			fmt.Fprintln(c.err)

@@ -511,3 +511,17 @@ func TestFilesThatAreNotWhatIsDeclaredAreRefused(t *testing.T) {
 		t.Errorf("made %+v", made)
 	}
 }
+
+func TestProgressHasTheLastWord(t *testing.T) {
+	var last Progress
+	p, err := compile(t, eachRow, writeFile(t, "parcels.csv", "id,name,to,sent\n1,Anvil,Oslo,2026-07-01\n2,Rope,,\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Run(t.Context(), Options{Submit: new(bus).submit, Progress: func(p Progress) { last = p }}); err != nil {
+		t.Fatal(err)
+	}
+	if !last.Ended || last.Rows != 2 || last.Commands != 3 || last.Rate <= 0 || last.Remaining != 0 || last.Read != last.Size || last.Pass != 1 || last.Passes != 1 {
+		t.Errorf("the last word was %+v", last)
+	}
+}

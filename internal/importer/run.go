@@ -67,7 +67,8 @@ type Progress struct {
 	Size      int64 // bytes of the file
 	Rows      int64
 	Commands  int64
-	Remaining time.Duration // of this pass, from its rate so far; 0 when not known yet
+	Rate      float64       // rows a second of this pass so far
+	Remaining time.Duration // of this pass, from its bytes so far; 0 when not known yet
 	Ended     bool          // the pass is over, and this is the last word on it
 }
 
@@ -501,8 +502,10 @@ func (r *run) showProgress() (stop func()) {
 			File: r.counts.File, Pass: r.pass, Passes: len(r.plan.inputs),
 			Read: r.source.read.Load(), Size: r.source.size, Rows: r.rows.Load(), Commands: r.commands.Load(),
 		}
+		elapsed := max(time.Since(start), time.Millisecond)
+		p.Rate = float64(p.Rows) / elapsed.Seconds()
 		if p.Read > 0 {
-			p.Remaining = time.Duration(float64(time.Since(start)) * float64(p.Size-p.Read) / float64(p.Read))
+			p.Remaining = time.Duration(float64(elapsed) * float64(p.Size-p.Read) / float64(p.Read))
 		}
 		r.options.Progress(p)
 	}
