@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/importer"
 	"github.com/rapport-crm/rapport/internal/localpg"
@@ -28,11 +30,16 @@ const (
 	lowDiskBytes   = 1 << 30         // less free space than this is reported
 )
 
+// mayMakeFiles is what access(2) is asked about the data directory: W_OK and X_OK.
+const mayMakeFiles = 2 | 1
+
 type doctorCommand struct {
 	stores
-	Listen  string   `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Publish []string `help:"Brokers that serve would publish to." sep:" " placeholder:"URL"`
-	JSON    bool     `name:"json" help:"Print the checks as JSON."`
+	writer
+	Listen   string   `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Insecure bool     `help:"Serve would be told to listen on other addresses than loopback."`
+	Publish  []string `help:"Brokers that serve would publish to." sep:" " placeholder:"URL"`
+	JSON     bool     `name:"json" help:"Print the checks as JSON."`
 }
 
 // finding is the answer of one check.
@@ -70,11 +77,15 @@ func (d doctorCommand) Run(ctx context.Context, c *console) error {
 		}
 		return fmt.Sprintf("process %d at %s", server.PID, server.API), nil
 	})
+	check("secret", d.checkSecret)
 	check("event log", func() (string, error) { return d.checkLog(ctx, server) })
 	check("postgres", func() (string, error) { return d.checkPostgres(ctx, server) })
 	check("listen", func() (string, error) {
 		if runningErr == nil {
 			return "in use by the running server", nil
+		}
+		if err := api.CheckListen(d.Listen, d.Insecure); err != nil {
+			return "", err
 		}
 		l, err := net.Listen("tcp", d.Listen)
 		if err != nil {
@@ -99,8 +110,19 @@ func (d doctorCommand) Run(ctx context.Context, c *console) error {
 
 func (d doctorCommand) checkData() (string, error) {
 	dir := d.Data
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+	info, err := os.Stat(dir)
+	for errors.Is(err, os.ErrNotExist) && dir != filepath.Dir(dir) { // it would be made, with those above it
 		dir = filepath.Dir(dir)
+		info, err = os.Stat(dir)
+	}
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("%s is no directory", dir)
+	}
+	if err := syscall.Access(dir, mayMakeFiles); err != nil {
+		return "", fmt.Errorf("%s cannot be written to: %w", dir, err)
 	}
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
@@ -111,6 +133,21 @@ func (d doctorCommand) checkData() (string, error) {
 		return "", fmt.Errorf("%s has only %d MiB free", dir, free>>20)
 	}
 	return fmt.Sprintf("%s, %d GiB free", d.Data, free>>30), nil
+}
+
+// checkSecret looks for the key of reservations, and makes none.
+func (d doctorCommand) checkSecret() (string, error) {
+	_, err := os.Stat(filepath.Join(d.Data, secretFile))
+	if d.Secret == "" && d.EventStore == "" && errors.Is(err, fs.ErrNotExist) {
+		return "made at first use", nil
+	}
+	if _, err := d.secret(d.Secret); err != nil {
+		return "", err
+	}
+	if d.Secret != "" {
+		return "given", nil
+	}
+	return "in " + filepath.Join(d.Data, secretFile), nil
 }
 
 func (d doctorCommand) checkLog(ctx context.Context, server running) (string, error) {

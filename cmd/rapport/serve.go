@@ -48,6 +48,21 @@ func (serveCommand) Help() string {
 		"Without --eventstore and --postgres both run here, below the data directory. Ctrl-C stops everything; what was acknowledged is kept. A second Ctrl-C kills."
 }
 
+// Validate refuses values that cannot be right.
+func (s serveCommand) Validate() error {
+	switch {
+	case s.Memory < 0:
+		return fmt.Errorf("--memory %d is below 0", s.Memory)
+	case s.PastMemory < 1 || s.PastDisk < 1:
+		return fmt.Errorf("--past-memory %d and --past-disk %d must be 1 or more", s.PastMemory, s.PastDisk)
+	case s.BuildStep < 1:
+		return fmt.Errorf("--build-step %d must be 1 or more", s.BuildStep)
+	case len(s.Roles) == 0:
+		return errors.New("--roles is empty: leave it out for all of them")
+	}
+	return nil
+}
+
 // Run serves until ctx ends, which is no error, or until something that it needs has failed.
 func (s serveCommand) Run(ctx context.Context, c *console) error {
 	err := s.serve(ctx, c)
