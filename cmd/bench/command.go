@@ -56,8 +56,18 @@ func (r *commandRig) note(answer []byte, created bool) error {
 	return nil
 }
 
+// create registers a company with nothing that must be unique: one append.
 func (r *commandRig) create(_ context.Context, worker int) error {
-	body := fmt.Appendf(nil, `{"kind":"company","name":"Customer %d","legalName":"Customer Limited","industry":"retail","owner":"ann","source":"bench","tags":["key account"]}`, rand.IntN(1e6))
+	return r.register(worker, rand.Uint64N(1e6), "")
+}
+
+// claim registers a company whose name is unique in its region: two appends, one after the other.
+func (r *commandRig) claim(_ context.Context, worker int) error {
+	return r.register(worker, rand.Uint64(), `"region":"West",`)
+}
+
+func (r *commandRig) register(worker int, number uint64, more string) error {
+	body := fmt.Appendf(nil, `{"kind":"company","name":"Customer %d","legalName":"Customer Limited","industry":"retail",%s"owner":"ann","source":"bench","tags":["key account"]}`, number, more)
 	answer, err := r.clients[worker].post("/v1/customers", uuid.NewString(), body)
 	if err != nil {
 		return err
@@ -80,12 +90,12 @@ func (r *commandRig) change(_ context.Context, worker int) error {
 
 // comparison is what one setting of the server reaches beside bare appends.
 type comparison struct {
-	appends, create, change          load
-	appendsCPU, createCPU, changeCPU usage         // catching up included, when that is awaited
-	behind                           time.Duration // longest time that read models needed to catch up after a slice
+	appends, create, claim, change             load
+	appendsCPU, createCPU, claimCPU, changeCPU usage         // catching up included, when that is awaited
+	behind                                     time.Duration // longest time that read models needed to catch up after a slice
 }
 
-// measure adds slices of appends, creating and changing in turns. After each slice it waits, when asked to, until the read
+// measure adds slices of appends, creating, claiming and changing in turns. After each slice it waits, when asked to, until the read
 // models have caught up, so that slices do not disturb each other.
 func (c *comparison) measure(ctx context.Context, appending *appendRig, commanding *commandRig, rounds int, d time.Duration, await bool) error {
 	for range rounds {
@@ -100,7 +110,7 @@ func (c *comparison) measure(ctx context.Context, appending *appendRig, commandi
 			into *load
 			cpu  *usage
 			do   func(context.Context, int) error
-		}{{&c.create, &c.createCPU, commanding.create}, {&c.change, &c.changeCPU, commanding.change}} {
+		}{{&c.create, &c.createCPU, commanding.create}, {&c.claim, &c.claimCPU, commanding.claim}, {&c.change, &c.changeCPU, commanding.change}} {
 			before := commanding.server.usage()
 			l, err := closedLoop(ctx, len(commanding.clients), d, m.do)
 			if err != nil {
@@ -223,13 +233,13 @@ func (b *bench) commands(ctx context.Context) error {
 			name string
 			load load
 			cpu  usage
-		}{{"create: POST /v1/customers", m.create, m.createCPU}, {"change: POST /v1/customers/{id}/update-profile", m.change, m.changeCPU}} {
+		}{{"create: POST /v1/customers", m.create, m.createCPU}, {"create, of a name that must be unique", m.claim, m.claimCPU}, {"change: POST /v1/customers/{id}/update-profile", m.change, m.changeCPU}} {
 			share := kind.load.rate() / m.appends.rate()
 			line(kind.name+m.where, kind.load, kind.cpu, percent(share), verdict(share, commandGoal))
 		}
 	}
 	t.print(b.out)
-	fmt.Fprintf(b.out, "\nEach three take turns of %s, %d times. The bare appends are those of part (a) through the official client. The server is the real binary. In the first three lines its projectors and PostgreSQL work beside it on the same cores, "+
+	fmt.Fprintf(b.out, "\nEach four take turns of %s, %d times. The bare appends are those of part (a) through the official client. A value that must be unique is claimed by an append of its own before; the other two lines claim none. The server is the real binary. In the first four lines its projectors and PostgreSQL work beside it on the same cores, "+
 		"which the bare appends do not feed; after each turn they needed at most %s to catch up. In the others somebody else holds the projectors' lock.\n\n", b.slice, b.rounds, secs(c.behind))
 	costs.print(b.out)
 	fmt.Fprintf(b.out, "\nOf bare appends the client is this process, node included; of commands it has the connections alone, and the server has its node and projectors.\n")
