@@ -39,6 +39,9 @@ type Opportunity struct {
 	Loss          Lost // the last one
 }
 
+// MaxStakeholders is how many contacts have a say in an opportunity at a time.
+const MaxStakeholders = 200
+
 // Stakeholder is a contact that has a say.
 type Stakeholder struct {
 	ContactID domain.ID
@@ -219,8 +222,11 @@ func linkCustomer(o Opportunity, c LinkCustomer) ([]domain.Event, error) {
 
 func addStakeholder(o Opportunity, c AddStakeholder) ([]domain.Event, error) {
 	former := o.role(c.ContactID)
-	if former == c.Role {
+	switch {
+	case former == c.Role:
 		return nil, nil
+	case former == "" && len(o.Stakeholders) >= MaxStakeholders:
+		return nil, domain.Reject("too-many-stakeholders", "an opportunity has at most %d stakeholders", MaxStakeholders)
 	}
 	return []domain.Event{StakeholderAdded{ContactID: c.ContactID, Role: c.Role, From: former}}, nil
 }

@@ -176,6 +176,18 @@ func TestTheCustomerCanBeLinkedLater(t *testing.T) {
 		Then(t, CustomerLinked{To: customerID, Status: StatusWon, Standing: linkedTo(customerID), Amount: cny("100")})
 }
 
+func TestStakeholdersAreLimited(t *testing.T) {
+	past := []domain.Event{opened}
+	for n := range MaxStakeholders {
+		past = append(past, StakeholderAdded{ContactID: domaintest.OtherID(n), Role: "user"})
+	}
+	add := AddStakeholder{ContactID: domaintest.OtherID(MaxStakeholders), Role: "user"}
+	given(past[:MaxStakeholders]...).When(add).Accepted(t)
+	given(past...).When(add).Rejected(t, "too-many-stakeholders")
+	given(past...).When(AddStakeholder{ContactID: domaintest.OtherID(0), Role: "decider"}).Accepted(t)
+	given(append(past, StakeholderRemoved{ContactID: domaintest.OtherID(0), Role: "user"})...).When(add).Accepted(t)
+}
+
 func TestAStakeholderHasOneRole(t *testing.T) {
 	user := StakeholderAdded{ContactID: contactID, Role: "user"}
 	given(opened).When(AddStakeholder{ContactID: contactID, Role: "user"}).Then(t, user)

@@ -6,6 +6,9 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 )
 
+// MaxPayments is how many payments one order takes, and how many refunds it makes.
+const MaxPayments = 1000
+
 // checkAmount requires money of the order's currency, more than nothing.
 func (o Order) checkAmount(m domain.Money) error {
 	switch {
@@ -33,6 +36,8 @@ func receivePayment(o Order, c ReceivePayment) ([]domain.Event, error) {
 		return nil, domain.Reject("credit-takes-no-payment", "a credit is money owed to the customer")
 	case o.Status == StatusCancelled:
 		return nil, domain.Reject("order-cancelled", "a cancelled order takes no payment")
+	case len(o.Payments) >= MaxPayments:
+		return nil, domain.Reject("too-many-payments", "an order takes at most %d payments", MaxPayments)
 	}
 	e := PaymentReceived{
 		Subject: o.Subject, PaymentID: c.PaymentID, Amount: c.Amount, Method: c.Method, Reference: c.Reference,
@@ -67,6 +72,9 @@ func refundPayment(o Order, c RefundPayment) ([]domain.Event, error) {
 	}
 	if left := p.Amount.Sub(p.Refunded.Decimal); c.Amount.Amount.GreaterThan(left) {
 		return nil, domain.Reject("refunds-more-than-received", "of payment %s, %s can be paid back, not %s", p.ID, left, c.Amount.Amount).At("/amount/amount")
+	}
+	if len(o.Refunds) >= MaxPayments {
+		return nil, domain.Reject("too-many-refunds", "an order makes at most %d refunds", MaxPayments)
 	}
 	e := PaymentRefunded{Subject: o.Subject, RefundID: c.RefundID, PaymentID: c.PaymentID, Amount: c.Amount, Reason: c.Reason}
 	e.Outstanding = domain.NewAmount(o.withRefund(e).Outstanding())

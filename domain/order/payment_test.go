@@ -1,6 +1,7 @@
 package order
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -71,4 +72,23 @@ func TestARefundIsMadeOnce(t *testing.T) {
 func TestACancelledOrderPaysBack(t *testing.T) {
 	given(placed, received("PAY-1", "20", "5.647"), cancelled).When(refund("REF-1", "PAY-1", "20")).
 		Then(t, refunded("REF-1", "PAY-1", "20", "0"))
+}
+
+func TestPaymentsAndRefundsAreLimited(t *testing.T) {
+	payments := []domain.Event{placed}
+	for n := range MaxPayments {
+		payments = append(payments, received(fmt.Sprint("PAY-", n), "1", "0"))
+	}
+	one := ReceivePayment{PaymentID: "PAY-X", Amount: gbp("1")}
+	given(payments[:MaxPayments]...).When(one).Accepted(t)
+	given(payments...).When(one).Rejected(t, "too-many-payments")
+	given(payments...).When(ReceivePayment{PaymentID: "PAY-0", Amount: gbp("1")}).Then(t)
+
+	refunds := []domain.Event{placed, received("PAY-1", "5000", "0")}
+	for n := range MaxPayments {
+		refunds = append(refunds, refunded(fmt.Sprint("REF-", n), "PAY-1", "1", "0"))
+	}
+	given(refunds[:MaxPayments+1]...).When(refund("REF-X", "PAY-1", "1")).Accepted(t)
+	given(refunds...).When(refund("REF-X", "PAY-1", "1")).Rejected(t, "too-many-refunds")
+	given(refunds...).When(refund("REF-0", "PAY-1", "1")).Then(t)
 }
