@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -307,6 +308,32 @@ func TestOpportunitiesPinTheNewestVersionOfTheirPipeline(t *testing.T) {
 	}
 	d.do(early, opportunity.Lose{Reason: "price"})
 	d.do(early, opportunity.Reopen{})
+}
+
+// A10 of docs/faults.md: a client that goes away stops nothing half-way, neither between a claim and its event nor while the
+// end of an append is not known.
+func TestAClientThatIsGoneStopsNoCommandThatHasItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		ctx, leave := context.WithCancel(t.Context())
+		lost := false
+		d.store.before = func(id domain.StreamID, _ []domain.Pending) domain.Outcome {
+			leave()
+			if id.Aggregate == "customer" && !lost {
+				lost = true
+				return domain.Unknown{Err: errLost}
+			}
+			return nil
+		}
+		c := customer.Register{Kind: customer.Company, Profile: customer.Profile{Name: "Acme", Email: "info@acme.example"}}
+		r, err := d.bus.Submit(ctx, d.next("", c))
+		if err != nil || !lost {
+			t.Fatalf("lost %t: %v", lost, err)
+		}
+		if got := state(d, customer.Aggregate, r.ID); got.Email != c.Email {
+			t.Errorf("%+v", got)
+		}
+	})
 }
 
 // D11 of docs/faults.md.

@@ -167,6 +167,10 @@ type Receipt struct {
 //
 // Only successes are remembered: after an error the same key may be used again, corrected or not. A command that changed
 // nothing leaves no trace in the log and is decided again once its receipt has left the cache.
+//
+// Commands are looked up in the stream they address. So a key used again with another body for the same record is always
+// noticed, and one used again for another record only while the receipt of the first stands in the cache of this process:
+// keys name one command, and clients make a new one for each.
 func (b *Bus) Submit(ctx context.Context, req Request) (Receipt, error) {
 	c, err := b.admit(&req)
 	if err != nil {
