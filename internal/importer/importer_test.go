@@ -17,6 +17,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 )
 
 // An invented aggregate: parcels with lines.
@@ -523,5 +525,44 @@ func TestProgressHasTheLastWord(t *testing.T) {
 	}
 	if !last.Ended || last.Rows != 2 || last.Commands != 3 || last.Rate <= 0 || last.Remaining != 0 || last.Read != last.Size || last.Pass != 1 || last.Passes != 1 {
 		t.Errorf("the last word was %+v", last)
+	}
+}
+
+// TestDocumentedMappingIsSound compiles and runs the mapping that docs/importing.md shows.
+func TestDocumentedMappingIsSound(t *testing.T) {
+	text, err := os.ReadFile("../../docs/importing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, behind, _ := strings.Cut(string(text), "```yaml\n")
+	shown, _, _ := strings.Cut(behind, "```")
+	m, err := ParseMapping(strings.NewReader(shown))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{
+		writeFile(t, "regions.csv", "code,name\nn,North\n"),
+		writeFile(t, "customers.csv", "id,name,since,region\n1,Anvil Works,2026-07-01,n\n"),
+		writeFile(t, "moves.csv", "deal;stage;by\n7;engaging;\n7;proposal;ann\n7;;ann\n"),
+	}
+	p, err := Compile(m, files, catalogue.Definitions(), keyID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bus
+	result, err := p.Run(t.Context(), Options{Submit: b.submit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Result{
+		Source:  "shop",
+		Inputs:  []Counts{{File: "customers.csv", Rows: 1, Units: 1, Commands: 1, Accepted: 1}, {File: "moves.csv", Rows: 3, Units: 3, Commands: 2, Accepted: 2}},
+		Reports: []Reported{{File: "moves.csv", Message: "nobody moved it", Value: "7", Units: 1}},
+	}
+	if diff := cmp.Diff(want, result); diff != "" {
+		t.Error(diff)
+	}
+	if made := b.commands["import:shop:customer.register:1"].(customer.Register); made.Region != "North" || made.OccurredAt.Hour() != 22 {
+		t.Errorf("made %+v", made)
 	}
 }
