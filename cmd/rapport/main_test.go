@@ -88,6 +88,7 @@ type server struct {
 	t    testing.TB
 	url  string // of the API
 	data string
+	out  *buffer // what it prints
 }
 
 // serve starts a server with further arguments; it ends with the test, and must then report success.
@@ -96,6 +97,7 @@ func serve(t testing.TB, more ...string) *server {
 	s := &server{t: t, data: t.TempDir()}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, diagnostics := newBuffer(), newBuffer()
+	s.out = out
 	args := append([]string{"serve", "--data", s.data, "--listen", "127.0.0.1:0", "--postgres", pgtest.Database(t)}, more...)
 	ended := make(chan struct{})
 	code := exitDone
@@ -255,6 +257,23 @@ func sums(totals []readmodels.OrderTotal, kind string) (orders int64, total, wit
 		}
 	}
 	return orders, total, withCustomer
+}
+
+// TestReadmeShowsWhatIsPrinted holds that the README's first answer is the real one.
+func TestReadmeShowsWhatIsPrinted(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--sample")
+	if _, ok := s.out.find(regexp.MustCompile(`(?m)^history +(\S+)\n`), t.Context().Done()); !ok {
+		t.Fatal("no first answer")
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := strings.ReplaceAll(string(readme), "\n    ", "\n")
+	if want := strings.ReplaceAll(s.out.String(), s.url, "http://127.0.0.1:8080"); !strings.Contains(shown, want) {
+		t.Errorf("the README does not show what was printed:\n%s", want)
+	}
 }
 
 // TestEveryVerbExplainsItself holds that no verb is without an example, and no flag without a variable.
