@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
@@ -308,6 +309,20 @@ func TestOpportunitiesPinTheNewestVersionOfTheirPipeline(t *testing.T) {
 	}
 	d.do(early, opportunity.Lose{Reason: "price"})
 	d.do(early, opportunity.Reopen{})
+}
+
+// Read models keep microseconds; an event that said more would give other rows when it is folded in memory.
+func TestEventsCarryTimesInUTCToTheMicrosecond(t *testing.T) {
+	d := newDesk(t)
+	said := time.Date(2026, time.March, 2, 10, 0, 0, 123_456_789, time.FixedZone("CET", 3600))
+	acme := d.create(customer.Register{When: domain.When{OccurredAt: said}, Kind: customer.Company, Profile: customer.Profile{Name: "Acme"}})
+	e := d.store.stream(domain.StreamID{Tenant: domain.DefaultTenant, Aggregate: "customer", ID: acme})[0]
+	if want := time.Date(2026, time.March, 2, 9, 0, 0, 123_456_000, time.UTC); e.OccurredAt != want {
+		t.Errorf("occurred at %s, want %s", e.OccurredAt, want)
+	}
+	if e.RecordedAt != e.RecordedAt.UTC().Truncate(time.Microsecond) {
+		t.Errorf("recorded at %s", e.RecordedAt)
+	}
 }
 
 // A10 of docs/faults.md: a client that goes away stops nothing half-way, neither between a claim and its event nor while the
