@@ -168,7 +168,8 @@ func renderProblems(rules map[string]map[string]bool) string {
 	var page strings.Builder
 	page.WriteString("# Problems\n\n" +
 		"Every error of the API is an RFC 9457 document of type `application/problem+json`. Its member `code` is stable; `type` ends in it.\n" +
-		"`correlationId` finds the request in the server's log. This page is generated from the sources (`go test ./api -run ProblemsPage -update`).\n\n" +
+		"`correlationId` finds the request in the server's log. Only what is no HTTP, such as a path with a broken escape or headers\n" +
+		"beyond their limit, is answered 400 or 431 in plain text, before the API sees it. This page is generated from the sources (`go test ./api -run ProblemsPage -update`).\n\n" +
 		"## Of the API\n\n| code | status | meaning |\n| --- | --- | --- |\n")
 	for _, code := range slices.SortedFunc(maps.Keys(ownCodes), func(a, b string) int {
 		return strings.Compare(fmt.Sprint(ownCodes[a].status, a), fmt.Sprint(ownCodes[b].status, b))
