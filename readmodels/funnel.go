@@ -162,7 +162,7 @@ type Days struct {
 // StageEntries counts entries into a stage.
 type StageEntries struct {
 	Stage        string `json:"stage" doc:"Key of the stage, or won or lost."`
-	Entries      int64  `json:"entries" doc:"Entries in the window, re-entries counted."`
+	Entries      int64  `json:"entries" doc:"Entries in the window, re-entries counted; moves within what the newest version made one stage are none."`
 	FirstEntries int64  `json:"firstEntries" doc:"Those that were the deal's first into the stage."`
 }
 
