@@ -1,6 +1,7 @@
 package order
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -75,20 +76,29 @@ func TestACancelledOrderPaysBack(t *testing.T) {
 }
 
 func TestPaymentsAndRefundsAreLimited(t *testing.T) {
-	payments := []domain.Event{placed}
+	payments, refunds := []domain.Event{placed}, []domain.Event{placed, received("PAY-1", "5000", "0")}
 	for n := range MaxPayments {
 		payments = append(payments, received(fmt.Sprint("PAY-", n), "1", "0"))
-	}
-	one := ReceivePayment{PaymentID: "PAY-X", Amount: gbp("1")}
-	given(payments[:MaxPayments]...).When(one).Accepted(t)
-	given(payments...).When(one).Rejected(t, "too-many-payments")
-	given(payments...).When(ReceivePayment{PaymentID: "PAY-0", Amount: gbp("1")}).Then(t)
-
-	refunds := []domain.Event{placed, received("PAY-1", "5000", "0")}
-	for n := range MaxPayments {
 		refunds = append(refunds, refunded(fmt.Sprint("REF-", n), "PAY-1", "1", "0"))
 	}
-	given(refunds[:MaxPayments+1]...).When(refund("REF-X", "PAY-1", "1")).Accepted(t)
-	given(refunds...).When(refund("REF-X", "PAY-1", "1")).Rejected(t, "too-many-refunds")
-	given(refunds...).When(refund("REF-0", "PAY-1", "1")).Then(t)
+	for _, c := range []struct {
+		past        []domain.Event
+		next, known domain.Command
+		rule        string
+	}{
+		{payments, ReceivePayment{PaymentID: "PAY-X", Amount: gbp("1")}, ReceivePayment{PaymentID: "PAY-0", Amount: gbp("1")}, "too-many-payments"},
+		{refunds, refund("REF-X", "PAY-1", "1"), refund("REF-0", "PAY-1", "1"), "too-many-refunds"},
+	} {
+		fits, full := Aggregate.Decider.Fold(c.past[:len(c.past)-1]...), Aggregate.Decider.Fold(c.past...)
+		if events, err := decide(fits, c.next, domain.Facts{}); err != nil || len(events) != 1 {
+			t.Errorf("the last one: %v, %v", events, err)
+		}
+		var no *domain.Rejection
+		if events, err := decide(full, c.next, domain.Facts{}); !errors.As(err, &no) || no.Rule != c.rule || len(events) > 0 {
+			t.Errorf("one too many: %v, %v, want %s", events, err, c.rule)
+		}
+		if events, err := decide(full, c.known, domain.Facts{}); err != nil || len(events) > 0 {
+			t.Errorf("a repetition: %v, %v", events, err)
+		}
+	}
 }
