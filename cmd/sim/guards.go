@@ -88,6 +88,44 @@ var mutations = []mutation{
 		"if errors.As(err, &busy) {", "if errors.As(nil, &busy) {", []string{"./commands", "-run=Repro"},
 	},
 	{
+		"the node's head moves after the sync", "internal/esnode/writer.go",
+		"\t\terr := c.err\n\t\tif c.batch != nil", "\t\terr := c.err\n\t\tw.store.head.publish(c.head, c.touched)\n\t\tif c.batch != nil",
+		[]string{"./internal/esnode", "-run=FailedSync"},
+	},
+	{
+		"the node shows no stream before the sync", "internal/esnode/read.go",
+		"return st, s.head.reach(ctx, st.changed, s.stop)", "return st, nil", []string{"./internal/esnode", "-run=BeforeItsSync"},
+	},
+	{
+		"a failed sync ends the node", "internal/esnode/writer.go",
+		"\t\t\t\tw.store.fail(fmt.Errorf(\"sync: %w\", err))\n", "", []string{"./internal/esnode", "-run=FailedSync"},
+	},
+	{
+		"the node refuses a log without its acknowledged end", "internal/esnode/store.go",
+		"if last < promised {", "if false {", []string{"./internal/esnode", "-run=TornEnd"},
+	},
+	{
+		"the node's manifest has its name before it is pointed to", "internal/esnode/store.go",
+		"manifestFS{opts.fs}", "opts.fs", []string{"./internal/esnode", "-run=ManifestAndPointer"},
+	},
+	{
+		"the node tells a damaged event", "internal/esnode/record.go",
+		"if binary.BigEndian.Uint32(value[1:]) != checksum(position, rest) {", "if false {", []string{"./internal/esnode", "-run=ToldOfDamage"},
+	},
+	{
+		"the node ends no read where events are missing", "internal/esnode/read.go",
+		"if !ok || binary.BigEndian.Uint64(iter.Key()[1:]) != position {", "if !ok {\n\t\t\treturn nil\n\t\t}\n\t\tif binary.BigEndian.Uint64(iter.Key()[1:]) != position {",
+		[]string{"./internal/esnode", "-run=MissingEnd"},
+	},
+	{
+		"the node writes nothing to a disk that is nearly full", "internal/esnode/writer.go",
+		"if err := w.store.room(); err != nil {", "if err := error(nil); err != nil {", []string{"./internal/esnode", "-run=NearlyFull"},
+	},
+	{
+		"the node knows repetitions after a restart", "internal/esnode/writer.go",
+		"if last > recentEvents {", "if first = last + 1; false {", []string{"./internal/esnode", "-run=RepeatedAppend"},
+	},
+	{
 		"appends expect an exact revision", "internal/eventlog/append.go",
 		"return esdb.Revision(revision)", "_ = revision\n\t\treturn esdb.Any{}", []string{"./internal/eventlog"},
 	},
@@ -98,6 +136,34 @@ var mutations = []mutation{
 	{
 		"the end of a call refuses none of its appends", "internal/eventlog/batch.go",
 		"return status.Errorf(codes.Unavailable, \"the call", "return status.Errorf(status.Code(cause), \"the call", []string{"./internal/eventlog"},
+	},
+	{
+		"the same ids with other content are no repetition", "internal/eventlog/append.go",
+		"if !same(e, batch[e.Revision-first]) {", "if false {", []string{"./internal/eventlog", "-run=Mismatch"},
+	},
+	{
+		"the last append is compared when it is repeated", "internal/eventlog/append.go",
+		"committed.Position.Commit <= newest", "committed.Position.Commit < newest", []string{"./internal/eventlog", "-run=Mismatch"},
+	},
+	{
+		"a history that is cut short is an error", "internal/eventlog/read.go",
+		"if errors.Is(err, io.EOF) {", "if errors.Is(err, io.EOF) || err != nil && !is(err, esdb.ErrorCodeResourceNotFound) {", []string{"./internal/eventlog", "-run=CutShort"},
+	},
+	{
+		"a subscription does not go on in another log", "internal/eventlog/subscribe.go",
+		"case f.identity != id:", "case false:", []string{"./internal/eventlog", "-run=AnotherLog"},
+	},
+	{
+		"a subscription does not go on in an older copy of its log", "internal/eventlog/subscribe.go",
+		"if f.event.Position.IsZero() {", "if true {", []string{"./internal/eventlog", "-run=OlderCopy"},
+	},
+	{
+		"a subscription goes on behind its last checkpoint", "internal/eventlog/subscribe.go",
+		"\t\tf.advance(position)\n\t\treturn f.pass(Message{Checkpoint", "\t\treturn f.pass(Message{Checkpoint", []string{"./internal/eventlog", "-run=Resumes"},
+	},
+	{
+		"a silent subscription is replaced", "internal/eventlog/subscribe.go",
+		"if behind && suspect && len(messages) == 0 {", "if suspect && false {", []string{"./internal/eventlog", "-run=SilentSubscription"},
 	},
 	{
 		"an event before another ends the subscription", "internal/bus/intake.go",
@@ -160,6 +226,19 @@ var mutations = []mutation{
 	{
 		"rows of another log are not built upon", "projections/runner/transaction.go",
 		"case c.logID != \"\" && c.logID != l.term.logID:", "case false:", []string{"./projections/runner", "-run=AnotherLog"},
+	},
+	{
+		"the epoch fences reactors", "internal/reactor/checkpoint.go",
+		"where name = $1 and epoch = $2 and (commit_position", "where name = $1 and $2::bigint is not null and (commit_position",
+		[]string{"./internal/reactor", "-run=TakenForDead"},
+	},
+	{
+		"a reactor begins at the end of the log", "internal/reactor/checkpoint.go",
+		"int64(head.Commit), int64(head.Prepare)).Scan", "int64(head.Commit*0), int64(head.Prepare*0)).Scan", []string{"./internal/reactor", "-run=HistoryHasNoEffect"},
+	},
+	{
+		"a reactor does not go on in another log", "internal/reactor/checkpoint.go",
+		"if stored != id {", "if false {", []string{"./internal/reactor", "-run=OtherLog"},
 	},
 	{
 		"a query waits for a connection within a bound", "readmodels/store.go",

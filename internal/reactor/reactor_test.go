@@ -372,7 +372,9 @@ func TestOtherLogIsRefusedUntilSomebodyBegins(t *testing.T) {
 	}
 	r, progress := f.reactor(options(kept))
 	var mismatch *LogMismatchError
-	if err := r.Run(t.Context()); !errors.As(err, &mismatch) {
+	refusal, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.Run(refusal); !errors.As(err, &mismatch) {
 		t.Fatalf("got %v", err)
 	}
 	f.write(2)
