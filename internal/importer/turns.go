@@ -38,8 +38,11 @@ func (t *turns) enter(u *unit, touched []domain.ID) {
 	}
 }
 
-// leave lets the units behind u go on.
+// leave lets the units behind u go on; for one that has not entered it does nothing.
 func (t *turns) leave(u *unit) {
+	if u.done == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, id := range u.touched {
