@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -397,6 +398,40 @@ inputs:
 		if diff := cmp.Diff(want, order[keyID(fmt.Sprintf("import:parcels:parcel.register:%d", parcel), "parcel")]); diff != "" {
 			t.Errorf("the order of parcel %d: %s", parcel, diff)
 		}
+	}
+}
+
+// Rows that had nothing to submit waited for the one that submits their record, until no writer was left for another record.
+func TestReproRowsThatSubmitNothingKeepNoWriter(t *testing.T) {
+	const writers = 2
+	second := make(chan struct{})
+	submit := func(ctx context.Context, s Submission) (bool, error) {
+		if s.Command.(registerParcel).Name == "second" {
+			close(second)
+			return true, nil
+		}
+		select {
+		case <-second:
+			return true, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	p, err := compile(t, `
+source: parcels
+inputs:
+  - file: parcels.csv
+    commands:
+      - {command: parcel.register, key: row.name, once: true, fields: {name: row.name}}
+`, writeFile(t, "parcels.csv", "name\n"+strings.Repeat("first\n", 1+2*writers)+"second\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	result, err := p.Run(ctx, Options{Submit: submit, Writers: writers})
+	if err != nil || result.Inputs[0].Accepted != 2 {
+		t.Fatalf("%+v, %v", result, err)
 	}
 }
 
