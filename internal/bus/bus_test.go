@@ -282,8 +282,10 @@ func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
 		{1, soon, []int{0, 1, 1, 1}},
 		{8, soon, []int{0, 1, 9}},
 		{8, late, []int{0, 1, 8, 1}},
-		{32, late, []int{0, 1, 33}},
-		{256, soon, []int{0, 1, 256, 1}}, // these are enough
+		{32, late, []int{0, 1, 33}}, // the more, the longer
+		{900, 19 * bus.DefaultLinger, []int{0, 1, 901}},
+		{900, 21 * bus.DefaultLinger, []int{0, 1, 900, 1}}, // no longer than that
+		{1000, soon, []int{0, 1, 1000, 1}},                 // these are enough
 	} {
 		queued := c.queued
 		synctest.Test(t, func(t *testing.T) {
@@ -306,7 +308,7 @@ func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
 			}
 			var sizes []int
 			seen := 0
-			err := run(t, bus.NewSubscriber(source, domain.Position{}, plain, options(1000)), func(b *bus.Batch) (bool, error) {
+			err := run(t, bus.NewSubscriber(source, domain.Position{}, plain, options(2000)), func(b *bus.Batch) (bool, error) {
 				sizes = append(sizes, len(b.Items))
 				seen += len(b.Items)
 				switch len(sizes) {

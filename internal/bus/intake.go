@@ -127,13 +127,9 @@ func (in *intake) end(err error) {
 // take waits for a batch that is due. It returns nil when there will be none: the reader has ended or ctx has.
 func (in *intake) take(ctx context.Context) *Batch {
 	in.mu.Lock()
-	switch queued := len(in.batch.Items); {
-	case queued >= muchEvents:
-		in.linger = muchLinger * in.opts.Linger
-	case queued >= busyEvents:
-		in.linger = in.opts.Linger
-	default:
-		in.linger = 0
+	in.linger = 0
+	if queued := len(in.batch.Items); queued >= busyEvents {
+		in.linger = min(time.Duration(queued)*in.opts.Linger/busyEvents, maxLinger*in.opts.Linger)
 	}
 	in.mu.Unlock()
 	for {

@@ -26,11 +26,10 @@ const (
 )
 
 const (
-	checkpointLinger = time.Second // how long a position without events may wait to be handled
-	busyEvents       = 8           // that arrive while a live batch is handled make the next one wait: batches of few cost more
-	muchEvents       = 32          // make it wait muchLinger times as long, or until there are enoughEvents
-	muchLinger       = 5
-	enoughEvents     = 256             // of a live batch: more would hardly make each cheaper, and only come later
+	checkpointLinger = time.Second     // how long a position without events may wait to be handled
+	busyEvents       = 8               // that arrive while a live batch is handled make the next one wait: batches of few cost more
+	maxLinger        = 20              // times Linger is the longest that a live batch waits
+	enoughEvents     = 1_000           // of a live batch: more would hardly make each cheaper, and only come later
 	stopGrace        = 5 * time.Second // for the handler to finish the batch in flight when the subscription ends
 )
 
@@ -43,7 +42,7 @@ var (
 type Options struct {
 	MaxEvents  int           // of a batch
 	MaxBytes   int           // of the payloads and metadata of a batch; one event may exceed it
-	Linger     time.Duration // how long, far from the end of the log or when much arrives, a batch waits for more; a multiple under load
+	Linger     time.Duration // how long, far from the end of the log or when much arrives, a batch waits for more; longer the more arrives
 	MinBackoff time.Duration // before a refused batch is sent again; it doubles up to MaxBackoff, with jitter
 	MaxBackoff time.Duration
 	Logger     *slog.Logger // nil means slog.Default
