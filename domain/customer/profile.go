@@ -226,12 +226,17 @@ func normalTaxID(s string) string {
 // namesake is what two companies of one name in one sales region have in common; case, spacing, points and commas do not
 // tell them apart. It is empty without a region, and for persons and groups: many of one name live in one region.
 func (c Customer) namesake() string {
-	name, region := label(strings.NewReplacer(".", "", ",", "").Replace(c.Name)), label(c.Classification.Region)
-	if c.Kind != Company || name == "" || region == "" {
+	if c.Kind != Company || c.Classification.Region == "" {
+		return ""
+	}
+	name, region := label(pointsAndCommas.Replace(c.Name)), label(c.Classification.Region)
+	if name == "" || region == "" {
 		return ""
 	}
 	return name + "\n" + region // a label holds no new line
 }
+
+var pointsAndCommas = strings.NewReplacer(".", "", ",", "")
 
 func isWebsite(s string) bool {
 	u, err := url.Parse(s)
