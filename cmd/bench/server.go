@@ -163,10 +163,11 @@ func lastLines(text string, n int) string {
 // client is one connection to a server. It does little besides reading and writing, because it runs on the cores that are
 // measured. It is not safe for concurrent use.
 type client struct {
-	conn   net.Conn
-	in     *bufio.Reader
-	out    []byte
-	answer bytes.Buffer
+	conn     net.Conn
+	in       *bufio.Reader
+	out      []byte
+	location string // of the last answer that had one
+	answer   bytes.Buffer
 }
 
 func (s *server) dial() (*client, error) {
@@ -254,6 +255,8 @@ func (c *client) receive() (status int, err error) {
 			}
 		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
 			chunked = true
+		case bytes.EqualFold(name, []byte("Location")):
+			c.location = string(value)
 		}
 	}
 	c.answer.Reset()
