@@ -21,6 +21,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/localpg"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/runner"
 	"github.com/rapport-crm/rapport/readmodels"
@@ -73,8 +74,17 @@ func (c closers) Close() error {
 	return errors.Join(errs...)
 }
 
-// prepare makes the data directory.
-func (s stores) prepare() error { return os.MkdirAll(s.Data, 0o755) }
+// prepare makes the data directory. One without a log is new: it is not to take up what PostgreSQL keeps elsewhere of a
+// directory that was deleted.
+func (s stores) prepare() error {
+	if err := os.MkdirAll(s.Data, 0o755); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(filepath.Join(s.Data, nodeDir)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return localpg.Claim(filepath.Join(s.Data, postgresDir))
+}
 
 // log is the event log and what is built directly on it.
 type log struct {

@@ -16,6 +16,9 @@
 //     or nobody where that does not exist.
 //  5. Only 127.0.0.1 is listened on, and only with the random password that
 //     stands in a file of mode 0600.
+//  6. A directory that was claimed as new is never given a cluster that another
+//     one at its path has left elsewhere; that one is set aside, not deleted,
+//     and comes back with the directory that it belongs to.
 package localpg
 
 import (
@@ -57,7 +60,7 @@ var ErrInUse = errors.New("the PostgreSQL directory is in use by another process
 type Options struct {
 	// Dir holds the cluster, its password, its lock and its log; it is made when
 	// missing. When the owner is root and the server's user cannot reach Dir,
-	// the cluster lies below /var/lib/rapport instead; see Server.DataDir.
+	// the cluster lies below /var/lib/rapport instead; see Server.DataDir, and Claim.
 	Dir string
 	// Port is where the server listens on 127.0.0.1; zero means any that is free.
 	// Whoever starts a server again gives the port of the one before, so that
@@ -137,6 +140,11 @@ func (s *Server) start(ctx context.Context, dir string, acc *account, o Options)
 	c := cluster{root: filepath.Join(home, clusterName), acc: acc, unsafe: o.Unsafe}
 	if err := stopLeftovers(ctx, c.dataDir(), s.log); err != nil {
 		return err
+	}
+	if home != dir {
+		if err := settle(ctx, dir, home, s.log); err != nil {
+			return err
+		}
 	}
 	bin, err := c.prepare(ctx)
 	if err != nil {
@@ -231,8 +239,8 @@ func (s *Server) Close() error {
 	return s.closeErr
 }
 
-// Remove deletes dir and the cluster that Start made for it, after stopping a
-// server that was left running there. It returns ErrInUse when another process
+// Remove deletes dir and the clusters that Start made for it, also those that it
+// has set aside, after stopping a server that was left running there. It returns ErrInUse when another process
 // owns dir, and then deletes nothing of what that one has there. A missing dir
 // is no error.
 func Remove(ctx context.Context, dir string) error {
@@ -261,8 +269,14 @@ func Remove(ctx context.Context, dir string) error {
 		return err
 	}
 	if home != dir {
-		if err := os.RemoveAll(home); err != nil {
-			return fmt.Errorf("remove %s: %w", home, err)
+		kept, err := asides(home)
+		if err != nil {
+			return err
+		}
+		for _, path := range append(kept, home) {
+			if err := os.RemoveAll(path); err != nil {
+				return fmt.Errorf("remove %s: %w", path, err)
+			}
 		}
 	}
 	if err := discard(dir); err != nil {
