@@ -82,11 +82,10 @@ func (s *Server) batch(c echo.Context) error {
 	case n > MaxBatchItems:
 		return domain.Invalid("/items", "has more than %d elements", MaxBatchItems)
 	}
-	release, err := s.takeSlot()
-	if err != nil {
+	if err := s.commandSlots.take(tooManyCommands); err != nil {
 		return err
 	}
-	defer release()
+	defer s.commandSlots.leave()
 	result := BatchResult{Items: make([]BatchItemResult, len(batch.Items))}
 	if batch.StopOnError {
 		s.runInOrder(r.Context(), envelope, batch.Items, result.Items)
@@ -106,7 +105,7 @@ func (s *Server) batch(c echo.Context) error {
 			result.Position = item.Receipt.Position
 		}
 	}
-	return writeJSON(c, http.StatusOK, result)
+	return writeJSON(c, http.StatusOK, &result)
 }
 
 // batchEnvelope reads what all items of a batch share: the headers of single commands without key and revision.
@@ -189,7 +188,7 @@ func (s *Server) runItem(ctx context.Context, envelope commands.Request, item Ba
 		}
 		return s.failedItem(ctx, domain.Invalid(at+"/id", "%s", message))
 	}
-	command, err := decodeCommand(route.spec, item.Data, at+"/data")
+	command, err := decodeCommand(route, item.Data, at+"/data")
 	if err != nil {
 		return s.failedItem(ctx, err)
 	}

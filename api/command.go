@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
 
 	"github.com/rapport-crm/rapport/commands"
@@ -25,8 +24,11 @@ const (
 	headerDuplicates = "X-Duplicate-Policy"
 	headerTrace      = "Traceparent"
 	headerReplayed   = "Idempotency-Replayed"
+	headerETag       = "Etag" // in the form in which net/http keeps it
 
 	anonymous = "anonymous" // the actor of requests that name none
+
+	tooManyCommands = "Too many commands are in execution."
 )
 
 // commandRoute is one command as the API offers it.
@@ -34,6 +36,7 @@ type commandRoute struct {
 	spec      domain.CommandSpec
 	aggregate domain.Definition
 	path      string
+	numbers   [][]string // paths of members that a body must give; see requiredNumbers
 }
 
 // Receipt says what became of an accepted command.
@@ -74,7 +77,7 @@ func receiptOf(r commands.Receipt) Receipt {
 func (s *Server) commandRoutes() error {
 	for _, def := range s.opts.Bus.Definitions() {
 		for _, spec := range def.Commands {
-			route := commandRoute{spec: spec, aggregate: def, path: "/v1/" + def.Plural}
+			route := commandRoute{spec: spec, aggregate: def, path: "/v1/" + def.Plural, numbers: requiredNumbers(spec.GoType())}
 			if !spec.Creates {
 				route.path += "/{id}/" + spec.Verb()
 			}
@@ -92,12 +95,7 @@ func (s *Server) commandRoutes() error {
 // handle documents an operation and serves it by a handler of its own, whose error becomes a problem.
 func (s *Server) handle(op *huma.Operation, handler func(echo.Context) error) {
 	s.api.OpenAPI().AddOperation(op)
-	s.api.Adapter().Handle(op, func(ctx huma.Context) {
-		c := humaecho.Unwrap(ctx)
-		if err := handler(c); err != nil {
-			s.fail(err, c)
-		}
-	})
+	s.echo.Add(op.Method, strings.NewReplacer("{", ":", "}", "").Replace(op.Path), handler)
 }
 
 func (s *Server) command(c echo.Context, route commandRoute) error {
@@ -115,7 +113,7 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 	if err != nil {
 		return err
 	}
-	if req.Command, err = decodeCommand(route.spec, body, ""); err != nil {
+	if req.Command, err = decodeCommand(route, body, ""); err != nil {
 		return err
 	}
 	receipt, err := s.submit(r.Context(), req)
@@ -123,7 +121,7 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 		return err
 	}
 	h := c.Response().Header()
-	h.Set("ETag", etag(receipt.Revision))
+	h.Set(headerETag, etag(receipt.Revision))
 	if receipt.Replayed {
 		h.Set(headerReplayed, "true")
 	}
@@ -140,31 +138,20 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 
 // submit executes a command in a slot of its own.
 func (s *Server) submit(ctx context.Context, req commands.Request) (commands.Receipt, error) {
-	release, err := s.takeSlot()
-	if err != nil {
+	if err := s.commandSlots.take(tooManyCommands); err != nil {
 		return commands.Receipt{}, err
 	}
-	defer release()
+	defer s.commandSlots.leave()
 	return s.execute(ctx, req)
 }
 
-// takeSlot admits one more command into execution, or answers at once that there are too many.
-func (s *Server) takeSlot() (release func(), err error) {
-	select {
-	case s.commandSlots <- struct{}{}:
-		return func() { <-s.commandSlots }, nil
-	default:
-		return nil, overloaded("Too many commands are in execution.")
-	}
-}
-
 // decodeCommand reads the body into the command's own type. The bus checks the limits of its fields.
-func decodeCommand(spec domain.CommandSpec, body []byte, at string) (domain.Command, error) {
-	into := reflect.New(spec.GoType())
+func decodeCommand(route commandRoute, body []byte, at string) (domain.Command, error) {
+	into := reflect.New(route.spec.GoType())
 	if err := decodeObject(body, into.Interface(), at); err != nil {
 		return nil, err
 	}
-	if err := requireNumbers(spec.GoType(), body, at); err != nil {
+	if err := requireNumbers(route.numbers, body, at); err != nil {
 		return nil, err
 	}
 	return into.Elem().Interface().(domain.Command), nil
@@ -212,12 +199,14 @@ func sharedEnvelope(r *http.Request) (commands.Request, error) {
 	if req.Actor, err = actorOf(r.Header); err != nil {
 		return req, err
 	}
-	for name, values := range r.URL.Query() {
-		if name != "dryRun" {
-			return req, domain.Invalid(name, "is not a parameter of commands")
-		}
-		if req.DryRun, err = parseBool(name, values[0]); err != nil {
-			return req, err
+	if r.URL.RawQuery != "" {
+		for name, values := range r.URL.Query() {
+			if name != "dryRun" {
+				return req, domain.Invalid(name, "is not a parameter of commands")
+			}
+			if req.DryRun, err = parseBool(name, values[0]); err != nil {
+				return req, err
+			}
 		}
 	}
 	switch policy := r.Header.Get(headerDuplicates); policy {

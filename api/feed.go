@@ -39,6 +39,9 @@ const (
 	headerLastEvent = "Last-Event-ID"
 )
 
+// feedMedia are the forms of the feed, of which every other route has the first.
+var feedMedia = []string{mediaJSON, mediaNDJSON, mediaSSE}
+
 // FeedEvent is one event as the log holds it.
 type FeedEvent struct {
 	Position      domain.Position `json:"position" doc:"Place of the event in the log."`
@@ -125,19 +128,17 @@ func (s *Server) feed(c echo.Context) error {
 			return err
 		}
 	}
-	media := accepted(r.Header.Get("Accept"), mediaJSON, mediaNDJSON, mediaSSE)
+	media := accepted(r.Header.Get("Accept"), feedMedia...)
 	if media == mediaJSON {
 		return s.feedPage(c, req)
 	}
 	if err := s.checkAfter(r.Context(), req); err != nil {
 		return err
 	}
-	select {
-	case s.streamSlots <- struct{}{}:
-		defer func() { <-s.streamSlots }()
-	default:
-		return overloaded("Too many feeds are open.")
+	if err := s.streamSlots.take("Too many feeds are open."); err != nil {
+		return err
 	}
+	defer s.streamSlots.leave()
 	if media == mediaNDJSON {
 		return s.feedLines(c, req)
 	}

@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/go-json-experiment/json"
 
@@ -16,8 +15,7 @@ const each = "*"
 
 // requireNumbers refuses a body that leaves out a whole number which a command must be given, or says null: decoded it is
 // 0, and the bus takes 0 for an answer. What else must be given the bus misses itself. The body was decoded before.
-func requireNumbers(t reflect.Type, body []byte, at string) error {
-	paths := requiredNumbers(t)
+func requireNumbers(paths [][]string, body []byte, at string) error {
 	if len(paths) == 0 {
 		return nil
 	}
@@ -54,26 +52,15 @@ func absent(value any, path []string, at string) (faults []domain.FieldError) {
 	return faults
 }
 
-// numbersRequired keeps what requiredNumbers found: few commands have any.
-var numbersRequired sync.Map // of [][]string by reflect.Type
-
-// requiredNumbers returns the paths of the whole numbers that a struct must be given and that may be 0.
-func requiredNumbers(t reflect.Type) [][]string {
-	if known, ok := numbersRequired.Load(t); ok {
-		return known.([][]string)
-	}
-	paths := numbersIn(t)
-	numbersRequired.Store(t, paths)
-	return paths
-}
-
-func numbersIn(t reflect.Type) (paths [][]string) {
+// requiredNumbers returns the paths of the whole numbers that a struct must be given and that may be 0; few commands have
+// any.
+func requiredNumbers(t reflect.Type) (paths [][]string) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	switch t.Kind() {
 	case reflect.Slice:
-		for _, path := range numbersIn(t.Elem()) {
+		for _, path := range requiredNumbers(t.Elem()) {
 			paths = append(paths, append([]string{each}, path...))
 		}
 	case reflect.Struct:
@@ -87,7 +74,7 @@ func numbersIn(t reflect.Type) (paths [][]string) {
 					paths = append(paths, []string{name})
 				}
 			default:
-				for _, path := range numbersIn(f.Type) {
+				for _, path := range requiredNumbers(f.Type) {
 					paths = append(paths, append([]string{name}, path...))
 				}
 			}

@@ -57,7 +57,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Response().Header().Set(headerCorrelation, correlation)
 		var err error
 		if valid {
-			err = next(c)
+			err = s.guarded(next, c)
 		} else {
 			err = domain.Invalid(headerCorrelation, "is not 1 to 100 letters, digits and . _ : -")
 		}
@@ -83,19 +83,20 @@ func newCorrelation() string {
 	return id.String()
 }
 
-// recover turns a panic into an error with its stack for the log.
-func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
-					panic(p)
-				}
-				err = panicError(p)
+// guarded runs a handler behind the guard, and turns a panic of either into an error with its stack for the log.
+func (s *Server) guarded(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
 			}
-		}()
-		return next(c)
+			err = panicError(p)
+		}
+	}()
+	if err := s.guard(c); err != nil {
+		return err
 	}
+	return next(c)
 }
 
 func panicError(p any) error { return fmt.Errorf("panic: %v\n%s", p, debug.Stack()) }
@@ -109,43 +110,39 @@ var answerHeaders = http.Header{
 	"Cache-Control":           {"no-store"},
 }
 
-// singleHeaders say what they say once: of two, one would silently win.
-var singleHeaders = []string{
-	headerKey, headerActor, headerActorKind, headerDuplicates, headerCorrelation, headerLastEvent, "Content-Type",
+// singleHeaders say what they say once: of two, one would silently win. The keys are in canonical form.
+var singleHeaders = map[string]string{
+	headerKey: headerKey, headerActor: headerActor, headerActorKind: headerActorKind, headerDuplicates: headerDuplicates,
+	headerCorrelation: headerCorrelation, http.CanonicalHeaderKey(headerLastEvent): headerLastEvent, "Content-Type": "Content-Type",
 }
 
 // guard refuses what no route accepts, sets the headers that every answer has, and bounds the body.
-func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		maps.Copy(c.Response().Header(), answerHeaders)
-		r := c.Request()
-		for _, name := range singleHeaders {
-			if n := len(r.Header.Values(name)); n > 1 {
-				return domain.Invalid(name, "stands there %d times", n)
-			}
+func (s *Server) guard(c echo.Context) error {
+	maps.Copy(c.Response().Header(), answerHeaders)
+	r := c.Request()
+	for canonical, values := range r.Header {
+		if len(values) > 1 && singleHeaders[canonical] != "" {
+			return domain.Invalid(singleHeaders[canonical], "stands there %d times", len(values))
 		}
-		limit := s.opts.MaxBodyBytes
-		if special, ok := s.limits[c.Path()]; ok {
-			limit = special
-		}
-		if r.ContentLength > limit {
-			return &http.MaxBytesError{Limit: limit}
-		}
-		if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-			return newProblem(http.StatusUnsupportedMediaType, codeMediaType, "The body must not be compressed.")
-		}
-		if err := checkAccept(r.Header.Get("Accept"), c.Path()); err != nil {
-			return err
-		}
-		r.Body = http.MaxBytesReader(c.Response(), r.Body, limit)
-		if err := checkQuery(r.URL.RawQuery); err != nil {
-			return err
-		}
-		if err := checkParameters(c); err != nil {
-			return err
-		}
-		return next(c)
 	}
+	limit := s.opts.MaxBodyBytes
+	if special, ok := s.limits[c.Path()]; ok {
+		limit = special
+	}
+	if r.ContentLength > limit {
+		return &http.MaxBytesError{Limit: limit}
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return newProblem(http.StatusUnsupportedMediaType, codeMediaType, "The body must not be compressed.")
+	}
+	if err := checkAccept(r.Header.Get("Accept"), c.Path()); err != nil {
+		return err
+	}
+	r.Body = http.MaxBytesReader(c.Response(), r.Body, limit)
+	if err := checkQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	return checkParameters(c)
 }
 
 // checkAccept refuses a request to the API whose client takes none of the forms in which the route answers.
@@ -153,11 +150,11 @@ func checkAccept(header, route string) error {
 	if header == "" || !strings.HasPrefix(route, "/v1/") {
 		return nil
 	}
-	offers := []string{mediaJSON}
-	if route == feedPath {
-		offers = append(offers, mediaNDJSON, mediaSSE)
+	offers := feedMedia
+	if route != feedPath {
+		offers = feedMedia[:1]
 	}
-	if accepted(header, append(offers, problemMediaType)...) == "" {
+	if accepted(header, offers...) == "" && accepted(header, problemMediaType) == "" {
 		return newProblem(http.StatusNotAcceptable, codeNotAcceptable, "The answer is "+strings.Join(offers, ", ")+", which the Accept header does not name.")
 	}
 	return nil
@@ -165,6 +162,9 @@ func checkAccept(header, route string) error {
 
 // checkQuery refuses a query string that does not parse, names a parameter twice or holds text that is none.
 func checkQuery(raw string) error {
+	if raw == "" {
+		return nil
+	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return domain.Invalid("query", "is not a well-formed query string")

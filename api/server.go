@@ -27,8 +27,8 @@ type Server struct {
 	logger  *slog.Logger
 	metrics *requestMetrics
 
-	commandSlots chan struct{}           // one per command in execution
-	streamSlots  chan struct{}           // one per live feed
+	commandSlots slots                   // one per command in execution
+	streamSlots  slots                   // one per live feed
 	specs        map[string]commandRoute // by command type
 	readModels   []ReadModelMetadata     // in the order of their routes
 
@@ -49,8 +49,8 @@ func New(o Options) (*Server, error) {
 		opts:         o,
 		echo:         echo.New(),
 		logger:       o.Logger,
-		commandSlots: make(chan struct{}, o.MaxConcurrentCommands),
-		streamSlots:  make(chan struct{}, MaxStreams),
+		commandSlots: make(slots, o.MaxConcurrentCommands),
+		streamSlots:  make(slots, MaxStreams),
 		specs:        map[string]commandRoute{},
 		stopping:     make(chan struct{}),
 		limits:       map[string]int64{},
@@ -63,7 +63,7 @@ func New(o Options) (*Server, error) {
 	s.echo.HTTPErrorHandler = s.fail
 	// The API does not stand behind a proxy that it knows: the peer's address is the client's.
 	s.echo.IPExtractor = echo.ExtractIPDirect()
-	s.echo.Use(s.observe, s.recover, s.guard)
+	s.echo.Use(s.observe)
 	s.api = humaecho.New(s.echo, s.config())
 
 	routes := []func() error{
