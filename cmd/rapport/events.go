@@ -63,6 +63,9 @@ func (e eventsCommand) Run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := l.reached(ctx, "--after", after); err != nil {
+		return err
+	}
 	events, err := e.source(ctx, l, after)
 	if err != nil {
 		return err

@@ -37,6 +37,12 @@ const (
 // errPartly makes the process end with exitPartly; what was wrong has been printed.
 var errPartly = errors.New("done in part")
 
+// usageError says that a flag cannot be right, which was found out only when the stores were open. It makes the process end
+// with exitUsage.
+type usageError struct{ problem string }
+
+func (e *usageError) Error() string { return e.problem }
+
 // cli is the whole command line. Every flag may be given as RAPPORT_<FLAG> in the environment.
 type cli struct {
 	Serve       serveCommand       `cmd:"" help:"Run the API, the projectors, the reactors, the timer and, unless told otherwise, the event node and a private PostgreSQL."`
@@ -95,6 +101,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err = parsed.Run()
 	var mapping *importer.MappingError
 	var parameters *whatif.FileError
+	var usage *usageError
 	switch {
 	case err == nil:
 		return exitDone
@@ -103,7 +110,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		fmt.Fprintln(stderr, "rapport: interrupted")
 		return exitSignal
-	case errors.As(err, &mapping), errors.As(err, &parameters):
+	case errors.As(err, &mapping), errors.As(err, &parameters), errors.As(err, &usage):
 		fmt.Fprintln(stderr, "rapport:", err)
 		return exitUsage
 	}

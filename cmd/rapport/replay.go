@@ -97,6 +97,14 @@ func (m *moments) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
+// named returns the moments that the user names, and by which flag.
+func (r replayRecord) named() (flag string, named []moment) {
+	if r.Diff != nil {
+		return "--diff", r.Diff[:]
+	}
+	return "--as-of", []moment{r.AsOf}
+}
+
 // Validate refuses what cannot be right.
 func (r replayRecord) Validate() error {
 	if _, err := domain.ParseID(r.ID); err != nil {
@@ -105,10 +113,7 @@ func (r replayRecord) Validate() error {
 	if r.Diff != nil && r.AsOf != (moment{}) {
 		return errors.New("--as-of does not go with --diff, which names two moments")
 	}
-	named := []moment{r.AsOf}
-	if r.Diff != nil {
-		named = r.Diff[:]
-	}
+	_, named := r.named()
 	onlyPosition := func(m moment) bool { return m.time.IsZero() && !m.position.IsZero() }
 	if readmodels.Axis(r.Axis) == readmodels.AxisOccurred && slices.ContainsFunc(named, onlyPosition) {
 		return errors.New("--axis occurred needs a time: positions order what was recorded")
@@ -127,6 +132,12 @@ func (r replayRecord) Run(ctx context.Context, chosen *kong.Context, c *console)
 	l, err := r.openLog(ctx, c.log, &closing)
 	if err != nil {
 		return err
+	}
+	flag, named := r.named()
+	for _, m := range named {
+		if err := l.reached(ctx, flag, m.position); err != nil {
+			return err
+		}
 	}
 	reader, err := history.New(l.Store, nil, projections.All())
 	if err != nil {

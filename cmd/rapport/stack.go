@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
@@ -114,6 +115,19 @@ func (s stores) openLog(ctx context.Context, logger *slog.Logger, closing *close
 	}
 	closing.add(client.Close)
 	return &log{Log: client, URL: url, Registry: registry, Store: eventlog.NewStore(client, registry)}, nil
+}
+
+// reached refuses a position that the log has not reached, such as one of another log: what is written up to there would be
+// left out or shown only later. flag is where it was given.
+func (l *log) reached(ctx context.Context, flag string, p domain.Position) error {
+	if p.IsZero() {
+		return nil
+	}
+	end, err := l.End(ctx)
+	if err == nil && end.Before(p) {
+		err = &usageError{fmt.Sprintf("%s %s: the log ends at position %s", flag, p, end)}
+	}
+	return err
 }
 
 func (s stores) startNode(ctx context.Context, logger *slog.Logger, closing *closers) (string, error) {
