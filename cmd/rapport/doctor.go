@@ -36,7 +36,7 @@ const mayMakeFiles = 2 | 1
 type doctorCommand struct {
 	stores
 	writer
-	Listen   string   `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Listen   address  `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Insecure bool     `help:"Serve would be told to listen on other addresses than loopback."`
 	Publish  []string `help:"Brokers that serve would publish to." sep:" " placeholder:"URL"`
 	JSON     bool     `name:"json" help:"Print the checks as JSON."`
@@ -84,14 +84,14 @@ func (d doctorCommand) Run(ctx context.Context, c *console) error {
 		if runningErr == nil {
 			return "in use by the running server", nil
 		}
-		if err := api.CheckListen(d.Listen, d.Insecure); err != nil {
+		if err := api.CheckListen(string(d.Listen), d.Insecure); err != nil {
 			return "", err
 		}
-		l, err := net.Listen("tcp", d.Listen)
+		l, err := net.Listen("tcp", string(d.Listen))
 		if err != nil {
 			return "", err
 		}
-		return d.Listen + " is free", l.Close()
+		return string(d.Listen) + " is free", l.Close()
 	})
 	if len(d.Publish) > 0 {
 		check("brokers", func() (string, error) { return d.checkBrokers(c) })

@@ -33,7 +33,7 @@ func (l logFlags) dir() string { return filepath.Join(l.Data, nodeDir) }
 
 type nodeRun struct {
 	logFlags
-	Listen string `help:"Loopback address to listen on; ${default} when left out." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
+	Listen address `help:"Loopback address to listen on; ${default} when left out." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
 }
 
 // Help shows an example.
@@ -48,7 +48,7 @@ func (n nodeRun) Run(ctx context.Context, c *console) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	node, err := esnode.Open(ctx, esnode.Options{Dir: n.dir(), Listen: n.Listen, Logger: c.log})
+	node, err := esnode.Open(ctx, esnode.Options{Dir: n.dir(), Listen: string(n.Listen), Logger: c.log})
 	if err != nil {
 		return err
 	}

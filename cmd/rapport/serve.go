@@ -31,7 +31,7 @@ import (
 type serveCommand struct {
 	stores
 	writer
-	Listen     string   `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Listen     address  `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Insecure   bool     `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
 	Roles      []string `help:"What this process does, any of api, projector, reactor, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,timer" enum:"api,projector,reactor,timer" placeholder:"ROLE"`
 	Publish    []string `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
@@ -74,7 +74,7 @@ func (s serveCommand) Run(ctx context.Context, c *console) error {
 
 func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	tuneGC(s.Memory << 20)
-	if err := api.CheckListen(s.Listen, s.Insecure); err != nil {
+	if err := api.CheckListen(string(s.Listen), s.Insecure); err != nil {
 		return err
 	}
 	host := 0 // the process whose stores are used; 0: none
@@ -89,7 +89,7 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	}
 	var closing closers
 	defer func() { err = errors.Join(err, closing.Close()) }()
-	listener, err := net.Listen("tcp", s.Listen)
+	listener, err := net.Listen("tcp", string(s.Listen))
 	if err != nil {
 		return err
 	}

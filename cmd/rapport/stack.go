@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -50,6 +51,18 @@ func (s stores) external() bool { return s.EventStore != "" && s.Postgres != "" 
 // writer are the flags of the verbs that write events.
 type writer struct {
 	Secret string `help:"Key of the hashes that name reserved tax ids, e-mails and phones: 64 hexadecimal digits, the same for the whole life of the log. Kept in the data directory when left out; required with --eventstore unless it is there." placeholder:"HEX"`
+}
+
+// address is a place to listen on.
+type address string
+
+// Validate refuses what is not HOST:PORT.
+func (a address) Validate() error {
+	_, port, err := net.SplitHostPort(string(a))
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err
 }
 
 // running says where a server that uses a data directory can be reached.
