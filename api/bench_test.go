@@ -101,7 +101,7 @@ func newRig(b *testing.B, bus api.Bus, log api.EventLog) *commandRig {
 		b.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	return &commandRig{server: server, request: request, answer: discarded{header: http.Header{}}}
+	return &commandRig{server: server, request: request}
 }
 
 func (r *commandRig) create(b *testing.B) (path string) {
@@ -113,7 +113,7 @@ func (r *commandRig) post(b *testing.B, path string, body []byte) {
 	r.request.URL.Path = path
 	r.request.Body, r.request.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	r.request.Header["Idempotency-Key"] = []string{uuid.NewString()}
-	clear(r.answer.header)
+	r.answer.header = http.Header{} // as net/http does
 	r.server.ServeHTTP(&r.answer, r.request)
 	if r.answer.status/100 != 2 {
 		b.Fatalf("POST %s: status %d", path, r.answer.status)

@@ -54,9 +54,13 @@ func (s *Server) documentRoutes() error {
 	return nil
 }
 
+// document serves a file that browsers may show or run: for those, old ones too, it says what data needs not say.
 func (s *Server) document(path, media string, body []byte) {
 	s.echo.GET(path, func(c echo.Context) error {
-		c.Response().Header().Set("Content-Security-Policy", referencePolicy)
+		h := c.Response().Header()
+		h.Set("Content-Security-Policy", referencePolicy)
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
 		return c.Blob(http.StatusOK, media, body)
 	})
 }
