@@ -121,14 +121,14 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 		return err
 	}
 	h := c.Response().Header()
-	h.Set(headerETag, etag(receipt.Revision))
 	if receipt.Replayed {
 		h.Set(headerReplayed, "true")
 	}
 	status := http.StatusOK
-	if route.spec.Creates {
-		h.Set("Location", route.path+"/"+string(receipt.ID))
-		if !receipt.DryRun {
+	if !receipt.DryRun { // of which there is neither the record nor the revision
+		h.Set(headerETag, etag(receipt.Revision))
+		if route.spec.Creates {
+			h.Set("Location", route.path+"/"+string(receipt.ID))
 			status = http.StatusCreated
 		}
 	}

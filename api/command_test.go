@@ -50,6 +50,13 @@ func TestCommandsAnswerReceipts(t *testing.T) {
 	if dry.StatusCode != 200 || !d.DryRun || len(d.Events) != 1 || d.Events[0].Data.(object)["tag"] != "new" || s.events() != before {
 		t.Errorf("dry run: %d %s", dry.StatusCode, dry.body)
 	}
+	if tag := dry.Header.Get("ETag"); tag != "" {
+		t.Errorf("a dry run names the revision %s, at which nothing stands", tag)
+	}
+	none := s.do("POST", "/v1/customers?dryRun=true", person("Dora Example"))
+	if none.StatusCode != 200 || none.Header.Get("Location") != "" || none.Header.Get("ETag") != "" || s.events() != before {
+		t.Errorf("dry run of a creation: %d %v %s", none.StatusCode, none.Header, none.body)
+	}
 	if u := s.command(path+"/tag", "t3", object{"tag": "vip"}); !u.Unchanged || u.Revision != 1 {
 		t.Errorf("unchanged: %+v", u)
 	}

@@ -106,7 +106,7 @@ func (s *Server) postOperation(id, path, tag, summary string, status int) *huma.
 				Description: "Accepted.",
 				Content:     map[string]*huma.MediaType{mediaJSON: {Schema: receipt}},
 				Headers: map[string]*huma.Header{
-					"ETag":            {Schema: text, Description: "Revision of the record after the command, in quotes."},
+					"ETag":            {Schema: text, Description: "Revision of the record after the command, in quotes; absent from a dry run."},
 					headerReplayed:    {Schema: text, Description: "true when the command had been executed before and this is its receipt."},
 					headerCorrelation: {Schema: text, Description: "Finds the request in the server's log."},
 				},
