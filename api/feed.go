@@ -135,6 +135,10 @@ func (s *Server) feed(c echo.Context) error {
 	if err := s.checkAfter(r.Context(), req); err != nil {
 		return err
 	}
+	if r.Method == http.MethodHead { // what follows the headers goes on to the end of the log, or for ever
+		c.Response().Header().Set("Content-Type", media)
+		return c.NoContent(http.StatusOK)
+	}
 	if err := s.streamSlots.take("Too many feeds are open."); err != nil {
 		return err
 	}

@@ -50,6 +50,22 @@ func TestEveryRouteAnswersProblems(t *testing.T) {
 		if a := s.do("DELETE", at, nil); a.problem(t).Code != "method-not-allowed" || a.StatusCode != 405 || a.Header.Get("Allow") == "" {
 			t.Errorf("DELETE %s: status %d, allow %q: %s", at, a.StatusCode, a.Header.Get("Allow"), a.body)
 		}
+		for _, asked := range []string{"DELETE", "OPTIONS"} {
+			var want []string
+			for method := range item {
+				want = append(want, strings.ToUpper(method))
+			}
+			if slices.Contains(want, "GET") {
+				want = append(want, "HEAD")
+			}
+			want = append(want, "OPTIONS")
+			allow := strings.Split(s.do(asked, at, nil).Header.Get("Allow"), ", ")
+			slices.Sort(want)
+			slices.Sort(allow)
+			if !slices.Equal(allow, want) {
+				t.Errorf("%s %s: allowed are %v, not %v", asked, at, allow, want)
+			}
+		}
 		if p := s.do("GET", at+"/no/such/route", nil).problem(t); p.Status != 404 || p.Code != "route-not-found" {
 			t.Errorf("GET %s/no/such/route: %+v", at, p)
 		}
@@ -93,6 +109,28 @@ func TestEveryRouteAnswersProblems(t *testing.T) {
 	}
 	if n := s.events(); n != before {
 		t.Errorf("%d events were written", n-before)
+	}
+}
+
+// TestHeadAnswersAsGetDoes holds that nothing but the body is left out, and that a feed which never ends has headers that do.
+func TestHeadAnswersAsGetDoes(t *testing.T) {
+	s := start(t)
+	id := string(s.command("/v1/customers", "c", person("Ann Example")).ID)
+	for path, accept := range map[string]string{
+		"/v1/customers": "*/*", "/v1/customers/" + id: "*/*", "/v1/customers/x": "*/*", "/v1/metadata": "*/*", "/v1/events": "*/*", "/v1/events?limit=1": "application/x-ndjson",
+		"/healthz": "*/*", "/docs": "*/*", "/docs/rapidoc-min.js": "*/*", "/openapi.json": "*/*", "/nope": "*/*",
+	} {
+		get, head := s.answered(path, "Accept", accept), s.do("HEAD", path, nil, "Accept", accept)
+		if head.StatusCode != get.StatusCode || head.Header.Get("Content-Type") != get.Header.Get("Content-Type") || len(head.body) != 0 {
+			t.Errorf("%s: GET %d %s, HEAD %d %s: %s", path, get.StatusCode, get.Header.Get("Content-Type"), head.StatusCode, head.Header.Get("Content-Type"), head.body)
+		}
+	}
+	live := s.do("HEAD", "/v1/events", nil, "Accept", "text/event-stream")
+	if live.StatusCode != 200 || live.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("HEAD of a live feed: %d %v", live.StatusCode, live.Header)
+	}
+	if a := s.do("HEAD", "/v1/commands", nil); a.StatusCode != 405 {
+		t.Errorf("HEAD of a route that has no GET: %d", a.StatusCode)
 	}
 }
 

@@ -77,18 +77,24 @@ func New(o Options) (*Server, error) {
 			return nil, fmt.Errorf("api: %w", err)
 		}
 	}
+	s.headRoutes()
 	return s, nil
 }
 
-// ServeHTTP implements http.Handler. HEAD is answered as GET is, without the body, which net/http leaves out (RFC 9110,
-// section 9.3.2).
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodHead {
-		r = r.Clone(r.Context())
-		r.Method = http.MethodGet
+// headRoutes answers HEAD wherever GET is, by the same handlers: net/http leaves the body out (RFC 9110, section 9.3.2). It
+// comes last. As routes they are among the methods that Allow names.
+func (s *Server) headRoutes() {
+	for _, r := range s.echo.Routes() {
+		if r.Method == http.MethodGet {
+			c := s.echo.NewContext(nil, nil)
+			s.echo.Router().Find(r.Method, r.Path, c)
+			s.echo.HEAD(r.Path, c.Handler())
+		}
 	}
-	s.echo.ServeHTTP(w, r)
 }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
 
 // Serve answers on the listener until ctx ends, then stops gracefully: not ready, no new connections, live feeds end,
 // requests in flight finish within StopTimeout. It closes the listener and returns nil after a clean stop.
