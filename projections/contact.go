@@ -15,6 +15,7 @@ var Contact = projection.Fold[record, readmodels.Contact]{
 	Doc:    "Contacts: natural persons at or around customers, as known now.",
 	Events: []string{"contact."},
 	Keys:   byStream,
+	Begins: beginsStream[record],
 	Evolve: func(r readmodels.Contact, _ record, e domain.Recorded) readmodels.Contact {
 		switch ev := e.Event.(type) {
 		case contact.Created:

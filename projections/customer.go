@@ -16,6 +16,7 @@ var Customer = projection.Fold[record, readmodels.Customer]{
 	Doc:    "Customers as they stand now, merged ones included.",
 	Events: []string{"customer."},
 	Keys:   byStream,
+	Begins: beginsStream[record],
 	Evolve: evolveCustomer,
 	Indexes: []projection.Index{
 		{Name: "phone", Columns: "tenant, phone", Where: "phone <> ''"},

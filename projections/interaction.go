@@ -15,6 +15,7 @@ var Interaction = projection.Fold[record, readmodels.Interaction]{
 	Doc:    "Dealings with customers: calls, mails, visits, with corrections applied; retracted ones are marked.",
 	Events: []string{"interaction."},
 	Keys:   byStream,
+	Begins: beginsStream[record],
 	Evolve: func(r readmodels.Interaction, _ record, e domain.Recorded) readmodels.Interaction {
 		switch ev := e.Event.(type) {
 		case interaction.Logged:

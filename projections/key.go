@@ -15,6 +15,9 @@ type record struct {
 // byStream keys rows by the stream of the event.
 func byStream(e domain.Recorded) []record { return []record{{e.Tenant, e.Stream.ID}} }
 
+// beginsStream reports whether an event is the first of its stream: a row that is keyed by its stream cannot be there before.
+func beginsStream[K any](_ K, e domain.Recorded) bool { return e.Revision == 0 }
+
 // optionalID returns nil for no id.
 func optionalID(id domain.ID) *domain.ID {
 	if id == "" {

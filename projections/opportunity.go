@@ -13,6 +13,7 @@ var Opportunity = projection.Fold[record, readmodels.Opportunity]{
 	Doc:    "Opportunities as they stand now.",
 	Events: []string{"opportunity."},
 	Keys:   byStream,
+	Begins: beginsStream[record],
 	Evolve: evolveOpportunity,
 	Indexes: []projection.Index{
 		{Name: "customer", Columns: "tenant, customer_id", Where: "customer_id is not null"},
@@ -111,6 +112,7 @@ var OpportunityLine = projection.Fold[opportunityLineKey, readmodels.Opportunity
 		}
 		return keys
 	},
+	Begins: beginsStream[opportunityLineKey],
 	Evolve: func(r readmodels.OpportunityLine, k opportunityLineKey, e domain.Recorded) readmodels.OpportunityLine {
 		lines, removed := offered(e.Event)
 		for _, line := range lines {
@@ -203,6 +205,15 @@ var OpportunityStageVisit = projection.Fold[visitKey, readmodels.StageVisit]{
 			return []visitKey{key(ev.Visit)}
 		}
 		return nil
+	},
+	Begins: func(k visitKey, e domain.Recorded) bool {
+		switch ev := e.Event.(type) {
+		case opportunity.Opened, opportunity.Reopened:
+			return true
+		case opportunity.StageMoved:
+			return k.Visit == int64(ev.ToVisit)
+		}
+		return false
 	},
 	Evolve: evolveVisit,
 	Indexes: []projection.Index{

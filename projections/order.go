@@ -15,6 +15,7 @@ var SalesOrder = projection.Fold[record, readmodels.Order]{
 	Doc:    "Orders, credits and adjustments as they stand now.",
 	Events: []string{"order."},
 	Keys:   byStream,
+	Begins: beginsStream[record],
 	Evolve: evolveOrder,
 	Indexes: []projection.Index{
 		{Name: "customer", Columns: "tenant, customer_id, placed_at desc, id", Where: "customer_id is not null"},
@@ -92,6 +93,7 @@ var SalesOrderLine = projection.Fold[orderLineKey, readmodels.OrderLine]{
 		}
 		return keys
 	},
+	Begins: beginsStream[orderLineKey],
 	Evolve: func(r readmodels.OrderLine, k orderLineKey, e domain.Recorded) readmodels.OrderLine {
 		switch ev := e.Event.(type) {
 		case order.Placed:

@@ -13,6 +13,7 @@ var Pipeline = projection.Fold[record, readmodels.Pipeline]{
 	Doc:    "Pipelines in their newest version.",
 	Events: []string{"pipeline."},
 	Keys:   byStream,
+	Begins: beginsStream[record],
 	Evolve: func(r readmodels.Pipeline, _ record, e domain.Recorded) readmodels.Pipeline {
 		switch ev := e.Event.(type) {
 		case pipeline.Defined:

@@ -13,6 +13,7 @@ var Product = projection.Fold[record, readmodels.Product]{
 	Doc:    "The product catalogue as it stands now.",
 	Events: []string{"product."},
 	Keys:   byStream,
+	Begins: beginsStream[record],
 	Evolve: func(r readmodels.Product, _ record, e domain.Recorded) readmodels.Product {
 		switch ev := e.Event.(type) {
 		case product.Added:

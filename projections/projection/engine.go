@@ -78,6 +78,12 @@ func distinct[K comparable](keys []K) (list []K) {
 	return list
 }
 
+// begins reports whether an event is known to be the first that touches a key.
+func (f *folding[K, R]) begins(k K, i int, e *domain.Recorded) (first bool, err error) {
+	defer catch(i, e, &err)
+	return f.Begins != nil && f.Begins(k, *e), nil
+}
+
 // evolve brings a row from before an event to after it, and reports whether it is there still. The row is not there yet when
 // fresh is set.
 func (f *folding[K, R]) evolve(row *R, fresh bool, k *K, i int, e *domain.Recorded) (there bool, err error) {
@@ -151,7 +157,9 @@ func (e *foldEngine[K, R]) Begin(events []domain.Recorded) (Step, error) {
 		for _, k := range keys {
 			at, seen := s.index[k]
 			if !seen {
-				at = s.take(k)
+				if at, err = s.take(k, i, event); err != nil {
+					return nil, err
+				}
 			}
 			s.touches = append(s.touches, touch{int32(i), at, event})
 		}
@@ -184,16 +192,22 @@ type foldStep[K comparable, R any] struct {
 	loading *R
 }
 
-// take begins a slot for a key.
-func (s *foldStep[K, R]) take(k K) int32 {
-	at := int32(len(s.slots))
+// take begins a slot for a key that an event is the first of the step to touch.
+func (s *foldStep[K, R]) take(k K, i int, e *domain.Recorded) (at int32, err error) {
+	at = int32(len(s.slots))
 	row, known := s.engine.cache.Get(k)
 	s.slots = append(s.slots, slot[K, R]{key: k, row: row, stored: row != nil})
 	s.index[k] = at
 	if !known && !s.engine.complete {
-		s.missing = append(s.missing, at)
+		begins, err := s.engine.rules.begins(k, i, e)
+		if err != nil {
+			return 0, err
+		}
+		if !begins {
+			s.missing = append(s.missing, at)
+		}
 	}
-	return at
+	return at, nil
 }
 
 // release lets go of events and rows.

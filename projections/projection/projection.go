@@ -20,7 +20,7 @@ type Projection interface {
 // K is a comparable struct with the same db names as the key columns of R; the kernel copies it into every row, so
 // Evolve need not set it.
 //
-// Keys, Evolve and Gone are pure. Evolve must not change slices or maps of the row it is given in place: the row may be
+// Keys, Evolve, Gone and Begins are pure. Evolve must not change slices or maps of the row it is given in place: the row may be
 // kept elsewhere; it returns a row with fresh ones. Times are kept in UTC and in microseconds, as the table does.
 type Fold[K comparable, R any] struct {
 	Name    string   // of the table and of the view in schema rapport: singular, lower case
@@ -30,6 +30,7 @@ type Fold[K comparable, R any] struct {
 	Keys    func(domain.Recorded) []K
 	Evolve  func(R, K, domain.Recorded) R // from the row before, zero but for its key columns when there is none
 	Gone    func(R) bool                  // rows to remove; nil means never
+	Begins  func(K, domain.Recorded) bool // whether no event before can have touched the key, so that no row is looked for; nil means unknown
 	Indexes []Index
 }
 

@@ -197,3 +197,31 @@ func TestPanicNamesItsEventAndChangesNothing(t *testing.T) {
 		t.Errorf("got %+v", row)
 	}
 }
+
+func TestRowsThatAnEventBeginsAreNotLookedFor(t *testing.T) {
+	begun := notes
+	begun.Begins = func(_ noteKey, e domain.Recorded) bool { return e.Revision == 0 }
+	c, err := begun.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := c.NewEngine(10)
+	engine.Reset(false) // the table may have rows
+	first, later := record(1, idA, noted{Text: "first"}), record(2, idB, noted{Text: "later"})
+	later.Revision = 3
+	step, err := engine.Begin([]domain.Recorded{first, later})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := step.Missing()
+	if len(missing) != 2 {
+		t.Fatalf("the keys have two columns: %v", missing)
+	}
+	if diff := cmp.Diff([]string{string(idB)}, missing[1]); diff != "" {
+		t.Error(diff)
+	}
+	w, err := step.Evaluate(0)
+	if err != nil || w.Fresh != 2 {
+		t.Errorf("%d rows are new, want both: nothing was loaded; %v", w.Fresh, err)
+	}
+}

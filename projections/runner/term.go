@@ -193,13 +193,16 @@ type execer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
-// halt stores that a member cannot go on.
+// halt stores that a member cannot go on. One that was abandoned or taken over meanwhile only leaves its lane.
 func (t *term) halt(ctx context.Context, db execer, m *member, problem string) error {
 	const sql = `with halted as (
 	update projection.checkpoint set problem = $5, distrusted = distrusted or $6, updated_at = now() where name = $1 and version = $2 and build = $3 and epoch = $4 returning commit_position)
 select pg_notify('rapport_checkpoint', commit_position::text) from halted`
-	_, err := db.Exec(ctx, sql, m.name, m.version, m.build, t.epoch, problem, m.distrusted)
+	tag, err := db.Exec(ctx, sql, m.name, m.version, m.build, t.epoch, problem, m.distrusted)
 	m.problem = problem
+	if err == nil && tag.RowsAffected() == 0 {
+		return nil
+	}
 	t.runner.log.ErrorContext(ctx, "projection halted", "projection", m.Name, "version", m.version, "build", m.build, "problem", problem)
 	return err
 }

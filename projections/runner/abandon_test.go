@@ -1,0 +1,171 @@
+package runner
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// abandon drops the unfinished builds of notes, and says which.
+func (f *fixture) abandon(r *Runner) string {
+	f.t.Helper()
+	dropped, err := r.Abandon(f.t.Context(), "note", "tester")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return fmt.Sprint(dropped)
+}
+
+// builds lists the builds of notes with their stages.
+func (f *fixture) builds() (list string) {
+	f.t.Helper()
+	const sql = "select coalesce(string_agg(version || '/' || build || ' ' || state, ', ' order by version, build), '') from projection.checkpoint where name = 'note'"
+	if err := f.conn.QueryRow(f.t.Context(), sql).Scan(&list); err != nil {
+		f.t.Fatal(err)
+	}
+	return list
+}
+
+// A build that was held waited for a switch that nobody wanted, for as long as the projection was kept.
+func TestBuildThatWasHeldIsAbandoned(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 30)
+	r := f.runner(quick(8), all()...)
+	if _, err := r.Abandon(t.Context(), "note", "tester"); rule(err) != "projection-without-build" {
+		t.Errorf("before anything is there: %v", err)
+	}
+	stop := f.start(r)
+	f.caughtUp("note", "total", "line")
+	if _, err := r.Abandon(t.Context(), "note", "tester"); rule(err) != "projection-without-build" {
+		t.Errorf("what serves: %v", err)
+	}
+	if _, err := r.Abandon(t.Context(), "nothing", "tester"); !isNotFound(err) {
+		t.Errorf("what is not declared: %v", err)
+	}
+	hold := func() {
+		t.Helper()
+		if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
+			t.Fatal(err)
+		}
+		f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), stateReady) })
+	}
+	hold()
+	if got, want := f.abandon(f.runner(quick(8), all()...)), "[{1 2 ready}]"; got != want { // from another process
+		t.Errorf("dropped %s, want %s", got, want)
+	}
+	f.clean()
+	if f.builds() != "1/1 serving" || f.serving("note") != "note_v1" {
+		t.Errorf("builds %s, and the view shows %s", f.builds(), f.serving("note"))
+	}
+
+	// The number is free again, and the next build goes its way.
+	hold()
+	if err := r.Switch(t.Context(), "note", "tester"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Abandon(t.Context(), "note", "tester"); rule(err) != "projection-without-build" || f.builds() != "1/1 standby, 1/2 serving" {
+		t.Errorf("what is kept for the way back: %v, builds %s", err, f.builds())
+	}
+	story(t, f.log, 10)
+	f.caughtUp("note", "total", "line")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	f.same()
+	f.clean()
+}
+
+// One that cannot go on kept readiness degraded until somebody built another.
+func TestBuildThatCannotGoOnIsAbandoned(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	broken := true
+	story(t, f.log, 20)
+	f.log.write(t, 3, written{Text: "panic"})
+	r := f.runner(quick(8), noteFold(&broken), totals)
+	stop := f.start(r)
+	f.caughtUp("note", "total")
+	f.rebuild(r, "note")
+	f.awaitProblem("note")
+	if got := f.abandon(r); !strings.HasPrefix(got, "[{1 2 ") {
+		t.Errorf("dropped %s", got)
+	}
+	list, err := r.Status(t.Context())
+	if err != nil || len(list[0].Builds) != 1 {
+		t.Errorf("got %+v, %v", list[0], err)
+	}
+	f.clean()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Nothing else could answer.
+func TestFirstBuildIsNotAbandoned(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 10)
+	r := f.runner(quick(8), noteFold(&whole), totals)
+	f.rebuild(r, "note")
+	if _, err := r.Abandon(t.Context(), "note", "tester"); rule(err) != "projection-not-serving" {
+		t.Errorf("got %v", err)
+	}
+	f.catchUp(r)
+}
+
+// Whoever works on the build is in the middle of something: it ends without trouble, at each point of a build's life.
+func TestBuildIsAbandonedWhileItIsWorkedOn(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{stepBegin, stepApplied, stepIndex, stepIndexed, stepVerify, stepVerified} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			f := setUp(t)
+			story(t, f.log, 30)
+			building := false
+			var mu sync.Mutex
+			var once sync.Once
+			met, abandoned := make(chan struct{}), make(chan struct{})
+			opts := quick(500)
+			opts.Step = func(at string) error {
+				mu.Lock()
+				now := building && at == point
+				mu.Unlock()
+				if now {
+					once.Do(func() {
+						close(met)
+						if point != stepApplied { // there it holds the checkpoint, and is waited for
+							<-abandoned
+						}
+					})
+				}
+				return nil
+			}
+			r := f.runner(opts, noteFold(&whole))
+			stop := f.start(r)
+			f.caughtUp("note")
+			mu.Lock()
+			building = true
+			mu.Unlock()
+			if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
+				t.Fatal(err)
+			}
+			<-met
+			f.abandon(f.runner(quick(8), noteFold(&whole)))
+			close(abandoned)
+			f.clean()
+			story(t, f.log, 10)
+			f.caughtUp("note")
+			f.healed(r)
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			sameRows[note](f, noteFold(&whole), "note_id", nil)
+			if f.builds() != "1/1 serving" {
+				t.Errorf("builds %s", f.builds())
+			}
+			f.clean()
+		})
+	}
+}
