@@ -34,6 +34,29 @@ type BatchItem struct {
 	Data           jsontext.Value `json:"data" doc:"The command's own members, as in the body of its route."`
 }
 
+// batchBody is a BatchRequest whose items are not read yet: what is wrong with one concerns no other.
+type batchBody struct {
+	StopOnError bool             `json:"stopOnError"`
+	Items       []jsontext.Value `json:"items"`
+}
+
+// batchItem is an item as it was read, or why it cannot be.
+type batchItem struct {
+	BatchItem
+	fault error
+}
+
+// read reads the items.
+func (b batchBody) read() []batchItem {
+	items := make([]batchItem, len(b.Items))
+	for i, item := range b.Items {
+		items[i].fault = decodeObject(item, &items[i].BatchItem, itemPointer(i))
+	}
+	return items
+}
+
+func itemPointer(index int) string { return "/items/" + strconv.Itoa(index) }
+
 // BatchResult answers the items of a batch in their order.
 type BatchResult struct {
 	Items     []BatchItemResult `json:"items" doc:"One answer for each item, in the same order."`
@@ -61,7 +84,8 @@ func (s *Server) batchRoute() error {
 	return nil
 }
 
-// batch executes commands one by one. It is no transaction: each is accepted or refused on its own.
+// batch executes commands one by one. It is no transaction: each is accepted or refused on its own, whatever is wrong with
+// it. Only what surrounds the items is refused as a whole: text that is not JSON, no items or too many, headers.
 func (s *Server) batch(c echo.Context) error {
 	r := c.Request()
 	envelope, err := batchEnvelope(r)
@@ -72,7 +96,7 @@ func (s *Server) batch(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var batch BatchRequest
+	var batch batchBody
 	if err := decodeObject(body, &batch, ""); err != nil {
 		return err
 	}
@@ -88,9 +112,9 @@ func (s *Server) batch(c echo.Context) error {
 	defer s.commandSlots.leave()
 	result := BatchResult{Items: make([]BatchItemResult, len(batch.Items))}
 	if batch.StopOnError {
-		s.runInOrder(r.Context(), envelope, batch.Items, result.Items)
+		s.runInOrder(r.Context(), envelope, batch.read(), result.Items)
 	} else {
-		s.runChains(r.Context(), envelope, batch.Items, result.Items)
+		s.runChains(r.Context(), envelope, batch.read(), result.Items)
 	}
 	for _, item := range result.Items {
 		if item.Receipt == nil {
@@ -123,7 +147,7 @@ func batchEnvelope(r *http.Request) (commands.Request, error) {
 }
 
 // runInOrder executes the items one after the other until one fails.
-func (s *Server) runInOrder(ctx context.Context, envelope commands.Request, items []BatchItem, results []BatchItemResult) {
+func (s *Server) runInOrder(ctx context.Context, envelope commands.Request, items []batchItem, results []BatchItemResult) {
 	failed := -1
 	for i := range items {
 		if failed >= 0 {
@@ -139,7 +163,7 @@ func (s *Server) runInOrder(ctx context.Context, envelope commands.Request, item
 }
 
 // runChains executes items of the same record in order, and different records side by side.
-func (s *Server) runChains(ctx context.Context, envelope commands.Request, items []BatchItem, results []BatchItemResult) {
+func (s *Server) runChains(ctx context.Context, envelope commands.Request, items []batchItem, results []BatchItemResult) {
 	var order []string
 	chains := map[string][]int{}
 	for i, item := range items {
@@ -167,13 +191,16 @@ func (s *Server) runChains(ctx context.Context, envelope commands.Request, items
 }
 
 // runItem executes one item; a panic of one does not take the others down.
-func (s *Server) runItem(ctx context.Context, envelope commands.Request, item BatchItem, index int) (result BatchItemResult) {
+func (s *Server) runItem(ctx context.Context, envelope commands.Request, item batchItem, index int) (result BatchItemResult) {
 	defer func() {
 		if p := recover(); p != nil {
 			result = s.failedItem(ctx, panicError(p))
 		}
 	}()
-	at := "/items/" + strconv.Itoa(index)
+	if item.fault != nil {
+		return s.failedItem(ctx, item.fault)
+	}
+	at := itemPointer(index)
 	route, ok := s.specs[item.Command]
 	if !ok {
 		return s.failedItem(ctx, domain.Invalid(at+"/command", "is not the name of a command"))
@@ -187,6 +214,9 @@ func (s *Server) runItem(ctx context.Context, envelope commands.Request, item Ba
 			message = "is not allowed: the command creates a record"
 		}
 		return s.failedItem(ctx, domain.Invalid(at+"/id", "%s", message))
+	}
+	if item.Data == nil {
+		return s.failedItem(ctx, domain.Invalid(at+"/data", "is required"))
 	}
 	command, err := decodeCommand(route, item.Data, at+"/data")
 	if err != nil {

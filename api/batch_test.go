@@ -30,11 +30,26 @@ func TestABatchAnswersEachItem(t *testing.T) {
 		{"command": "customer.keep_commitment", "id": id, "idempotencyKey": "k", "data": object{"commitmentId": "9"}},
 		tag("t1", "another"),
 		{"command": "customer.tag", "id": "01900000-0000-7000-8000-0000000000ff", "idempotencyKey": "n", "data": object{"tag": "x"}},
+		{"command": "customer.tag", "id": "y", "idempotencyKey": "i", "data": object{"tag": "x"}},
+		{"comand": "customer.tag"},
+		{"command": 7},
+		{},
+		{"command": "customer.tag", "id": id, "idempotencyKey": 7, "data": object{"tag": "x"}},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "two words", "data": object{"tag": "x"}},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "m", "ifMatch": -1, "data": object{"tag": "x"}},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "m", "ifMatch": "7", "data": object{"tag": "x"}},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "d"},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "d", "data": nil},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "d", "data": []int{1}},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "d", "data": object{"tag": 7}},
+		{"command": "customer.tag", "id": id, "idempotencyKey": "d", "data": object{}},
+		nil,
+		tag("t6", "three"),
 	}
 	a := s.do("POST", "/v1/commands", object{"items": items})
 	var r api.BatchResult
 	a.into(t, &r)
-	if a.StatusCode != 200 || r.Accepted != 5 || r.Unchanged != 1 || r.Failed != 10 || r.Position.IsZero() {
+	if a.StatusCode != 200 || r.Accepted != 6 || r.Unchanged != 1 || r.Failed != 24 || r.Position.IsZero() {
 		t.Errorf("status %d: %s", a.StatusCode, a.body)
 	}
 	for i, want := range []struct {
@@ -43,7 +58,9 @@ func TestABatchAnswersEachItem(t *testing.T) {
 	}{
 		{201, ""}, {200, ""}, {400, "/items/2/data/nmae"}, {400, "/items/3/data/kind"}, {200, ""}, {400, "/items/5/command"}, {400, "/items/6/id"},
 		{400, "/items/7/id"}, {400, "/items/8/idempotencyKey"}, {412, "/items/9/ifMatch"}, {200, ""}, {200, ""}, {422, "/items/12/data/commitmentId"}, {422, "/items/13/idempotencyKey"},
-		{404, "/items/14/id"},
+		{404, "/items/14/id"}, {400, "/items/15/id"}, {400, "/items/16/comand"}, {400, "/items/17/command"}, {400, "/items/18/command"}, {400, "/items/19/idempotencyKey"},
+		{400, "/items/20/idempotencyKey"}, {400, "/items/21/ifMatch"}, {400, "/items/22/ifMatch"}, {400, "/items/23/data"}, {400, "/items/24/data"}, {400, "/items/25/data"},
+		{400, "/items/26/data/tag"}, {400, "/items/27/data/tag"}, {400, "/items/28"}, {200, ""},
 	} {
 		got := r.Items[i]
 		if got.Status != want.status || (got.Receipt == nil) == (got.Problem == nil) {
@@ -85,11 +102,12 @@ func TestABadBatchIsRefusedWhole(t *testing.T) {
 		`{}`:                         "/items",
 		`{"items":[]}`:               "/items",
 		`{"items":[` + many + `]}`:   "/items",
-		`{"items":[{"comand":"x"}]}`: "/items/0/comand",
-		`{"items":[{"command":7}]}`:  "/items/0/command",
-		`{"items":[{"command":"x","ifMatch":-1}]}`: "/items/0/ifMatch",
-		`{"items":[{"command":"x","id":"y"}]}`:     "/items/0/id",
-		`[]`:                                       "",
+		`{"items":{}}`:               "/items",
+		`{"items":[{}],"stop":true}`: "/stop",
+		`{"items":[{"command":"x"},{"command":"x"]}`: "/items/1",
+		`{"items":[{"command":"x","command":"y"}]}`:  "/items/0/command",
+		"{\"items\":[{\"command\":\"\xff\"}]}":       "/items/0/command",
+		`[]`:                                         "",
 	} {
 		p := s.do("POST", "/v1/commands", body).problem(t)
 		if p.Status != 400 || p.Errors[0].Pointer != pointer {

@@ -134,6 +134,8 @@ func expected(t reflect.Type) string {
 		t = t.Elem()
 	}
 	switch {
+	case t == reflect.TypeFor[domain.ID]():
+		return "a UUID"
 	case t == reflect.TypeFor[time.Time]():
 		return "a time of the form 2006-01-02T15:04:05Z"
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):

@@ -87,7 +87,7 @@ func (s *Server) batchOperation() (*huma.Operation, error) {
 		return nil, err
 	}
 	op := s.postOperation("command.batch", batchPath, "command", "Executes up to 1,000 commands, each accepted or refused on its own.", http.StatusOK)
-	op.Description = "A batch is no transaction: only what one command does to one record is atomic. Every item gets the answer that its own route would have given."
+	op.Description = "A batch is no transaction: only what one command does to one record is atomic. Every item gets the answer that its own route would have given, whatever is wrong with it; the whole is refused only when it is not JSON, or has no items or too many."
 	op.Parameters = append(op.Parameters, envelopeParameters...)
 	op.RequestBody = s.jsonBody(reflect.TypeFor[BatchRequest](), example)
 	op.Responses["200"].Content[mediaJSON].Schema = s.schema(reflect.TypeFor[BatchResult]())
