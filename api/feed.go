@@ -95,13 +95,18 @@ func (s *Server) feedRoutes() error {
 	op.Parameters = []*huma.Param{
 		textParameter("query", "after", "Position after which to begin; the beginning of the log when left out, its end for end. One that the log has not reached is refused.", "0", false),
 		{Name: "limit", In: "query", Description: "Events of a page, 100 when left out, 1,000 at most. A stream ends after so many, and otherwise with the log.", Example: 20, Schema: &huma.Schema{Type: huma.TypeInteger}},
-		textParameter("query", "types", "Event types separated by commas; a type that ends in a dot stands for all that begin so.", "customer.,opportunity.won", false),
+		textParameter("query", "types", "Event types separated by commas; a type that ends in a dot stands for all that begin so. One that the server does not know, such as of a newer version, is refused.", "customer.,opportunity.won", false),
 		textParameter("query", "subject", "Only events that concern this customer.", "", false),
 		textParameter("query", "stream", "Only events of this stream.", "", false),
 		textParameter("header", headerLastEvent, "Position after which a live feed goes on; it wins over after.", "", false),
 	}
 	op.Responses["200"].Content[mediaNDJSON] = &huma.MediaType{Schema: s.schema(reflect.TypeFor[FeedEvent]())}
 	op.Responses["200"].Content[mediaSSE] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	for _, def := range append(s.opts.Bus.Definitions(), domain.Reservation) {
+		for _, spec := range def.Events {
+			s.eventTypes = append(s.eventTypes, spec.Type())
+		}
+	}
 	s.handle(op, s.feed)
 	return nil
 }
@@ -121,6 +126,9 @@ func (s *Server) feed(c echo.Context) error {
 	r := c.Request()
 	req, err := parseFeed(r)
 	if err != nil {
+		return err
+	}
+	if err := s.checkTypes(req.types); err != nil {
 		return err
 	}
 	if req.end {
@@ -212,14 +220,28 @@ func parseFeed(r *http.Request) (feedRequest, error) {
 	return req, nil
 }
 
+// checkTypes refuses a type that no event of this program has: a feed of it would be empty for ever, and nobody would
+// notice. Types of newer programs are among them. This one cannot read their events either, and says so by failing.
+func (s *Server) checkTypes(types []string) error {
+	for _, t := range types {
+		if !slices.ContainsFunc(s.eventTypes, func(known string) bool { return chooses(t, known) }) {
+			return domain.Invalid("types", "%q is no type of event known here, and none begins so; customer. with its dot stands for all of customers", t)
+		}
+	}
+	return nil
+}
+
+// chooses reports whether a type of the filter stands for a type of event.
+func chooses(t, event string) bool {
+	return t == event || strings.HasSuffix(t, ".") && strings.HasPrefix(event, t)
+}
+
 // wants reports whether an event passes the filter. Events of other tenants never do.
 func (q feedRequest) wants(e domain.Recorded) bool {
 	if e.Tenant != tenant || q.subject != "" && !slices.Contains(e.Subjects, q.subject) || q.stream != nil && e.Stream != *q.stream {
 		return false
 	}
-	return len(q.types) == 0 || slices.ContainsFunc(q.types, func(t string) bool {
-		return t == e.Type() || strings.HasSuffix(t, ".") && strings.HasPrefix(e.Type(), t)
-	})
+	return len(q.types) == 0 || slices.ContainsFunc(q.types, func(t string) bool { return chooses(t, e.Type()) })
 }
 
 // read yields what stands in the log after the position asked for, the stream alone when one is named.

@@ -75,12 +75,26 @@ func TestFeedPages(t *testing.T) {
 	if p := s.page("stream=other.customer-" + string(last.ID)); len(p.Items) != 0 {
 		t.Errorf("of another tenant: %+v", p)
 	}
+	for _, def := range append(s.bus.Definitions(), domain.Reservation) {
+		for _, spec := range def.Events {
+			s.page("limit=1&types=" + spec.Type())
+		}
+	}
+	if p := s.page("types=reservation."); len(p.Items) != 0 || !p.End {
+		t.Errorf("of claims, of which there is none: %+v", p)
+	}
+	for _, accept := range []string{"application/x-ndjson", "text/event-stream"} {
+		if p := s.do("GET", "/v1/events?types=custmer.", nil, "Accept", accept).problem(t); p.Status != 400 || p.Code != "invalid" || p.Errors[0].Pointer != "types" {
+			t.Errorf("%s of an unknown type: %+v", accept, p)
+		}
+	}
 	lines := s.do("GET", "/v1/events?types=customer.", nil, "Accept", "application/x-ndjson")
 	if n := strings.Count(string(lines.body), "\n"); n != 8 || lines.Header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%d lines: %s", n, lines.body)
 	}
 	for query, pointer := range map[string]string{
 		"after=x": "after", "after=-1": "after", "limit=0": "limit", "limit=1001": "limit", "limit=x": "limit", "types=": "", "types=a,,b": "types",
+		"types=customer.registerd": "types", "types=customer.registered,custmer.": "types", "types=customer": "types", "types=.": "types", "types=customer.register": "types",
 		"subject=x": "subject", "stream=x": "stream", "bogus=1": "bogus", "after=1%00": "after",
 	} {
 		a := s.do("GET", "/v1/events?"+query, nil)

@@ -31,6 +31,7 @@ type Server struct {
 	streamSlots  slots                   // one per live feed
 	specs        map[string]commandRoute // by command type
 	readModels   []ReadModelMetadata     // in the order of their routes
+	eventTypes   []string                // that the log can hold
 
 	draining atomic.Bool
 	stopOnce sync.Once
