@@ -24,6 +24,7 @@ type projectionsCommand struct {
 	Rebuild  projectionsRebuild  `cmd:"" help:"Build tables anew from the log, beside those that serve, and switch to them."`
 	Switch   projectionsSwitch   `cmd:"" help:"Switch readers to a build that is ready and was held back."`
 	Rollback projectionsRollback `cmd:"" help:"Switch readers back to the build that served before."`
+	Abandon  projectionsAbandon  `cmd:"" help:"Drop a build that has never served, also one that was held back or cannot go on."`
 	Parked   projectionsParked   `cmd:"" help:"Print the events that a projection has set aside."`
 	Retry    projectionsRetry    `cmd:"" help:"Apply parked events again, in order."`
 	Discard  projectionsDiscard  `cmd:"" help:"Forget parked events; the audit keeps who and why."`
@@ -248,6 +249,35 @@ func (projectionsRollback) Help() string {
 // Run switches back.
 func (p projectionsRollback) Run(ctx context.Context, c *console) error {
 	return p.with(ctx, c, func(r *runner.Runner) error { return r.Rollback(ctx, p.Name, operator()) })
+}
+
+type projectionsAbandon struct {
+	stores
+	Name string `arg:"" help:"The projection."`
+	JSON bool   `name:"json" help:"Print what was dropped as JSON."`
+}
+
+// Help shows an example.
+func (projectionsAbandon) Help() string {
+	return "Example: rapport projections abandon customer --data data\n\n" +
+		"What serves and what is kept for rapport projections rollback is not touched; without a build on its way the command is refused."
+}
+
+// Run drops the builds that have never served.
+func (p projectionsAbandon) Run(ctx context.Context, c *console) error {
+	return p.with(ctx, c, func(r *runner.Runner) error {
+		dropped, err := r.Abandon(ctx, p.Name, operator())
+		if err != nil {
+			return err
+		}
+		if p.JSON {
+			return json.NewEncoder(c.out).Encode(dropped)
+		}
+		for _, b := range dropped {
+			fmt.Fprintf(c.out, "version %d, build %d, %s: dropped\n", b.Version, b.Build, b.Stage)
+		}
+		return nil
+	})
 }
 
 type projectionsParked struct {

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -128,6 +129,8 @@ func TestBuildIsAbandonedWhileItIsWorkedOn(t *testing.T) {
 			var once sync.Once
 			met, abandoned := make(chan struct{}), make(chan struct{})
 			opts := quick(500)
+			trouble := spotter{slog.DiscardHandler, "projection halted", make(chan struct{}, 1)}
+			opts.Logger = slog.New(trouble)
 			opts.Step = func(at string) error {
 				mu.Lock()
 				now := building && at == point
@@ -160,6 +163,11 @@ func TestBuildIsAbandonedWhileItIsWorkedOn(t *testing.T) {
 			f.healed(r)
 			if err := stop(); err != nil {
 				t.Fatal(err)
+			}
+			select {
+			case <-trouble.seen:
+				t.Error("what was abandoned is reported as halted")
+			default:
 			}
 			sameRows[note](f, noteFold(&whole), "note_id", nil)
 			if f.builds() != "1/1 serving" {
