@@ -117,6 +117,8 @@ type writer struct {
 	pending []*request
 	events  int
 	bytes   int
+	asked   bool // whether the disk has room; once for a group, which is small beside what is spared
+	full    error
 
 	key, value []byte // scratch
 }
@@ -233,7 +235,7 @@ func (w *writer) flush() {
 		w.cache.Add(name, st)
 	}
 	clear(w.dirty)
-	w.touched, w.pending, w.events, w.bytes = nil, nil, 0, 0
+	w.touched, w.pending, w.events, w.bytes, w.asked = nil, nil, 0, 0, false
 	w.commits <- c
 }
 
@@ -275,8 +277,11 @@ func (w *writer) decide(req *request) (outcome, error) {
 		}
 		return *original, nil
 	}
-	if err := w.store.room(); err != nil {
-		return outcome{}, err
+	if !w.asked {
+		w.asked, w.full = true, w.store.room()
+	}
+	if w.full != nil {
+		return outcome{}, w.full
 	}
 	switch req.op {
 	case opDelete:
