@@ -19,20 +19,24 @@ import (
 
 // Append implements Log.
 func (l *ESDB) Append(ctx context.Context, stream string, expected domain.Expected, events []NewEvent) domain.Outcome {
-	doing := fmt.Sprintf("append to %s at %s", stream, expected)
 	batch, err := batchOf(stream, events)
 	if err != nil {
-		return domain.Refused{Err: fmt.Errorf("%s: %w", doing, err)}
+		return domain.Refused{Err: fmt.Errorf("%s: %w", appendTo(stream, expected), err)}
 	}
-	return l.append(ctx, doing, stream, expected, batch)
+	return l.append(ctx, stream, expected, batch)
+}
+
+// appendTo says in an error what was being done.
+func appendTo(stream string, expected domain.Expected) string {
+	return fmt.Sprintf("append to %s at %s", stream, expected)
 }
 
 // append is Append without the rules for names, which system streams break.
-func (l *ESDB) append(ctx context.Context, doing, stream string, expected domain.Expected, batch []esdb.EventData) domain.Outcome {
+func (l *ESDB) append(ctx context.Context, stream string, expected domain.Expected, batch []esdb.EventData) domain.Outcome {
 	newest := l.newest.Load()
 	committed, err := l.write(ctx, stream, expected, batch)
 	if err != nil {
-		return l.notAppended(ctx, doing, stream, err)
+		return l.notAppended(ctx, stream, expected, err)
 	}
 
 	// The expectation was exact, so the last revision is known without the answer. A node that answers another one did
@@ -45,7 +49,7 @@ func (l *ESDB) append(ctx context.Context, doing, stream string, expected domain
 	}
 	revision := next + uint64(len(batch)) - 1
 	if committed.Revision != revision {
-		return domain.Unknown{Err: fmt.Errorf("%s: the log answered revision %d, want %d", doing, committed.Revision, revision)}
+		return domain.Unknown{Err: fmt.Errorf("%s: the log answered revision %d, want %d", appendTo(stream, expected), committed.Revision, revision)}
 	}
 	if newest == 0 || committed.Position.Commit <= newest {
 		return l.repeated(ctx, stream, batch, committed)
@@ -126,7 +130,7 @@ func same(stored codec.Raw, sent esdb.EventData) bool {
 }
 
 // notAppended says what became of an append that was not answered with success.
-func (l *ESDB) notAppended(ctx context.Context, doing, stream string, err error) domain.Outcome {
+func (l *ESDB) notAppended(ctx context.Context, stream string, expected domain.Expected, err error) domain.Outcome {
 	var wrong *wrongRevisionError
 	if errors.As(err, &wrong) {
 		return domain.Conflict{Actual: wrong.actual}
@@ -134,11 +138,11 @@ func (l *ESDB) notAppended(ctx context.Context, doing, stream string, err error)
 	if is(err, esdb.ErrorCodeWrongExpectedVersion) {
 		actual, tailErr := l.tail(ctx, stream) // the client names the actual revision in a text only
 		if tailErr != nil {
-			return unsuccessful(ctx, doing, tailErr)
+			return unsuccessful(ctx, appendTo(stream, expected), tailErr)
 		}
 		return domain.Conflict{Actual: actual}
 	}
-	return unsuccessful(ctx, doing, err)
+	return unsuccessful(ctx, appendTo(stream, expected), err)
 }
 
 // unsuccessful is Refused for what will not pass, Unknown for everything else.

@@ -118,8 +118,10 @@ func (c *appendCall) receive(call streams.Streams_BatchAppendClient) error {
 	}
 }
 
-// roundTrip sends a request and waits for its answer.
-func (c *appendCall) roundTrip(ctx context.Context, request *streams.BatchAppendReq) (*streams.BatchAppendResp, error) {
+// roundTrip sends a request and waits for its answer, up to limit: a connection that is silent for so long is of no more use.
+func (c *appendCall) roundTrip(ctx context.Context, limit time.Duration, request *streams.BatchAppendReq) (*streams.BatchAppendResp, error) {
+	silent := time.NewTimer(limit) // cheaper than a context, and every append has one
+	defer silent.Stop()
 	waiting := make(chan *streams.BatchAppendResp, 1)
 	c.mu.Lock()
 	c.last++
@@ -136,6 +138,9 @@ func (c *appendCall) roundTrip(ctx context.Context, request *streams.BatchAppend
 	case c.outgoing <- request:
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-silent.C:
+		c.end(context.DeadlineExceeded)
+		return nil, context.DeadlineExceeded
 	case <-c.ctx.Done():
 		return nil, c.ended()
 	}
@@ -144,6 +149,9 @@ func (c *appendCall) roundTrip(ctx context.Context, request *streams.BatchAppend
 		return answer, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-silent.C:
+		c.end(context.DeadlineExceeded)
+		return nil, context.DeadlineExceeded
 	case <-c.ctx.Done():
 	}
 	select {
@@ -189,13 +197,8 @@ func (l *ESDB) appendBatched(ctx context.Context, stream string, expected domain
 	if err != nil {
 		return domain.Committed{}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, l.timing.append)
-	defer cancel()
-	answer, err := c.roundTrip(limited, batchRequest(stream, expected, batch, l.timing.append))
+	answer, err := c.roundTrip(ctx, l.timing.append, batchRequest(stream, expected, batch, l.timing.append))
 	if err != nil {
-		if limited.Err() != nil && ctx.Err() == nil {
-			c.end(err) // a connection that is silent is of no more use
-		}
 		return domain.Committed{}, err
 	}
 	if refusal := answer.GetError(); refusal != nil {

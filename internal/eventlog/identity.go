@@ -60,8 +60,7 @@ func (l *ESDB) createIdentity(ctx context.Context) error {
 		return err
 	}
 	event := esdb.EventData{EventID: uuid.New(), EventType: identityType, ContentType: esdb.ContentTypeJson, Data: data}
-	const doing = "create the identity of the log"
-	switch o := l.append(ctx, doing, identityStream, domain.NoStream, []esdb.EventData{event}).(type) {
+	switch o := l.append(ctx, identityStream, domain.NoStream, []esdb.EventData{event}).(type) {
 	case domain.Unknown:
 		return o.Err
 	case domain.Refused:
