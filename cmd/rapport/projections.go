@@ -302,7 +302,7 @@ func (p projectionsParked) Run(ctx context.Context, c *console) error {
 			return json.NewEncoder(c.out).Encode(append([]runner.ParkedStream{}, streams...)) // never null
 		}
 		for _, s := range streams {
-			fmt.Fprintf(c.out, "%s  parked %s  %s\n", s.Stream, s.ParkedAt.Format(time.RFC3339), s.Error)
+			fmt.Fprintf(c.out, "%s  version %d, build %d  parked %s  %s\n", s.Stream, s.Version, s.Build, s.ParkedAt.Format(time.RFC3339), s.Error)
 			for _, e := range s.Events {
 				fmt.Fprintf(c.out, "  %s  revision %d  %s\n", e.Position, e.Revision, e.Type)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,11 +14,12 @@ import (
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
-// ParkedStream is a stream that a projection could not digest.
+// ParkedStream is a stream that a projection could not digest, in one of its tables: two may lack the same events, while one
+// is built beside the other or kept for the way back. It goes with its table.
 type ParkedStream struct {
 	Projection string        `json:"projection"`
-	Version    int           `json:"version"`
-	Build      int           `json:"build"` // the table that lacks the events; two may, while one is built beside the other
+	Version    int           `json:"version"` // of the table that lacks the events, which may be another than this binary's
+	Build      int           `json:"build"`   // number of that table within the version
 	Stream     string        `json:"stream"`
 	Error      string        `json:"error"`           // of the first event
 	Stack      string        `json:"stack,omitempty"` // where the projection's code panicked
@@ -36,10 +38,11 @@ type ParkedEvent struct {
 }
 
 const (
-	parkedSQL = `select build, stream, error, stack, parked_at from projection.parked_stream
-where name = $1 and version = $2 and ($3 = 0 or build = $3) and ($4 = '' or stream = $4) order by parked_at, stream, build`
-	parkedEventsSQL = `select build, stream, event_id, event_type, revision, commit_position, prepare_position, data, metadata
-from projection.parked_event where name = $1 and version = $2 and ($3 = 0 or build = $3) and ($4 = '' or stream = $4) order by stream, build, revision`
+	parkedSQL = `select version, build, stream, error, stack, parked_at from projection.parked_stream
+where name = $1 and ($2 = 0 or version = $2) and ($3 = 0 or build = $3) and ($4 = '' or stream = $4) order by parked_at, stream, version, build`
+	parkedEventsSQL = `select version, build, stream, event_id, event_type, revision, commit_position, prepare_position, data, metadata
+from projection.parked_event
+where name = $1 and ($2 = 0 or version = $2) and ($3 = 0 or build = $3) and ($4 = '' or stream = $4) order by stream, version, build, revision`
 	unparkSQL = `with events as (
 		delete from projection.parked_event where name = $1 and version = $2 and build = $3 and stream = $4 returning revision),
 	streams as (delete from projection.parked_stream where name = $1 and version = $2 and build = $3 and stream = $4)
@@ -50,14 +53,13 @@ select $1, $2, $3, $4, $5, min(revision), max(revision), count(*), $6, $7 from e
 where name = $1 and version = $2 and ($3 = 0 or build = $3)`
 )
 
-// Parked returns the parked streams of a projection, oldest first, with their events. It returns a *domain.NotFoundError
-// for a projection that is not declared.
+// Parked returns the parked streams of all tables of a projection, oldest first, with their events. It returns a
+// *domain.NotFoundError for a projection that is not declared.
 func (r *Runner) Parked(ctx context.Context, name string) ([]ParkedStream, error) {
-	c, err := r.find(name)
-	if err != nil {
+	if _, err := r.find(name); err != nil {
 		return nil, err
 	}
-	return r.parked(ctx, r.pool, c, 0, "")
+	return r.parked(ctx, r.pool, buildKey{name: name}, "")
 }
 
 // querier is a pool or a transaction.
@@ -65,34 +67,34 @@ type querier interface {
 	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
 }
 
-// parked returns parked streams of all builds or of one, all or one.
-func (r *Runner) parked(ctx context.Context, db querier, c *projection.Compiled, build int, stream string) ([]ParkedStream, error) {
+// parked returns parked streams of a projection. A version or build that is 0 means all, and so does an empty stream.
+func (r *Runner) parked(ctx context.Context, db querier, of buildKey, stream string) ([]ParkedStream, error) {
 	type place struct {
-		build  int
-		stream string
+		version, build int
+		stream         string
 	}
 	var streams []ParkedStream
 	index := map[place]int{}
 	var b pgx.Batch
-	b.Queue(parkedSQL, c.Name, c.Version, build, stream).Query(func(rows pgx.Rows) error {
-		s := ParkedStream{Projection: c.Name, Version: c.Version}
-		_, err := pgx.ForEachRow(rows, []any{&s.Build, &s.Stream, &s.Error, &s.Stack, &s.ParkedAt}, func() error {
-			index[place{s.Build, s.Stream}] = len(streams)
+	b.Queue(parkedSQL, of.name, of.version, of.build, stream).Query(func(rows pgx.Rows) error {
+		s := ParkedStream{Projection: of.name}
+		_, err := pgx.ForEachRow(rows, []any{&s.Version, &s.Build, &s.Stream, &s.Error, &s.Stack, &s.ParkedAt}, func() error {
+			index[place{s.Version, s.Build, s.Stream}] = len(streams)
 			streams = append(streams, s)
 			return nil
 		})
 		return err
 	})
-	b.Queue(parkedEventsSQL, c.Name, c.Version, build, stream).Query(func(rows pgx.Rows) error {
+	b.Queue(parkedEventsSQL, of.name, of.version, of.build, stream).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var e ParkedEvent
-			var of place
+			var at place
 			var revision, commit, prepare int64
-			if err := rows.Scan(&of.build, &of.stream, &e.ID, &e.Type, &revision, &commit, &prepare, &e.Data, &e.Metadata); err != nil {
+			if err := rows.Scan(&at.version, &at.build, &at.stream, &e.ID, &e.Type, &revision, &commit, &prepare, &e.Data, &e.Metadata); err != nil {
 				return err
 			}
 			e.Revision, e.Position = uint64(revision), domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
-			i, ok := index[of]
+			i, ok := index[at]
 			if !ok {
 				continue // parked between the two queries
 			}
@@ -101,72 +103,97 @@ func (r *Runner) parked(ctx context.Context, db querier, c *projection.Compiled,
 		return rows.Err()
 	})
 	if err := db.SendBatch(ctx, &b).Close(); err != nil {
-		return nil, fmt.Errorf("parked streams of %s: %w", c, err)
+		return nil, fmt.Errorf("parked streams of %s: %w", of.name, err)
 	}
 	return streams, nil
 }
 
 // Retry applies the parked events of one stream, or of every parked stream when stream is empty, in order, and returns how
-// many; those that several builds lack are applied to each and counted once. A stream succeeds as a whole or stays parked as it is, with an error that says why. It also lets a halted
-// projection try again. actor is who asks, for the audit.
+// many; those that several builds lack are applied to each and counted once. A stream succeeds as a whole or stays parked as
+// it is, with an error that says why. It also lets a halted projection try again. actor is who asks, for the audit.
+//
+// What tables of other versions lack only a binary of their version can apply: it stays parked. Where there is nothing else, the
+// error is a *domain.Rejection.
 //
 // Rows that several streams change see the parked events after those that did not wait for them. Where a projection
 // depends on the order between streams, rebuild it afterwards.
 func (r *Runner) Retry(ctx context.Context, name, stream, actor string) (applied int, err error) {
-	return r.empty(ctx, name, stream, func(tx pgx.Tx, c *projection.Compiled, s ParkedStream) error {
-		if err := r.reapply(ctx, tx, c, s); err != nil {
+	c, err := r.find(name)
+	if err != nil {
+		return 0, err
+	}
+	streams, err := r.parkedOr(ctx, c, stream)
+	if err != nil || len(streams) == 0 {
+		return 0, err
+	}
+	own := slices.DeleteFunc(slices.Clone(streams), func(s ParkedStream) bool { return s.Version != c.Version })
+	if len(own) == 0 {
+		return 0, domain.Reject("projection-of-another-version", "stream %s is parked by version %d of %s, and this is version %d: "+
+			"only a binary of that version can apply the events, and discarding them, or the table of that version, ends it", streams[0].Stream, streams[0].Version, name, c.Version)
+	}
+	return r.empty(ctx, own, func(tx pgx.Tx, s ParkedStream) error {
+		if err := r.reapply(ctx, tx, c.Build(s.Build), s); err != nil {
 			return err
 		}
 		return unpark(ctx, tx, s, "retried", actor, "")
 	})
 }
 
-// Discard forgets the parked events of one stream, or of every parked stream when stream is empty, and returns how many.
-// Later events of these streams are applied again. actor and reason are kept for the audit.
+// Discard forgets the parked events of one stream, or of every parked stream when stream is empty, in all tables of the
+// projection, of whatever version, and returns how many. Later events of these streams are applied again. actor and reason are
+// kept for the audit.
 func (r *Runner) Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) {
-	return r.empty(ctx, name, stream, func(tx pgx.Tx, _ *projection.Compiled, s ParkedStream) error {
-		return unpark(ctx, tx, s, "discarded", actor, reason)
-	})
-}
-
-// empty runs work for each parked stream, each in a transaction that holds the checkpoint.
-func (r *Runner) empty(ctx context.Context, name, stream string, work func(pgx.Tx, *projection.Compiled, ParkedStream) error) (events int, err error) {
 	c, err := r.find(name)
 	if err != nil {
 		return 0, err
 	}
-	streams, err := r.parked(ctx, r.pool, c, 0, stream)
+	streams, err := r.parkedOr(ctx, c, stream)
 	if err != nil {
 		return 0, err
 	}
-	if len(streams) == 0 {
-		if stream != "" {
-			return 0, &domain.NotFoundError{Kind: "parked stream", ID: stream}
-		}
-		_, err := r.pool.Exec(ctx, bumpSQL, c.Name, c.Version, 0)
-		return 0, err
+	return r.empty(ctx, streams, func(tx pgx.Tx, s ParkedStream) error {
+		return unpark(ctx, tx, s, "discarded", actor, reason)
+	})
+}
+
+// parkedOr returns the parked streams of all tables of a projection, all or one. One that is not parked is an error; when none
+// is, what is halted tries again.
+func (r *Runner) parkedOr(ctx context.Context, c *projection.Compiled, stream string) ([]ParkedStream, error) {
+	streams, err := r.parked(ctx, r.pool, buildKey{name: c.Name}, stream)
+	switch {
+	case err != nil || len(streams) > 0:
+		return streams, err
+	case stream != "":
+		return nil, &domain.NotFoundError{Kind: "parked stream", ID: stream}
 	}
+	_, err = r.pool.Exec(ctx, bumpSQL, c.Name, c.Version, 0)
+	return nil, err
+}
+
+// empty runs work for each parked stream, each in a transaction that holds the checkpoint.
+func (r *Runner) empty(ctx context.Context, streams []ParkedStream, work func(pgx.Tx, ParkedStream) error) (events int, err error) {
 	var failed []error
 	done := map[string]int{}
 	for _, s := range streams {
+		key := buildKey{s.Projection, s.Version, s.Build}
 		err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 			// The owner holds this row while it stores a batch: after it we see what it has parked.
-			if _, err := tx.Exec(ctx, lockSQL, []string{c.Name}, []int32{int32(c.Version)}, []int32{int32(s.Build)}); err != nil {
+			if _, err := tx.Exec(ctx, lockSQL, []string{key.name}, []int32{int32(key.version)}, []int32{int32(key.build)}); err != nil {
 				return err
 			}
-			fresh, err := r.parked(ctx, tx, c, s.Build, s.Stream)
+			fresh, err := r.parked(ctx, tx, key, s.Stream)
 			if err != nil || len(fresh) == 0 {
 				return err
 			}
-			if err := work(tx, c.Build(s.Build), fresh[0]); err != nil {
+			if err := work(tx, fresh[0]); err != nil {
 				return err
 			}
 			done[s.Stream] = max(done[s.Stream], len(fresh[0].Events))
-			_, err = tx.Exec(ctx, bumpSQL, c.Name, c.Version, s.Build)
+			_, err = tx.Exec(ctx, bumpSQL, key.name, key.version, key.build)
 			return err
 		})
 		if err != nil {
-			failed = append(failed, fmt.Errorf("stream %s of %s: %w", s.Stream, buildKey{c.Name, c.Version, s.Build}, err))
+			failed = append(failed, fmt.Errorf("stream %s of %s: %w", s.Stream, key, err))
 		}
 	}
 	for _, n := range done {

@@ -136,6 +136,66 @@ func TestRetryWhileRunningUnparksTheStream(t *testing.T) {
 	}
 }
 
+// A table of another version of the binary: its parked streams were counted, and neither shown nor could anybody decide on them.
+func TestStreamsParkedByAnotherVersionAreDecidedOn(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	broken := true
+	story(t, f.log, 20)
+	f.log.write(t, 3, written{Text: "panic"})
+	older := f.runner(quick(8), noteFold(&broken))
+	f.catchUp(older)
+	raised := noteFold(&broken)
+	raised.Version, raised.Indexes = 2, nil
+	newer := f.runner(quick(8), raised)
+	list, err := newer.Status(t.Context())
+	if err != nil || list[0].ParkedStreams != 1 {
+		t.Fatalf("the status counts %+v, %v", list, err)
+	}
+	parked, err := newer.Parked(t.Context(), "note")
+	if err != nil || len(parked) != 1 || parked[0].Version != 1 || len(parked[0].Events) != 1 {
+		t.Fatalf("parked %+v, %v", parked, err)
+	}
+	for _, stream := range []string{"", parked[0].Stream} {
+		if _, err := newer.Retry(t.Context(), "note", stream, "tester"); rule(err) != "projection-of-another-version" {
+			t.Errorf("retry of what another version has parked: %v", err)
+		}
+	}
+
+	// The newer version parks it as well, and a retry applies it to the table of that version alone.
+	if err := newer.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Park: true}); err != nil {
+		t.Fatal(err)
+	}
+	stop := f.start(newer)
+	f.awaitBuild("note", 2, 1)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if parked, err := newer.Parked(t.Context(), "note"); err != nil || len(parked) != 2 {
+		t.Fatalf("parked %+v, %v", parked, err)
+	}
+	broken = false
+	if n, err := newer.Retry(t.Context(), "note", "", "tester"); err != nil || n != 1 {
+		t.Errorf("retried %d, %v", n, err)
+	}
+	if parked, err := newer.Parked(t.Context(), "note"); err != nil || len(parked) != 1 || parked[0].Version != 1 {
+		t.Fatalf("parked %+v, %v", parked, err)
+	}
+	if n, err := newer.Discard(t.Context(), "note", parked[0].Stream, "tester", "the newer version has it"); err != nil || n != 1 {
+		t.Errorf("discarded %d, %v", n, err)
+	}
+	for name, r := range map[string]*Runner{"older": older, "newer": newer} {
+		if parked, err := r.Parked(t.Context(), "note"); err != nil || len(parked) != 0 {
+			t.Errorf("%s: still parked: %+v, %v", name, parked, err)
+		}
+	}
+	var audited string
+	const audit = "select string_agg(version || ' ' || action, ', ' order by version) from projection.parked_audit where actor = 'tester'"
+	if err := f.pool.QueryRow(t.Context(), audit).Scan(&audited); err != nil || audited != "1 discarded, 2 retried" {
+		t.Errorf("audit: %s, %v", audited, err)
+	}
+}
+
 func isNotFound(err error) bool {
 	var missing *domain.NotFoundError
 	return errors.As(err, &missing)
