@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
 	"github.com/labstack/echo/v4"
 
 	"github.com/rapport-crm/rapport/commands"
@@ -36,7 +37,7 @@ type commandRoute struct {
 	spec      domain.CommandSpec
 	aggregate domain.Definition
 	path      string
-	numbers   [][]string // paths of members that a body must give; see requiredNumbers
+	given     domain.Given // of spec
 }
 
 // Receipt says what became of an accepted command.
@@ -77,7 +78,7 @@ func receiptOf(r commands.Receipt) Receipt {
 func (s *Server) commandRoutes() error {
 	for _, def := range s.opts.Bus.Definitions() {
 		for _, spec := range def.Commands {
-			route := commandRoute{spec: spec, aggregate: def, path: "/v1/" + def.Plural, numbers: requiredNumbers(spec.GoType())}
+			route := commandRoute{spec: spec, aggregate: def, path: "/v1/" + def.Plural, given: domain.GivenOf(spec.GoType())}
 			if !spec.Creates {
 				route.path += "/{id}/" + spec.Verb()
 			}
@@ -151,8 +152,14 @@ func decodeCommand(route commandRoute, body []byte, at string) (domain.Command, 
 	if err := decodeObject(body, into.Interface(), at); err != nil {
 		return nil, err
 	}
-	if err := requireNumbers(route.numbers, body, at); err != nil {
-		return nil, err
+	if len(route.given) > 0 {
+		var members any
+		if err := json.Unmarshal(body, &members); err != nil {
+			return nil, decodeError(err, at)
+		}
+		if faults := route.given.Missing(members, at); len(faults) > 0 {
+			return nil, &domain.InvalidError{Fields: faults}
+		}
 	}
 	return into.Elem().Interface().(domain.Command), nil
 }

@@ -58,7 +58,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, which uint, body []byte) {
 		spec := specs[which%uint(len(specs))]
-		route := commandRoute{spec: spec, numbers: requiredNumbers(spec.GoType())}
+		route := commandRoute{spec: spec, given: domain.GivenOf(spec.GoType())}
 		command, err := decodeCommand(route, body, "")
 		checkRefusal(t, err)
 		if err != nil {

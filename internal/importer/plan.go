@@ -58,6 +58,7 @@ type commandPlan struct {
 	once       bool
 	occurredAt *program
 	fields     field
+	given      domain.Given // of spec
 }
 
 // field is the tree of a command's members: a leaf with an expression, an object, or a list.
@@ -294,10 +295,14 @@ func (c *compiler) command(rule CommandRule, at *MappingError, specs map[string]
 	case !spec.Creates && rule.Target.Text == "":
 		c.fail(line, column, "%s needs a target", rule.Command)
 	}
+	fields := c.field(&rule.Fields, spec.GoType())
+	if rule.Fields.Kind != yaml.MappingNode && fields.value == nil {
+		c.given(line, column, fields, spec.GoType())
+	}
 	return &commandPlan{
 		spec: spec, aggregate: aggregates[rule.Command], once: rule.Once,
 		key: c.expr(rule.Key), target: c.expr(rule.Target), when: c.condition(rule.When), occurredAt: c.expr(rule.OccurredAt),
-		fields: c.field(&rule.Fields, spec.GoType()),
+		fields: fields, given: domain.GivenOf(spec.GoType()),
 	}
 }
 
@@ -334,6 +339,7 @@ func (c *compiler) field(n *yaml.Node, t reflect.Type) field {
 			}
 			f.members = append(f.members, member{name.Value, c.field(n.Content[i+1], child)})
 		}
+		c.given(n.Line, n.Column, f, t)
 		return f
 	case yaml.SequenceNode:
 		if t.Kind() != reflect.Slice {
@@ -350,6 +356,15 @@ func (c *compiler) field(n *yaml.Node, t reflect.Type) field {
 	}
 	c.fail(n.Line, n.Column, "only values, objects and lists are understood here")
 	return field{}
+}
+
+// given refuses an object without a member that must be given: left out it would pass for 0.
+func (c *compiler) given(line, column int, object field, t reflect.Type) {
+	for _, path := range domain.GivenOf(t) {
+		if len(path) == 1 && !slices.ContainsFunc(object.members, func(m member) bool { return m.name == path[0] }) {
+			c.fail(line, column, "%s is required here", path[0])
+		}
+	}
 }
 
 // memberType returns the type of the member of struct t with this JSON name; nil when there is none, and for
@@ -404,6 +419,15 @@ func (p *commandPlan) build(vars scope) (domain.Command, error) {
 	text, err := json.Marshal(members)
 	if err != nil {
 		return nil, err
+	}
+	if len(p.given) > 0 {
+		var written any
+		if err := json.Unmarshal(text, &written); err != nil {
+			return nil, err
+		}
+		if faults := p.given.Missing(written, ""); len(faults) > 0 {
+			return nil, &domain.InvalidError{Fields: faults}
+		}
 	}
 	target := reflect.New(p.spec.GoType())
 	if err := json.Unmarshal(text, target.Interface(), json.RejectUnknownMembers(true)); err != nil {
