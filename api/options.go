@@ -23,6 +23,7 @@ const (
 	MaxConnections        = 4_096            // open at the same time
 	MaxConcurrentCommands = 512              // in execution at the same time; more are answered 503 at once
 	MaxStreams            = 256              // live feeds open at the same time
+	MaxHeavyReads         = 32               // answers in the making at the same time that are folded from the log: as of the past, histories, replays, explanations; more are answered 503 at once
 	ReadHeaderTimeout     = 5 * time.Second  //
 	ReadTimeout           = 30 * time.Second // of a whole request
 	WriteTimeout          = 60 * time.Second // of a whole answer; streams have StreamWriteTimeout per write instead
@@ -162,6 +163,7 @@ type Options struct {
 	MaxBodyBytes          int64 // MaxBodyBytes when zero
 	MaxBatchBytes         int64 // MaxBatchBytes when zero
 	MaxConcurrentCommands int   // MaxConcurrentCommands when zero
+	MaxHeavyReads         int   // MaxHeavyReads when zero
 	MaxConnections        int   // MaxConnections when zero
 }
 
@@ -186,6 +188,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxConcurrentCommands == 0 {
 		o.MaxConcurrentCommands = MaxConcurrentCommands
+	}
+	if o.MaxHeavyReads == 0 {
+		o.MaxHeavyReads = MaxHeavyReads
 	}
 	if o.MaxConnections == 0 {
 		o.MaxConnections = MaxConnections

@@ -64,6 +64,9 @@ func (s *Server) reads(ctx context.Context, c Consistency, cursor string) (*read
 	return s.opts.Past.At(m), nil
 }
 
+// heavy reports whether the answer is made from the log: that takes memory and time, however little is asked.
+func (p PastParameters) heavy() bool { return p.AsOf != "" }
+
 // query reads the parameters; nil means now.
 func (p PastParameters) query() (*readmodels.PastQuery, error) {
 	occurred := p.Axis == readmodels.AxisOccurred

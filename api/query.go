@@ -78,7 +78,7 @@ func query[I, O any](s *Server, r route, handler func(context.Context, *I) (*O, 
 	huma.Register(s.api, huma.Operation{
 		OperationID: r.id, Method: http.MethodGet, Path: r.path, Tags: []string{r.tag}, Summary: r.doc,
 	}, func(ctx context.Context, in *I) (*O, error) {
-		out, err := handler(ctx, in)
+		out, err := bounded(s, ctx, in, handler)
 		if err != nil {
 			p := *problemOf(err)
 			s.report(ctx, &p, r.path)
@@ -98,6 +98,17 @@ func query[I, O any](s *Server, r route, handler func(context.Context, *I) (*O, 
 		items, _ := body.Type.FieldByName("Items")
 		s.readModels = append(s.readModels, ReadModelMetadata{Name: r.id, Path: r.path, Doc: r.doc, Fields: fieldsOf(items.Type.Elem())})
 	}
+}
+
+// bounded runs the handler of a query, in a slot of its own when it is heavy.
+func bounded[I, O any](s *Server, ctx context.Context, in *I, handler func(context.Context, *I) (*O, error)) (*O, error) {
+	if q, ok := any(in).(interface{ heavy() bool }); ok && q.heavy() {
+		if err := s.heavySlots.take("Too many answers are being made from the log."); err != nil {
+			return nil, err
+		}
+		defer s.heavySlots.leave()
+	}
+	return handler(ctx, in)
 }
 
 // list registers a list of a whole read model.

@@ -19,12 +19,16 @@ type ReplayParameters struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"50" default:"20" doc:"Entries of a part, 50 at most."`
 }
 
+func (ReplayParameters) heavy() bool { return true }
+
 // ExplainParameters name a value of a record.
 type ExplainParameters struct {
 	IDParameter
 	Consistency
 	Field string `query:"field" required:"true" maxLength:"300" doc:"JSON pointer or dotted name of a member of the record's answer. An element of a list is named by its currency, id, line, visit or other identity and, when none is so named, by its place from 0: /visits/1 is the first visit, whose number is 1."`
 }
+
+func (ExplainParameters) heavy() bool { return true }
 
 // replayRoutes offer the records that have a stream of their own event by event, and the reasons for their values.
 func (s *Server) replayRoutes() error {

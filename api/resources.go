@@ -69,6 +69,8 @@ type HistoryParameters struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Entries of a part, 200 at most."`
 }
 
+func (HistoryParameters) heavy() bool { return true }
+
 // HandoverParameters name an owner.
 type HandoverParameters struct {
 	Consistency

@@ -29,6 +29,7 @@ type Server struct {
 
 	commandSlots slots                   // one per command in execution
 	streamSlots  slots                   // one per live feed
+	heavySlots   slots                   // one per query that is heavy
 	specs        map[string]commandRoute // by command type
 	readModels   []ReadModelMetadata     // in the order of their routes
 	eventTypes   []string                // that the log can hold
@@ -52,6 +53,7 @@ func New(o Options) (*Server, error) {
 		logger:       o.Logger,
 		commandSlots: make(slots, o.MaxConcurrentCommands),
 		streamSlots:  make(slots, MaxStreams),
+		heavySlots:   make(slots, o.MaxHeavyReads),
 		specs:        map[string]commandRoute{},
 		stopping:     make(chan struct{}),
 		limits:       map[string]int64{},
