@@ -151,7 +151,7 @@ func collect(n ast.Node, rules map[string]map[string]bool, codes map[string]bool
 	}
 }
 
-// text reads a string literal, or the name of a kind of record with a literal behind it.
+// text reads a string literal, one that is put together of several, or the name of a kind of record with one behind it.
 func text(e ast.Expr) (string, bool) {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -159,6 +159,9 @@ func text(e ast.Expr) (string, bool) {
 		return s, err == nil
 	case *ast.BinaryExpr:
 		s, ok := text(e.Y)
+		if front, literal := text(e.X); literal {
+			return front + s, ok
+		}
 		return "<record>" + s, ok
 	}
 	return "", false
