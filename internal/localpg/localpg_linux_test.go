@@ -117,7 +117,7 @@ func TestDataOutlivesTheServer(t *testing.T) {
 	first := start(t, Options{Dir: dir})
 	for setting, want := range map[string]string{
 		"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on",
-		"server_encoding": "UTF8", "lc_ctype": "C.UTF-8", "TimeZone": "UTC", "listen_addresses": "127.0.0.1",
+		"server_encoding": "UTF8", "lc_ctype": "C.UTF-8", "lc_collate": "C", "TimeZone": "UTC", "listen_addresses": "127.0.0.1",
 	} {
 		if got := query[string](t, first.URL(), `select current_setting($1)`, setting); got != want {
 			t.Errorf("%s is %q, want %q", setting, got, want)
