@@ -128,8 +128,8 @@ func (r *Runner) Retry(ctx context.Context, name, stream, actor string) (applied
 	}
 	own := slices.DeleteFunc(slices.Clone(streams), func(s ParkedStream) bool { return s.Version != c.Version })
 	if len(own) == 0 {
-		return 0, domain.Reject("projection-of-another-version", "stream %s is parked by version %d of %s, and this is version %d: "+
-			"only a binary of that version can apply the events, and discarding them, or the table of that version, ends it", streams[0].Stream, streams[0].Version, name, c.Version)
+		other := buildKey{name, streams[0].Version, streams[0].Build}
+		return 0, domain.Reject("projection-of-another-version", "what %s has parked only a binary of that version can apply: discard it, or let it go with the table", other)
 	}
 	return r.empty(ctx, own, func(tx pgx.Tx, s ParkedStream) error {
 		if err := r.reapply(ctx, tx, c.Build(s.Build), s); err != nil {
