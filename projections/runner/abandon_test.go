@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // abandon drops the unfinished builds of notes, and says which.
@@ -75,6 +76,33 @@ func TestBuildThatWasHeldIsAbandoned(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.same()
+	f.clean()
+}
+
+// The new build has the number and the generation of the one that was abandoned, and whoever works looks only now and then: it
+// took the one for the other and did nothing.
+func TestReproBuildBegunAtOnceBehindAnAbandonedOneIsNoticed(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 10)
+	opts := quick(8)
+	opts.Heartbeat = 500 * time.Millisecond // the next look finds the other build
+	r := f.runner(opts, noteFold(&whole))
+	stop := f.start(r)
+	f.caughtUp("note")
+	ask := Rebuild{Projections: []string{"note"}, Hold: true}
+	if err := r.Rebuild(t.Context(), ask); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the build to wait", func() bool { return f.stage("note", 1, 2) == stateReady })
+	f.abandon(r)
+	if err := r.Rebuild(t.Context(), ask); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the next build to wait", func() bool { return f.stage("note", 1, 2) == stateReady })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
 	f.clean()
 }
 

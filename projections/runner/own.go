@@ -274,7 +274,7 @@ func (t *term) beat(ctx context.Context, lock *pgx.Conn, end context.CancelCause
 				return errFenced
 			}
 			at, known := last[key]
-			changed = changed || !known || at != generation
+			changed = changed || !known || at != generation || epoch == 0 // a new one may have the number of one that is gone
 			seen[key] = generation
 			return nil
 		})

@@ -200,11 +200,11 @@ func (t *term) halt(ctx context.Context, db execer, m *member, problem string) e
 select pg_notify('rapport_checkpoint', commit_position::text) from halted`
 	tag, err := db.Exec(ctx, sql, m.name, m.version, m.build, t.epoch, problem, m.distrusted)
 	m.problem = problem
-	if err == nil && tag.RowsAffected() == 0 {
-		return nil
+	if err != nil || tag.RowsAffected() == 0 {
+		return err
 	}
 	t.runner.log.ErrorContext(ctx, "projection halted", "projection", m.Name, "version", m.version, "build", m.build, "problem", problem)
-	return err
+	return nil
 }
 
 // verify checks that the rows come from the log connected, and that the log has not lost what they contain. A build of which
