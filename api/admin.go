@@ -24,6 +24,11 @@ type ParkedResult struct {
 	Events int `json:"events" doc:"Events applied or discarded."`
 }
 
+// AbandonResult says which builds were dropped.
+type AbandonResult struct {
+	Builds []AbandonedBuild `json:"builds" doc:"Those that had never served, one at least."`
+}
+
 // NameParameter names a projection in the path.
 type NameParameter struct {
 	Name string `path:"name" maxLength:"100" doc:"The projection." example:"customer"`
@@ -53,7 +58,7 @@ func (s *Server) adminRoutes() error {
 			at, err := s.opts.Reads.Position(ctx)
 			return listAnswer(ctx, s.opts.Reads, readmodels.Page[ParkedStream]{Items: parked, Position: at}, err)
 		})
-	s.adminAction("rebuildProjection", "rebuild", "Builds a projection's table anew from the log, beside the one that serves, and switches to it when it is verified; the list of projections shows how it goes.", RebuildRequest{},
+	s.adminAction("rebuildProjection", "rebuild", "Builds a projection's table anew from the log, beside the one that serves, and switches to it when it is verified; the list of projections shows how it goes.", RebuildRequest{}, nil,
 		func(c echo.Context, name, actor string) (any, error) {
 			var req RebuildRequest
 			if c.Request().ContentLength != 0 { // without a body it is as usual
@@ -67,15 +72,20 @@ func (s *Server) adminRoutes() error {
 			}
 			return struct{}{}, admin.Rebuild(c.Request().Context(), name, actor, req)
 		})
-	s.adminAction("switchProjection", "switch", "Switches readers to a build that is ready and was held.", nil,
+	s.adminAction("switchProjection", "switch", "Switches readers to a build that is ready and was held.", nil, nil,
 		func(c echo.Context, name, actor string) (any, error) {
 			return struct{}{}, admin.Switch(c.Request().Context(), name, actor)
 		})
-	s.adminAction("rollbackProjection", "rollback", "Switches readers back to the build that served before; it was kept up to date.", nil,
+	s.adminAction("rollbackProjection", "rollback", "Switches readers back to the build that served before; it was kept up to date.", nil, nil,
 		func(c echo.Context, name, actor string) (any, error) {
 			return struct{}{}, admin.Rollback(c.Request().Context(), name, actor)
 		})
-	s.adminAction("retryParked", "parked/retry", "Applies parked events again.", ParkedRequest{},
+	s.adminAction("abandonProjection", "abandon", "Drops builds that have never served: under way, held, or unable to go on. What serves and what is kept for the way back stay.", nil, AbandonResult{},
+		func(c echo.Context, name, actor string) (any, error) {
+			builds, err := admin.Abandon(c.Request().Context(), name, actor)
+			return AbandonResult{builds}, err
+		})
+	s.adminAction("retryParked", "parked/retry", "Applies parked events again.", ParkedRequest{}, ParkedResult{},
 		func(c echo.Context, name, actor string) (any, error) {
 			req, err := parkedRequest(c)
 			if err != nil {
@@ -84,7 +94,7 @@ func (s *Server) adminRoutes() error {
 			n, err := admin.Retry(c.Request().Context(), name, req.Stream, actor)
 			return ParkedResult{n}, err
 		})
-	s.adminAction("discardParked", "parked/discard", "Forgets parked events; who did it and why is kept.", ParkedRequest{Reason: "test data"},
+	s.adminAction("discardParked", "parked/discard", "Forgets parked events; who did it and why is kept.", ParkedRequest{Reason: "test data"}, ParkedResult{},
 		func(c echo.Context, name, actor string) (any, error) {
 			req, err := parkedRequest(c)
 			if err != nil {
@@ -116,8 +126,9 @@ func parkedRequest(c echo.Context) (ParkedRequest, error) {
 	return req, nil
 }
 
-// adminAction registers something that is done to one projection. A nil example means that it takes no body.
-func (s *Server) adminAction(id, verb, summary string, example any, act func(c echo.Context, name, actor string) (any, error)) {
+// adminAction registers something that is done to one projection. A nil example means that it takes no body, a nil result that
+// its answer has no members.
+func (s *Server) adminAction(id, verb, summary string, example, result any, act func(c echo.Context, name, actor string) (any, error)) {
 	op := &huma.Operation{
 		OperationID: id, Method: http.MethodPost, Path: "/v1/admin/projections/{name}/" + verb, Tags: []string{"admin"}, Summary: summary,
 		Parameters: []*huma.Param{
@@ -128,12 +139,12 @@ func (s *Server) adminAction(id, verb, summary string, example any, act func(c e
 	}
 	if example != nil {
 		op.RequestBody = s.jsonBody(reflect.TypeOf(example), example)
-		switch example.(type) {
-		case RebuildRequest:
+		if _, ok := example.(RebuildRequest); ok {
 			op.RequestBody.Required = false
-		case ParkedRequest:
-			op.Responses["200"].Content = map[string]*huma.MediaType{mediaJSON: {Schema: s.schema(reflect.TypeFor[ParkedResult]())}}
 		}
+	}
+	if result != nil {
+		op.Responses["200"].Content = map[string]*huma.MediaType{mediaJSON: {Schema: s.schema(reflect.TypeOf(result))}}
 	}
 	s.handle(op, func(c echo.Context) error {
 		for name := range c.Request().URL.Query() {

@@ -138,8 +138,9 @@ func TestEveryExampleIsAnswered(t *testing.T) {
 						delete(body.(object), "stream")
 					}
 					want := 200
-					if strings.HasSuffix(path, "/switch") || strings.HasSuffix(path, "/rollback") {
-						want = 422 // there is nothing to switch to
+					switch verb := path[strings.LastIndex(path, "/"):]; verb {
+					case "/switch", "/rollback", "/abandon":
+						want = 422 // there is no other build
 					}
 					if a := s.do("POST", path, body); a.StatusCode != want {
 						t.Errorf("status %d: %s", a.StatusCode, a.body)

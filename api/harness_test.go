@@ -244,11 +244,19 @@ func (r runnerAdmin) Rebuild(ctx context.Context, name, actor string, req api.Re
 	return r.Runner.Rebuild(ctx, runner.Rebuild{Projections: append([]string{name}, req.With...), Actor: actor, Hold: req.Hold, Park: req.Park})
 }
 
+func (r runnerAdmin) Abandon(ctx context.Context, name, actor string) (out []api.AbandonedBuild, err error) {
+	builds, err := r.Runner.Abandon(ctx, name, actor)
+	for _, b := range builds {
+		out = append(out, api.AbandonedBuild(b))
+	}
+	return out, err
+}
+
 func (r runnerAdmin) Parked(ctx context.Context, name string) ([]api.ParkedStream, error) {
 	all, err := r.Runner.Parked(ctx, name)
 	out := make([]api.ParkedStream, len(all))
 	for i, p := range all {
-		out[i] = api.ParkedStream{Stream: p.Stream, Error: p.Error, ParkedAt: p.ParkedAt}
+		out[i] = api.ParkedStream{Version: p.Version, Build: p.Build, Stream: p.Stream, Error: p.Error, ParkedAt: p.ParkedAt}
 		for _, e := range p.Events {
 			out[i].Events = append(out[i].Events, api.ParkedEvent{ID: e.ID, Type: e.Type, Revision: e.Revision, Position: e.Position})
 		}

@@ -102,8 +102,17 @@ type RebuildRequest struct {
 	With []string `json:"with,omitempty" maxItems:"100" doc:"Other projections to build anew in the same scan of the log."`
 }
 
+// AbandonedBuild is a table that was dropped before it served.
+type AbandonedBuild struct {
+	Version int    `json:"version" doc:"Version of the declaration."`
+	Build   int    `json:"build" doc:"Number of the table within the version."`
+	Stage   string `json:"stage" doc:"How far it was: building, indexing, tailing, verifying or ready."`
+}
+
 // ParkedStream is a stream that a projection could not digest.
 type ParkedStream struct {
+	Version  int           `json:"version" doc:"Version of the table that lacks the events."`
+	Build    int           `json:"build" doc:"Number of that table within the version."`
 	Stream   string        `json:"stream" doc:"The stream."`
 	Error    string        `json:"error" doc:"Why its first event could not be applied."`
 	ParkedAt time.Time     `json:"parkedAt" doc:"Since when it waits."`
@@ -125,6 +134,7 @@ type Projections interface {
 	Rebuild(ctx context.Context, name, actor string, req RebuildRequest) error // starts it; Status shows how it goes
 	Switch(ctx context.Context, name, actor string) error                      // to the build that was held
 	Rollback(ctx context.Context, name, actor string) error                    // to the build that served before
+	Abandon(ctx context.Context, name, actor string) ([]AbandonedBuild, error) // what has never served
 	Parked(ctx context.Context, name string) ([]ParkedStream, error)
 	Retry(ctx context.Context, name, stream, actor string) (applied int, err error)           // every parked stream when stream is empty
 	Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) // every parked stream when stream is empty

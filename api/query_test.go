@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -280,6 +281,14 @@ func TestOperatorsSeeProjectionsAndMetrics(t *testing.T) {
 		if builds := p["builds"].([]any); len(builds) != want {
 			t.Errorf("%s has the tables %v", p["name"], builds)
 		}
+	}
+	var abandoned api.AbandonResult
+	a := s.do("POST", "/v1/admin/projections/customer/abandon", nil)
+	if err := json.Unmarshal(a.body, &abandoned); a.StatusCode != 200 || err != nil || len(abandoned.Builds) != 1 || abandoned.Builds[0].Build != 2 {
+		t.Errorf("abandon: %d %s, %v", a.StatusCode, a.body, err)
+	}
+	if p := s.do("POST", "/v1/admin/projections/customer/abandon", nil).problem(t); p.Status != 422 || p.Code != "projection-without-build" {
+		t.Errorf("abandon nothing: %+v", p)
 	}
 	if p := s.do("POST", "/v1/admin/projections/customer/parked/discard", object{}).problem(t); p.Status != 400 || p.Errors[0].Pointer != "/reason" {
 		t.Errorf("discard without a reason: %+v", p)

@@ -270,11 +270,20 @@ func (a admin) Rebuild(ctx context.Context, name, actor string, req api.RebuildR
 	return a.Runner.Rebuild(ctx, runner.Rebuild{Projections: append([]string{name}, req.With...), Actor: actor, Hold: req.Hold, Park: req.Park})
 }
 
+func (a admin) Abandon(ctx context.Context, name, actor string) ([]api.AbandonedBuild, error) {
+	builds, err := a.Runner.Abandon(ctx, name, actor)
+	out := make([]api.AbandonedBuild, len(builds))
+	for i, b := range builds {
+		out[i] = api.AbandonedBuild(b)
+	}
+	return out, err
+}
+
 func (a admin) Parked(ctx context.Context, name string) ([]api.ParkedStream, error) {
 	streams, err := a.Runner.Parked(ctx, name)
 	out := make([]api.ParkedStream, len(streams))
 	for i, s := range streams {
-		out[i] = api.ParkedStream{Stream: s.Stream, Error: s.Error, ParkedAt: s.ParkedAt}
+		out[i] = api.ParkedStream{Version: s.Version, Build: s.Build, Stream: s.Stream, Error: s.Error, ParkedAt: s.ParkedAt}
 		for _, e := range s.Events {
 			out[i].Events = append(out[i].Events, api.ParkedEvent{ID: e.ID, Type: e.Type, Revision: e.Revision, Position: e.Position})
 		}
