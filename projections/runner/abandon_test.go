@@ -205,3 +205,66 @@ func TestBuildIsAbandonedWhileItIsWorkedOn(t *testing.T) {
 		})
 	}
 }
+
+// A build that was begun under the number of one that was just dropped, after new builds were adopted and before the
+// checkpoints were read, was taken for the one that was dropped, whose table is gone: it was halted for good.
+func TestReproBuildBegunWhileCheckpointsAreReadWaitsItsTurn(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 30)
+	r := f.runner(quick(8), noteFold(&whole))
+	hold := func() {
+		t.Helper()
+		if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := f.start(r)
+	f.caughtUp("note")
+	hold()
+	f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), stateReady) })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	tm := r.newTerm(r.projections)
+	if err := tm.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.abandon(r)
+	hold()
+	if err := tm.load(t.Context()); err != nil || len(tm.members) != 1 || tm.members[0].build != 1 {
+		t.Fatalf("%d members, the first %s: %v", len(tm.members), tm.members[0].key(), err)
+	}
+	if err := tm.adopt(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := tm.load(t.Context()); err != nil || len(tm.members) != 2 || !tm.members[1].at.IsZero() {
+		t.Fatalf("%d members once it is adopted: %v", len(tm.members), err)
+	}
+	f.clean()
+}
+
+// A build became ready, and the round that had noted so ended before it could wake whoever switches: it waited for the next
+// sweep, a minute.
+func TestReproBuildFoundReadyIsSwitchedTo(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	story(t, f.log, 30)
+	r := f.runner(quick(8), noteFold(&whole))
+	stop := f.start(r)
+	f.caughtUp("note")
+	if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), stateReady) })
+	const released = "update projection.checkpoint set hold = false, generation = generation + 1 where name = 'note' and build = 2"
+	if _, err := f.pool.Exec(t.Context(), released); err != nil { // the round ends, and nobody is woken
+		t.Fatal(err)
+	}
+	f.awaitBuild("note", 1, 2)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	sameRows[note](f, noteFold(&whole), "note_id", nil)
+}

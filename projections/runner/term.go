@@ -93,8 +93,11 @@ func (t *term) rounds(ctx context.Context) error {
 	}
 }
 
-// round loads all members, checks that they and the log belong together, and runs lanes until something interrupts them.
+// round adopts new builds, loads all members, checks that they and the log belong together, and runs lanes until something interrupts them.
 func (t *term) round(ctx context.Context) error {
+	if err := t.adopt(ctx); err != nil {
+		return err
+	}
 	if err := t.load(ctx); err != nil {
 		return err
 	}
@@ -157,11 +160,8 @@ func (t *term) join() {
 	}
 }
 
-// load adopts new builds, and reads the checkpoints and parked streams of all members.
+// load reads the checkpoints and parked streams of all members.
 func (t *term) load(ctx context.Context) error {
-	if err := t.adopt(ctx); err != nil {
-		return err
-	}
 	stored, err := t.stored(ctx, t.runner.pool)
 	if err != nil {
 		return err
@@ -172,10 +172,13 @@ func (t *term) load(ctx context.Context) error {
 	}
 	found := map[buildKey]checkpoint{}
 	for _, c := range stored {
-		if c.epoch != t.epoch && c.epoch != 0 {
+		switch c.epoch {
+		case t.epoch:
+			found[c.buildKey] = c
+		case 0: // asked for since, maybe under the number of one that was dropped: the next round adopts it
+		default:
 			return errFenced
 		}
-		found[c.buildKey] = c
 	}
 	t.members = slices.DeleteFunc(t.members, func(m *member) bool { _, ok := found[m.buildKey]; return !ok }) // dropped
 	for _, m := range t.members {
@@ -184,6 +187,9 @@ func (t *term) load(ctx context.Context) error {
 			m.caughtUp = false
 		}
 		m.load(c, parked[m.buildKey])
+		if c.state == stateReady {
+			t.wake() // the round that made it ready may have ended before it could say so
+		}
 	}
 	return nil
 }
