@@ -19,6 +19,20 @@ func (f *fixture) abandon(r *Runner) string {
 	return fmt.Sprint(dropped)
 }
 
+// rebuildHeld asks for a build of notes that is not switched to.
+func (f *fixture) rebuildHeld(r *Runner) {
+	f.t.Helper()
+	if err := r.Rebuild(f.t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// awaitHeld waits until a build of notes could be switched to.
+func (f *fixture) awaitHeld() {
+	f.t.Helper()
+	f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), stateReady) })
+}
+
 // builds lists the builds of notes with their stages.
 func (f *fixture) builds() (list string) {
 	f.t.Helper()
@@ -46,14 +60,8 @@ func TestBuildThatWasHeldIsAbandoned(t *testing.T) {
 	if _, err := r.Abandon(t.Context(), "nothing", "tester"); !isNotFound(err) {
 		t.Errorf("what is not declared: %v", err)
 	}
-	hold := func() {
-		t.Helper()
-		if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
-			t.Fatal(err)
-		}
-		f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), stateReady) })
-	}
-	hold()
+	f.rebuildHeld(r)
+	f.awaitHeld()
 	if got, want := f.abandon(f.runner(quick(8), all()...)), "[{1 2 ready}]"; got != want { // from another process
 		t.Errorf("dropped %s, want %s", got, want)
 	}
@@ -63,7 +71,8 @@ func TestBuildThatWasHeldIsAbandoned(t *testing.T) {
 	}
 
 	// The number is free again, and the next build goes its way.
-	hold()
+	f.rebuildHeld(r)
+	f.awaitHeld()
 	if err := r.Switch(t.Context(), "note", "tester"); err != nil {
 		t.Fatal(err)
 	}
@@ -90,15 +99,10 @@ func TestReproBuildBegunAtOnceBehindAnAbandonedOneIsNoticed(t *testing.T) {
 	r := f.runner(opts, noteFold(&whole))
 	stop := f.start(r)
 	f.caughtUp("note")
-	ask := Rebuild{Projections: []string{"note"}, Hold: true}
-	if err := r.Rebuild(t.Context(), ask); err != nil {
-		t.Fatal(err)
-	}
+	f.rebuildHeld(r)
 	f.await("the build to wait", func() bool { return f.stage("note", 1, 2) == stateReady })
 	f.abandon(r)
-	if err := r.Rebuild(t.Context(), ask); err != nil {
-		t.Fatal(err)
-	}
+	f.rebuildHeld(r)
 	f.await("the next build to wait", func() bool { return f.stage("note", 1, 2) == stateReady })
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -179,9 +183,7 @@ func TestBuildIsAbandonedWhileItIsWorkedOn(t *testing.T) {
 			mu.Lock()
 			building = true
 			mu.Unlock()
-			if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
-				t.Fatal(err)
-			}
+			f.rebuildHeld(r)
 			<-met
 			f.abandon(f.runner(quick(8), noteFold(&whole)))
 			close(abandoned)
@@ -213,16 +215,10 @@ func TestReproBuildBegunWhileCheckpointsAreReadWaitsItsTurn(t *testing.T) {
 	f := setUp(t)
 	story(t, f.log, 30)
 	r := f.runner(quick(8), noteFold(&whole))
-	hold := func() {
-		t.Helper()
-		if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	stop := f.start(r)
 	f.caughtUp("note")
-	hold()
-	f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), stateReady) })
+	f.rebuildHeld(r)
+	f.awaitHeld()
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +228,7 @@ func TestReproBuildBegunWhileCheckpointsAreReadWaitsItsTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.abandon(r)
-	hold()
+	f.rebuildHeld(r)
 	if err := tm.load(t.Context()); err != nil || len(tm.members) != 1 || tm.members[0].build != 1 {
 		t.Fatalf("%d members, the first %s: %v", len(tm.members), tm.members[0].key(), err)
 	}
@@ -254,10 +250,8 @@ func TestReproBuildFoundReadyIsSwitchedTo(t *testing.T) {
 	r := f.runner(quick(8), noteFold(&whole))
 	stop := f.start(r)
 	f.caughtUp("note")
-	if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
-		t.Fatal(err)
-	}
-	f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), stateReady) })
+	f.rebuildHeld(r)
+	f.awaitHeld()
 	const released = "update projection.checkpoint set hold = false, generation = generation + 1 where name = 'note' and build = 2"
 	if _, err := f.pool.Exec(t.Context(), released); err != nil { // the round ends, and nobody is woken
 		t.Fatal(err)
