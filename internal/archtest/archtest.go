@@ -185,10 +185,15 @@ func forbiddenOurs(folder, imported string, test bool) string {
 	return fmt.Sprintf("%s may import %s", decides.folder, strings.Join(decides.ours, ", "))
 }
 
+// records is the one package for tests that is named for what it holds.
+const records = "internal/engineanswers"
+
 // support reports whether a folder holds a package for tests, which its name
-// says by ending so, as httptest does: its files count as tests, and only tests
-// may import it.
-func support(folder string) bool { return strings.HasSuffix(path.Base(folder), "test") }
+// says by ending so, as httptest does, or which holds records: its files count as
+// tests, and only tests may import it.
+func support(folder string) bool {
+	return folder == records || strings.HasSuffix(path.Base(folder), "test")
+}
 
 // matches reports whether a folder is the one that pattern names or, for a
 // pattern that ends in ..., one below it.
