@@ -14,11 +14,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 )
 
 // A8 of docs/faults.md.
@@ -201,9 +203,16 @@ func TestTooManyCommandsAreRefusedAtOnce(t *testing.T) {
 	first.Wait()
 }
 
+// impatient has commands wait for the log no longer than a test wants to.
+func impatient(o *api.Options) {
+	bus := commands.NewBus(o.Log.(*eventlog.Store), commands.Options{Secret: []byte("secret of the tests"), Deadline: time.Second})
+	commands.All(bus)
+	o.Bus = bus
+}
+
 // A13 of docs/faults.md.
 func TestTheServerOutlivesItsEventLog(t *testing.T) {
-	s := start(t)
+	s := start(t, impatient)
 	receipt := s.command("/v1/customers", "c1", person("Ann"))
 	if a := s.answered("/v1/customers/" + string(receipt.ID) + "?" + at(receipt.Position)); a.StatusCode != 200 {
 		t.Fatalf("status %d: %s", a.StatusCode, a.body)

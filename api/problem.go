@@ -27,7 +27,6 @@ const (
 	codeRouteNotFound = "route-not-found"
 	codeMethod        = "method-not-allowed"
 	codeNotAcceptable = "not-acceptable"
-	codeConflict      = "conflict"
 	codeDuplicate     = "duplicate"
 	codePrecondition  = "precondition-failed"
 	codeTooLarge      = "too-large"
@@ -185,11 +184,8 @@ func problemOf(err error) *Problem {
 		return newProblem(http.StatusNotFound, codeNotFound, "There is no "+notFound.Kind+" "+notFound.ID+".").
 			withErrors([]domain.FieldError{{Pointer: parameterOf(notFound), Message: "names no " + notFound.Kind}})
 	case errors.As(err, &conflict):
-		p := newProblem(http.StatusConflict, codeConflict, "The record kept changing while the command was decided; try again.")
-		if conflict.Precondition {
-			p = newProblem(http.StatusPreconditionFailed, codePrecondition, "The record is not at the revision that If-Match names.").
-				withErrors([]domain.FieldError{{Pointer: headerIfMatch, Message: "is not the revision at which the record stands"}})
-		}
+		p := newProblem(http.StatusPreconditionFailed, codePrecondition, "The record is not at the revision that If-Match names.").
+			withErrors([]domain.FieldError{{Pointer: headerIfMatch, Message: "is not the revision at which the record stands"}})
 		if r, ok := conflict.Actual.Revision(); ok {
 			p.ActualRevision = &r
 		}

@@ -34,7 +34,6 @@ var ownCodes = map[string]struct {
 	"route-not-found":         {404, "There is no such route."},
 	"method-not-allowed":      {405, "The route does not know the method; the header `Allow` names those it knows."},
 	"not-acceptable":          {406, "The answer cannot be given in a form that `Accept` names."},
-	"conflict":                {409, "The record kept changing while the command was decided. Send it again with the same key."},
 	"duplicate":               {409, "Another record holds a value that must be unique: `existingId` and `duplicates[]` say which. `X-Duplicate-Policy: allow` lets it pass."},
 	"precondition-failed":     {412, "The record is not at the revision that `If-Match` names; `actualRevision` is where it stands. Read it, and decide again."},
 	"too-large":               {413, "The body is larger than the server takes. With status 400: the events of one command are."},
@@ -42,7 +41,7 @@ var ownCodes = map[string]struct {
 	"idempotency-key-reused":  {422, "The key was used before with another request. Choose a new one."},
 	"not-tried":               {424, "An item of a batch with `stopOnError` was not tried, because one before it failed."},
 	"internal":                {500, "A fault of the server; its `type` is `about:blank`. Report the correlation id."},
-	"unavailable":             {503, "The event log or the read models cannot be reached, or have not reached `minPosition`. Send the same request again after `Retry-After`."},
+	"unavailable":             {503, "The event log or the read models cannot be reached, or have not reached `minPosition`; or others wrote to the record all the time. Send the same request again after `Retry-After`."},
 	"overloaded":              {503, "Too much is in flight. Send the same request again after `Retry-After`."},
 }
 

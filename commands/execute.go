@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,7 +36,10 @@ func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
 		}
 		defer leave()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CommandDeadline)
+	if !time.Now().Before(c.deadline) { // it waited for its turn until then
+		return Receipt{}, timely(context.DeadlineExceeded)
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), c.deadline)
 	defer cancel()
 	defer func() {
 		if s.look().next == 0 {
@@ -57,13 +59,13 @@ func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
 // attempts decides and appends until one of both is final.
 func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet) (Receipt, error) {
 	fresh := c.DryRun || !c.spec.Creates && s.look().next == 0
-	var sent string // id of the first event of the append before
-	for conflicts := 0; ; conflicts++ {
-		if fresh {
-			if err := b.refresh(ctx, s); err != nil {
-				return Receipt{}, err
-			}
+	if fresh {
+		if err := b.refresh(ctx, s); err != nil {
+			return Receipt{}, err
 		}
+	}
+	var sent string // id of the first event of the append before
+	for lost := 0; ; lost++ {
 		if e := s.execution(c.id); e != nil {
 			return c.receipt(e, sent)
 		}
@@ -98,7 +100,10 @@ func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet
 		}
 		pending := b.pending(c, d)
 		sent, claims.inDoubt = pending[0].ID, true
-		outcome, err := b.append(ctx, c.stream, d.before.expected(), pending)
+		outcome, err := b.settle(ctx, c.stream, d.before.expected(), pending, lost, func() (bool, error) {
+			err := b.refresh(ctx, s)
+			return d.before.expected().Before(s.look().expected()), err
+		})
 		if err != nil {
 			return Receipt{}, err
 		}
@@ -109,11 +114,10 @@ func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet
 			claims.inDoubt = false
 			return Receipt{}, fmt.Errorf("append to %s: %w", c.stream, o.Err)
 		case domain.Conflict:
-			claims.inDoubt = false // what stands there is not ours
-			if conflicts == MaxConflictRetries {
-				return Receipt{}, &domain.ConflictError{Stream: c.stream, Actual: o.Actual}
+			if e := s.execution(c.id); e != nil && e.eventIDs[0] == sent { // what was answered as unknown stands there
+				return b.written(ctx, c, s, d, sent, gone)
 			}
-			fresh = true
+			claims.inDoubt, fresh = false, true
 		}
 	}
 }
@@ -133,7 +137,7 @@ func (b *Bus) decide(ctx context.Context, c *call, v view, fresh bool) (decision
 	case !exists && !c.spec.Creates:
 		return d, &domain.NotFoundError{Kind: a.def.Name, ID: string(c.Target)}
 	case c.IfMatch != nil && *c.IfMatch != v.version:
-		return d, &domain.ConflictError{Stream: c.stream, Actual: domain.AtRevision(v.version), Precondition: true}
+		return d, &domain.ConflictError{Stream: c.stream, Actual: domain.AtRevision(v.version)}
 	}
 	cmd := c.Command
 	if prepare := a.prepare[cmd.CommandType()]; prepare != nil {
@@ -205,7 +209,7 @@ func (b *Bus) pending(c *call, d decision) []domain.Pending {
 	return out
 }
 
-// commit folds what was appended into the cache, gives back the values no longer held, and answers.
+// commit folds what was appended into the cache and answers.
 func (b *Bus) commit(ctx context.Context, c *call, s *stream, d decision, pending []domain.Pending, o domain.Committed, gone []held) (Receipt, error) {
 	if o.Position.IsZero() {
 		// A log that recognises a repetition may not tell where the first one went.
@@ -224,8 +228,14 @@ func (b *Bus) commit(ctx context.Context, c *call, s *stream, d decision, pendin
 	if err := b.apply(s, recorded, decided); err != nil {
 		return Receipt{}, err
 	}
+	return b.written(ctx, c, s, d, pending[0].ID, gone)
+}
+
+// written gives back the values that a command no longer holds now that its events, sent being the first, are in the log,
+// and answers.
+func (b *Bus) written(ctx context.Context, c *call, s *stream, d decision, sent string, gone []held) (Receipt, error) {
 	b.giveBack(ctx, c, d.now, gone)
-	return c.receipt(s.execution(c.id), pending[0].ID)
+	return c.receipt(s.execution(c.id), sent)
 }
 
 // receipt answers what the command wrote when it was executed: by this call when its first event is the one sent.
@@ -268,51 +278,4 @@ func (b *Bus) unwritten(ctx context.Context, c *call, d decision) (Receipt, erro
 		return r, nil
 	}
 	return r, b.checkFree(ctx, c, d)
-}
-
-// append appends and repeats while the outcome is unknown, always the same events at the same revision. It returns
-// Committed, Conflict or Refused, or *domain.UnavailableError.
-func (b *Bus) append(ctx context.Context, id domain.StreamID, expected domain.Expected, events []domain.Pending) (domain.Outcome, error) {
-	for try := 0; ; try++ {
-		outcome := b.store.Append(ctx, id, expected, events)
-		unknown, isUnknown := outcome.(domain.Unknown)
-		if !isUnknown {
-			return outcome, nil
-		}
-		if try == MaxUnknownRetries || !b.pause(ctx, try) {
-			return nil, &domain.UnavailableError{What: "event log", Err: fmt.Errorf("append to %s: %w", id, unknown.Err)}
-		}
-	}
-}
-
-// Waits between repetitions of an append: they double from the first to the longest, each shortened by up to half at
-// random, so that many commands do not come back at once.
-const (
-	firstPause   = 10 * time.Millisecond
-	longestPause = time.Second
-)
-
-// pause waits before the repetition number try, and reports false when ctx ended first.
-func (b *Bus) pause(ctx context.Context, try int) bool {
-	d := min(firstPause<<try, longestPause)
-	t := time.NewTimer(d - b.spread(d/2))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// timely makes *domain.UnavailableError of a deadline that passed.
-func timely(err error) error {
-	if !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	var away *domain.UnavailableError
-	if errors.As(err, &away) {
-		return err
-	}
-	return &domain.UnavailableError{What: "event log", Err: err}
 }

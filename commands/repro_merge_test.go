@@ -3,6 +3,7 @@ package commands_test
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
@@ -92,42 +93,44 @@ func TestReproMergesOfAPairBothWays(t *testing.T) {
 // D3: TestReproSurvivorThatIsMergedItself: a merge is cut off between its two streams, and its survivor becomes a duplicate
 // before it is repeated. The repetition used to be refused with customer-merged although its Merged event was written.
 func TestReproSurvivorThatIsMergedItself(t *testing.T) {
-	w := newWorld()
-	here, there, ids := twoProcesses(t, w, 4)
-	first, duplicate, last, fourth := ids[0], ids[1], ids[2], ids[3]
-	merge := request("m1", first, customer.Merge{DuplicateID: duplicate})
-	w.store.before = func(id domain.StreamID, _ []domain.Pending) domain.Outcome {
-		if id.ID == duplicate {
-			return domain.Conflict{Actual: domain.AtRevision(7)}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		here, there, ids := twoProcesses(t, w, 4)
+		first, duplicate, last, fourth := ids[0], ids[1], ids[2], ids[3]
+		merge := request("m1", first, customer.Merge{DuplicateID: duplicate})
+		w.store.before = func(id domain.StreamID, _ []domain.Pending) domain.Outcome {
+			if id.ID == duplicate {
+				return domain.Conflict{Actual: domain.AtRevision(7)}
+			}
+			return nil
 		}
-		return nil
-	}
-	var away *domain.UnavailableError
-	if _, err := here.Submit(t.Context(), merge); !errors.As(err, &away) {
-		t.Errorf("the second stream keeps moving: %v", err)
-	}
-	w.store.before = nil
-	var no *domain.Rejection
-	_, err := there.Submit(t.Context(), request("m2", duplicate, customer.Merge{DuplicateID: fourth}))
-	if !errors.As(err, &no) || no.Rule != "customer-merging" {
-		t.Errorf("a customer that is being merged absorbs another: %v", err)
-	}
-	dry := request("", duplicate, customer.Merge{DuplicateID: fourth})
-	dry.DryRun = true
-	if _, err := there.Submit(t.Context(), dry); !errors.As(err, &no) || no.Rule != "customer-merging" {
-		t.Errorf("the dry run of it: %v", err)
-	}
-	submit(t, there, request("m3", last, customer.Merge{DuplicateID: first}))
-	var taken *domain.DuplicateError
-	if _, err := there.Submit(t.Context(), request("m4", last, customer.Merge{DuplicateID: duplicate})); !errors.As(err, &taken) {
-		t.Errorf("the duplicate of a duplicate finds another survivor: %v", err)
-	}
-	if r := submit(t, w.crm(), merge); !r.Replayed {
-		t.Errorf("%+v", r)
-	}
-	if into := w.survivors(t); into[duplicate] != first || into[first] != last {
-		t.Errorf("%v", into)
-	}
+		var away *domain.UnavailableError
+		if _, err := here.Submit(t.Context(), merge); !errors.As(err, &away) {
+			t.Errorf("the second stream keeps moving: %v", err)
+		}
+		w.store.before = nil
+		var no *domain.Rejection
+		_, err := there.Submit(t.Context(), request("m2", duplicate, customer.Merge{DuplicateID: fourth}))
+		if !errors.As(err, &no) || no.Rule != "customer-merging" {
+			t.Errorf("a customer that is being merged absorbs another: %v", err)
+		}
+		dry := request("", duplicate, customer.Merge{DuplicateID: fourth})
+		dry.DryRun = true
+		if _, err := there.Submit(t.Context(), dry); !errors.As(err, &no) || no.Rule != "customer-merging" {
+			t.Errorf("the dry run of it: %v", err)
+		}
+		submit(t, there, request("m3", last, customer.Merge{DuplicateID: first}))
+		var taken *domain.DuplicateError
+		if _, err := there.Submit(t.Context(), request("m4", last, customer.Merge{DuplicateID: duplicate})); !errors.As(err, &taken) {
+			t.Errorf("the duplicate of a duplicate finds another survivor: %v", err)
+		}
+		if r := submit(t, w.crm(), merge); !r.Replayed {
+			t.Errorf("%+v", r)
+		}
+		if into := w.survivors(t); into[duplicate] != first || into[first] != last {
+			t.Errorf("%v", into)
+		}
+	})
 }
 
 // TestADeadClaimDoesNotKeepACustomerFromMerging: a merge claims its duplicate and dies before it writes. After a while the

@@ -56,10 +56,8 @@ func (r reservation) expected() domain.Expected {
 
 func (b *Bus) readReservation(ctx context.Context, id domain.StreamID) (reservation, error) {
 	var res reservation
-	for r, err := range b.store.Read(ctx, id, 0) {
-		if err != nil {
-			return res, fmt.Errorf("load %s: %w", id, err)
-		}
+	events, err := b.read(ctx, id, 0)
+	for _, r := range events {
 		res.next, res.revision, res.lastID = r.Revision+1, r.Revision, r.ID
 		switch e := r.Event.(type) {
 		case domain.ReservationClaimed:
@@ -70,7 +68,7 @@ func (b *Bus) readReservation(ctx context.Context, id domain.StreamID) (reservat
 			res.claimed = false
 		}
 	}
-	return res, nil
+	return res, err
 }
 
 // claim is one claim event of one attempt.
@@ -163,12 +161,16 @@ func (cs *claimSet) claim(ctx context.Context, d decision, k keyed) error {
 	if again { // the append of the attempt before has failed for good, so its claim is dead
 		expected, clean = domain.AtRevision(own.revision), own.clean
 	}
-	for range MaxConflictRetries {
+	for lost := 0; ; lost++ {
 		cs.tries++
 		event := b.kernelEvent(c, d.now, "claim", cs.tries, domain.ReservationClaimed{
 			Aggregate: c.aggregate.def.Name, ID: c.Target, Kind: k.Kind, CommandID: c.id,
 		})
-		outcome, err := b.append(ctx, k.stream, expected, []domain.Pending{event})
+		var r reservation
+		outcome, err := b.settle(ctx, k.stream, expected, []domain.Pending{event}, lost, func() (moved bool, err error) {
+			r, err = b.readReservation(ctx, k.stream)
+			return expected.Before(r.expected()), err
+		})
 		if err != nil {
 			return err
 		}
@@ -178,10 +180,6 @@ func (cs *claimSet) claim(ctx context.Context, d decision, k keyed) error {
 			return nil
 		case domain.Refused:
 			return fmt.Errorf("append to %s: %w", k.stream, o.Err)
-		}
-		r, err := b.readReservation(ctx, k.stream)
-		if err != nil {
-			return err
 		}
 		switch {
 		case r.lastID == event.ID: // an append that seemed lost had arrived
@@ -209,7 +207,6 @@ func (cs *claimSet) claim(ctx context.Context, d decision, k keyed) error {
 		}
 		expected = r.expected()
 	}
-	return &domain.UnavailableError{What: "event log", Err: fmt.Errorf("claim of %s: it changed %d times", k.stream, MaxConflictRetries)}
 }
 
 func (cs *claimSet) keep(k keyed, made claim) {
@@ -228,7 +225,7 @@ func (b *Bus) contest(ctx context.Context, c *call, now time.Time, key domain.Ke
 	if !ok {
 		return fmt.Errorf("commands: a reservation is held by %s, whose kind is not registered", r.holder)
 	}
-	for range MaxConflictRetries {
+	for lost := 0; ; lost++ {
 		v, err := b.load(ctx, r.holder, true)
 		if err != nil {
 			return err
@@ -241,7 +238,10 @@ func (b *Bus) contest(ctx context.Context, c *call, now time.Time, key domain.Ke
 		}
 		lapsed := b.kernelEvent(c, now, "lapse "+r.lastID, int(v.next), domain.ReservationLapsed{CommandID: r.command})
 		lapsed.CommandID = derive(commandSpace, "lapse", c.id) // the holder's stream is not the command's own
-		outcome, err := b.append(ctx, r.holder, v.expected(), []domain.Pending{lapsed})
+		outcome, err := b.settle(ctx, r.holder, v.expected(), []domain.Pending{lapsed}, lost, func() (bool, error) {
+			newer, err := b.load(ctx, r.holder, true)
+			return v.expected().Before(newer.expected()), err
+		})
 		if err != nil {
 			return err
 		}
@@ -253,7 +253,6 @@ func (b *Bus) contest(ctx context.Context, c *call, now time.Time, key domain.Ke
 			return fmt.Errorf("append to %s: %w", r.holder, o.Err)
 		}
 	}
-	return duplicate // the holder is being written to all the time: it is alive
 }
 
 // vacate makes sure that nobody holds or claims what the command needs unclaimed. A dead claim is fenced and released.
@@ -329,9 +328,11 @@ func (cs *claimSet) abandon(ctx context.Context, cause error) {
 	cs.bus.giveBack(ctx, cs.call, cs.bus.now(), gone)
 }
 
-// giveBack releases reservations at the revisions at which their claims are known dead. It does its best: what stays
-// claimed is taken over by the next who asks for the value.
+// giveBack releases reservations at the revisions at which their claims are known dead. It does its best, and not for long,
+// because the outcome of the command is known: what stays claimed is taken over by the next who asks for the value.
 func (b *Bus) giveBack(ctx context.Context, c *call, now time.Time, gone []held) {
+	ctx, cancel := context.WithTimeout(ctx, ReleaseTimeout)
+	defer cancel()
 	for i, h := range gone {
 		event := b.kernelEvent(c, now, "release "+string(h.stream.ID), i, domain.ReservationReleased{
 			Aggregate: c.aggregate.def.Name, ID: c.Target, CommandID: c.id,

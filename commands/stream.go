@@ -110,12 +110,9 @@ func (b *Bus) load(ctx context.Context, id domain.StreamID, fresh bool) (view, e
 
 // refresh reads the tail of the stream into the cache.
 func (b *Bus) refresh(ctx context.Context, s *stream) error {
-	var tail []domain.Recorded
-	for r, err := range b.store.Read(ctx, s.id, s.look().next) {
-		if err != nil {
-			return fmt.Errorf("load %s: %w", s.id, err)
-		}
-		tail = append(tail, r)
+	tail, err := b.read(ctx, s.id, s.look().next)
+	if err != nil {
+		return err
 	}
 	return b.apply(s, tail, b.aggregates[s.id.Aggregate].evolve)
 }

@@ -60,12 +60,11 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string { return fmt.Sprintf("no %s %s", e.Kind, e.ID) }
 
-// ConflictError says that the stream changed under the request, after bounded retries or against If-Match. Status 409,
-// or 412 when the request named the revision that it wanted.
+// ConflictError says that the stream is not at the revision that the request named (If-Match). Status 412. A request that
+// names none is decided again until its deadline.
 type ConflictError struct {
-	Stream       StreamID
-	Actual       Expected // where the stream stands
-	Precondition bool     // the client named a revision
+	Stream StreamID
+	Actual Expected // where the stream stands
 }
 
 func (e *ConflictError) Error() string {

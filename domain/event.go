@@ -105,6 +105,9 @@ func AtRevision(r uint64) Expected { return Expected{next: r + 1} }
 // Revision returns the expected last revision, and false when no stream is expected.
 func (e Expected) Revision() (uint64, bool) { return e.next - 1, e.next > 0 }
 
+// Before reports whether o expects more events in the stream than e.
+func (e Expected) Before(o Expected) bool { return e.next < o.next }
+
 // String renders the expectation for messages: "no stream" or "revision 7".
 func (e Expected) String() string {
 	if r, ok := e.Revision(); ok {

@@ -99,7 +99,7 @@ func (s *simulation) harvest() {
 		}
 		r.ended = s.step
 		s.say("answer", "%s: %s", r, r.outcome())
-		if s.unexpected(r.err) {
+		if r.unexpected() {
 			s.t.Errorf("seed %d: %s failed: %v", s.seed, r, r.err)
 		}
 		if r.unknown() {
@@ -111,8 +111,9 @@ func (s *simulation) harvest() {
 	}
 }
 
-// unexpected reports whether an error is not one that Submit promises.
-func (s *simulation) unexpected(err error) bool {
+// unexpected reports whether the error is not one that Submit promises.
+func (r *request) unexpected() bool {
+	err := r.err
 	var (
 		invalid   *domain.InvalidError
 		rejection *domain.Rejection
@@ -123,7 +124,7 @@ func (s *simulation) unexpected(err error) bool {
 		away      *domain.UnavailableError
 	)
 	return err != nil && !errors.As(err, &invalid) && !errors.As(err, &rejection) && !errors.As(err, &missing) &&
-		!errors.As(err, &conflict) && !errors.As(err, &duplicate) && !errors.As(err, &key) && !errors.As(err, &away) &&
+		!(errors.As(err, &conflict) && r.asked.IfMatch != nil) && !errors.As(err, &duplicate) && !errors.As(err, &key) && !errors.As(err, &away) &&
 		!errors.Is(err, context.Canceled)
 }
 

@@ -34,7 +34,7 @@ var mutations = []mutation{
 		"\t\td, err := b.decide(", simulated,
 	},
 	{
-		"retry an append with the same ids", "commands/execute.go",
+		"retry an append with the same ids", "commands/patience.go",
 		"\t\toutcome := b.store.Append(ctx, id, expected, events)\n",
 		"\t\tfor i := range events {\n\t\t\tevents[i].ID = derive(commandSpace, events[i].ID)\n\t\t}\n\t\toutcome := b.store.Append(ctx, id, expected, events)\n",
 		simulated,
@@ -53,7 +53,7 @@ var mutations = []mutation{
 	},
 	{
 		"fence the holder before taking its claim over", "commands/reservation.go",
-		"\t\tif !fence {\n", "\t\tif true {\n", simulated,
+		"\t\tif !fence {\n", "\t\tif true {\n", []string{"./commands"},
 	},
 	{
 		"a fresh claim is not taken over", "commands/reservation.go",
@@ -84,8 +84,16 @@ var mutations = []mutation{
 		"\tif c.MergedInto != \"\" {\n\t\treturn keys\n", "\tif c.MergedInto != \"\" {\n\t\treturn nil\n", []string{"./commands", "-run=Repro"},
 	},
 	{
-		"a merge that has begun is not refused", "commands/customer.go",
-		"if errors.As(err, &busy) {", "if errors.As(nil, &busy) {", []string{"./commands", "-run=Repro"},
+		"a conflict is an answer once the log shows it", "commands/patience.go",
+		"err != nil || seen {", "err != nil || seen || true {", []string{"./commands", "-run=Conflict"},
+	},
+	{
+		"whoever loses pauses before the next try", "commands/patience.go",
+		"if !b.pause(ctx, lost, longestTurn) {", "if ctx.Err() != nil {", []string{"./commands", "-run=Contention"},
+	},
+	{
+		"a log that is away is waited for", "commands/patience.go",
+		"if !b.pause(ctx, try, longestPause) {\n\t\t\treturn nil", "if try == 6 || !b.pause(ctx, try, longestPause) {\n\t\t\treturn nil", []string{"./commands", "-run=ComesBack"},
 	},
 	{
 		"the node's head moves after the sync", "internal/esnode/writer.go",

@@ -96,7 +96,7 @@ func (r *request) agrees(n int, a asking) bool {
 		return false // the key should have found what was executed
 	case errors.As(r.err, &missing) && missing.Kind == aggregateOfCommand(r):
 		return !exists
-	case errors.As(r.err, &conflict) && conflict.Precondition:
+	case errors.As(r.err, &conflict):
 		actual, some := conflict.Actual.Revision()
 		return some == exists && (!some || int(actual) == at)
 	case r.err != nil:

@@ -12,5 +12,5 @@ const (
 	MaxKeysSeen      = 5_000_000 // keys remembered for `once` and for finished groups
 	maxShift         = 100       // places by which a decimal number is shifted
 	DefaultWriters   = 64        // units submitted at the same time
-	maxSubmitRetries = 8         // of a unit while the event log is unavailable
+	maxSubmitRetries = 1         // of a unit while the event log is unavailable; each submission is patient itself
 )
