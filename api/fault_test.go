@@ -287,7 +287,8 @@ func TestTheServerOutlivesItsDatabase(t *testing.T) {
 	}
 }
 
-// wire is a TCP connection to a server that can be cut and mended.
+// wire is a TCP connection to a server that can be cut and mended, and frozen and thawed: a frozen one takes connections and
+// what is said on them, and says nothing.
 type wire struct {
 	target   string
 	listener net.Listener
@@ -295,6 +296,7 @@ type wire struct {
 
 	mu   sync.Mutex
 	down bool
+	ice  chan struct{} // closed when nothing is frozen
 	open map[net.Conn]bool
 }
 
@@ -304,11 +306,13 @@ func newWire(t testing.TB, target string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{target: target, listener: l, open: map[net.Conn]bool{}}
+	w := &wire{target: target, listener: l, ice: make(chan struct{}), open: map[net.Conn]bool{}}
+	close(w.ice)
 	w.group.Go(w.accept)
 	t.Cleanup(func() {
 		l.Close()
 		w.cut()
+		w.thaw()
 		w.group.Wait()
 	})
 	return w
@@ -328,8 +332,8 @@ func (w *wire) accept() {
 			}
 			continue
 		}
-		w.group.Go(func() { io.Copy(server, client); server.Close() })
-		w.group.Go(func() { io.Copy(client, server); client.Close() })
+		w.group.Go(func() { io.Copy(slow{server, w}, client); server.Close() })
+		w.group.Go(func() { io.Copy(slow{client, w}, server); client.Close() })
 	}
 }
 
@@ -359,6 +363,36 @@ func (w *wire) mend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.down = false
+}
+
+func (w *wire) freeze() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ice = make(chan struct{})
+}
+
+func (w *wire) thaw() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.ice:
+	default:
+		close(w.ice)
+	}
+}
+
+// slow is one direction of a connection over a wire.
+type slow struct {
+	io.Writer
+	wire *wire
+}
+
+func (s slow) Write(p []byte) (int, error) {
+	s.wire.mu.Lock()
+	ice := s.wire.ice
+	s.wire.mu.Unlock()
+	<-ice
+	return s.Writer.Write(p)
 }
 
 // A10 of docs/faults.md.

@@ -13,12 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-const (
-	// probeTimeout bounds each check of readiness.
-	probeTimeout = 3 * time.Second
-	// MaxReadyLag is how far, in time, projections may be behind while the server counts as ready.
-	MaxReadyLag = time.Minute
-)
+// MaxReadyLag is how far, in time, projections may be behind while the server counts as ready.
+const MaxReadyLag = time.Minute
 
 // Health answers the question whether the server is ready.
 type Health struct {
@@ -35,13 +31,16 @@ type HealthCheck struct {
 
 // healthRoutes offers what operators and their tools ask; it is no part of the documented API.
 func (s *Server) healthRoutes() error {
-	s.echo.GET("/healthz", func(c echo.Context) error { return writeJSON(c, http.StatusOK, map[string]string{"status": "ok"}) })
-	s.echo.GET("/readyz", s.ready)
+	alive := func(c echo.Context) error { return writeJSON(c, http.StatusOK, map[string]string{"status": "ok"}) }
+	s.echo.GET("/healthz", alive)
+	s.echo.GET("/livez", alive)
+	s.echo.GET("/readyz", s.ready(s.watches()))
 	s.echo.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(s.opts.Metrics, promhttp.HandlerOpts{})))
 	return nil
 }
 
-func (s *Server) ready(c echo.Context) error {
+// watches returns what must be well for the server to be ready.
+func (s *Server) watches() []*watch {
 	probes := append([]Probe{
 		{"event log", func(ctx context.Context) error { _, err := s.opts.Log.Head(ctx); return err }},
 		{"read models", s.opts.Reads.Ping},
@@ -55,24 +54,45 @@ func (s *Server) ready(c echo.Context) error {
 	if s.opts.Projections != nil {
 		probes = append(probes, Probe{"projection lag", s.projectionsReady})
 	}
-	ctx, cancel := context.WithTimeout(c.Request().Context(), probeTimeout)
-	defer cancel()
-	health := Health{Status: "ready", Checks: make([]HealthCheck, len(probes))}
-	var running sync.WaitGroup
+	watches := make([]*watch, len(probes))
 	for i, p := range probes {
-		running.Go(func() {
-			health.Checks[i] = HealthCheck{Name: p.Name, Status: "ok"}
-			if err := p.Check(ctx); err != nil {
-				state := "failing"
-				var degraded *degradedError
-				if errors.As(err, &degraded) {
-					state = "degraded"
-				}
-				health.Checks[i] = HealthCheck{Name: p.Name, Status: state, Detail: s.healthDetail(ctx, p.Name, err)}
-			}
-		})
+		watches[i] = &watch{Probe: p, running: &s.probing}
 	}
-	running.Wait()
+	return watches
+}
+
+// ready answers within ReadyTimeout, whatever hangs.
+func (s *Server) ready(watches []*watch) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), ReadyTimeout)
+		defer cancel()
+		checks := make([]HealthCheck, len(watches))
+		var asking sync.WaitGroup
+		for i, w := range watches {
+			asking.Go(func() { checks[i] = s.check(ctx, w) })
+		}
+		asking.Wait()
+		return answerHealth(c, checks)
+	}
+}
+
+// check asks one probe.
+func (s *Server) check(ctx context.Context, w *watch) HealthCheck {
+	err := w.ask(ctx)
+	if err == nil {
+		return HealthCheck{Name: w.Name, Status: "ok"}
+	}
+	state := "failing"
+	var degraded *degradedError
+	if errors.As(err, &degraded) {
+		state = "degraded"
+	}
+	return HealthCheck{Name: w.Name, Status: state, Detail: s.healthDetail(ctx, w.Name, err)}
+}
+
+// answerHealth sums the checks up.
+func answerHealth(c echo.Context, checks []HealthCheck) error {
+	health := Health{Status: "ready", Checks: checks}
 	status := http.StatusOK
 	for _, check := range health.Checks {
 		switch {
@@ -92,6 +112,10 @@ func (s *Server) healthDetail(ctx context.Context, name string, err error) strin
 	var lag *lagError
 	if errors.As(err, &lag) {
 		return lag.Error()
+	}
+	var silent *silentError
+	if errors.As(err, &silent) {
+		return silent.Error()
 	}
 	if p := problemOf(err); p.Status != http.StatusInternalServerError {
 		return p.Detail

@@ -2,13 +2,23 @@ package api_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 )
 
 // standing answers for projections that stand as given.
@@ -67,6 +77,164 @@ func TestReadinessTellsDegradedFromUnready(t *testing.T) {
 				}
 				if a := s.do(http.MethodGet, "/v1/customers", nil); a.StatusCode != http.StatusNotFound {
 					t.Errorf("a server for health alone answers %d", a.StatusCode)
+				}
+			})
+		})
+	}
+}
+
+// rude is a check that hangs, whatever its context says, until it is released.
+type rude struct {
+	released chan struct{}
+	calls    atomic.Int32
+}
+
+func (r *rude) check(context.Context) error {
+	r.calls.Add(1)
+	<-r.released
+	return nil
+}
+
+// hangingProjections have a status that hangs.
+type hangingProjections struct {
+	api.Projections
+	rude *rude
+}
+
+func (h hangingProjections) Status(ctx context.Context) ([]api.ProjectionStatus, error) {
+	return nil, h.rude.check(ctx)
+}
+
+// hangingLog has a head that hangs.
+type hangingLog struct {
+	*eventlog.Store
+	rude *rude
+}
+
+func (h hangingLog) Head(ctx context.Context) (domain.Position, error) {
+	return domain.Position{}, h.rude.check(ctx)
+}
+
+// healthPatience bounds an answer about health. Nothing that hangs here ends within it.
+const healthPatience = 30 * time.Second
+
+// health asks for one of the answers about health.
+func (s *stack) health(path string) (answer, api.Health) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), healthPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatalf("%s: %v", path, err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatalf("%s: %v", path, err)
+	}
+	var h api.Health
+	if err := json.Unmarshal(body, &h); err != nil {
+		s.t.Fatalf("%s: %v: %s", path, err, body)
+	}
+	return answer{res, body}, h
+}
+
+// A13 of docs/faults.md.
+func TestHealthIsAnsweredWhateverHangs(t *testing.T) {
+	s := start(t)
+	nodeWire := newWire(t, s.node.Addr())
+	through, err := eventlog.Dial(t.Context(), "esdb://"+nodeWire.listener.Addr().String()+"?tls=false", eventlog.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := through.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	registry, err := codec.New(catalogue.Definitions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		hang func(t *testing.T, o *api.Options) (release func())
+		want string // fails
+	}{
+		{"a log that never answers", func(_ *testing.T, o *api.Options) func() {
+			r := &rude{released: make(chan struct{})}
+			o.Log = hangingLog{s.store, r}
+			return func() { close(r.released) }
+		}, "event log"},
+		{"a frozen node", func(*testing.T, *api.Options) func() {
+			nodeWire.freeze()
+			return nodeWire.thaw
+		}, "event log"},
+		{"a frozen database", func(*testing.T, *api.Options) func() {
+			s.postgres.freeze()
+			return s.postgres.thaw
+		}, "read models"},
+		{"projections that do not say how they are", func(_ *testing.T, o *api.Options) func() {
+			r := &rude{released: make(chan struct{})}
+			o.Projections = hangingProjections{rude: r}
+			return func() { close(r.released) }
+		}, "projection lag"},
+		{"a disk that never answers", func(t *testing.T, o *api.Options) func() {
+			r := &rude{released: make(chan struct{})}
+			o.Probes = []api.Probe{{Name: "disk", Check: r.check}}
+			return func() {
+				if n := r.calls.Load(); n != 1 {
+					t.Errorf("%d checks hang: each question began one", n)
+				}
+				close(r.released)
+			}
+		}, "disk"},
+		{"everything", func(_ *testing.T, o *api.Options) func() {
+			r := &rude{released: make(chan struct{})}
+			o.Log, o.Projections, o.Probes = hangingLog{s.store, r}, hangingProjections{rude: r}, []api.Probe{{Name: "disk", Check: r.check}}
+			s.postgres.freeze()
+			return func() { close(r.released); s.postgres.thaw() }
+		}, "event log, read models, projection lag, disk"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := api.Options{Reads: s.reads, Log: eventlog.NewStore(through, registry), Projections: standing{}, HealthOnly: true}
+			release := sync.OnceFunc(c.hang(t, &o))
+			t.Cleanup(release) // before the server stops, also when something fails
+			only, err := api.New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.of(t, only, func(s *stack) {
+				t.Cleanup(release)
+				var asking sync.WaitGroup
+				for range 5 {
+					asking.Go(func() {
+						a, health := s.health("/readyz")
+						if a.StatusCode != http.StatusServiceUnavailable || health.Status != "unready" || a.Header.Get("Retry-After") == "" {
+							t.Errorf("%d: %s", a.StatusCode, a.body)
+						}
+						for _, check := range health.Checks {
+							if strings.Contains(c.want, check.Name) && (check.Status != "failing" || check.Detail == "") {
+								t.Errorf("%s is not named: %s", check.Name, a.body)
+							}
+						}
+					})
+				}
+				asking.Wait()
+				for _, path := range []string{"/livez", "/healthz"} {
+					if a, health := s.health(path); a.StatusCode != http.StatusOK || health.Status != "ok" {
+						t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
+					}
+				}
+				release()
+				for s.t.Context().Err() == nil {
+					if a, _ := s.health("/readyz"); a.StatusCode == http.StatusOK {
+						break
+					}
 				}
 			})
 		})

@@ -148,7 +148,8 @@ func Degraded(err error) error {
 	return &degradedError{err}
 }
 
-// Probe is one thing that must be well for the server to be ready, unless what Check returns is Degraded.
+// Probe is one thing that must be well for the server to be ready, unless what Check returns is Degraded. Check ends soon
+// after its context; until it does, it is not called again.
 type Probe struct {
 	Name  string
 	Check func(context.Context) error

@@ -136,7 +136,7 @@ func TestHeadAnswersAsGetDoes(t *testing.T) {
 
 func TestEveryAnswerHasSecurityHeaders(t *testing.T) {
 	s := start(t)
-	for _, path := range []string{"/v1/customers", "/nope", "/docs", "/openapi.json", "/healthz"} {
+	for _, path := range []string{"/v1/customers", "/nope", "/docs", "/openapi.json", "/healthz", "/livez"} {
 		a := s.do("GET", path, nil, "Origin", "https://evil.example")
 		for _, name := range []string{"X-Content-Type-Options", "Content-Security-Policy", "X-Correlation-Id"} {
 			if a.Header.Get(name) == "" {

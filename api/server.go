@@ -35,6 +35,7 @@ type Server struct {
 	eventTypes   []string                // that the log can hold
 
 	draining atomic.Bool
+	probing  sync.WaitGroup // checks of readiness that are under way
 	stopOnce sync.Once
 	stopping chan struct{}    // closed when the server begins to stop: live feeds end
 	limits   map[string]int64 // of bodies, by route, where it is not Options.MaxBodyBytes
@@ -129,6 +130,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)
 	}
+	s.probing.Wait()
 	return err
 }
 
