@@ -12,8 +12,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/importer"
@@ -144,20 +142,19 @@ func submitTo(bus *commands.Bus, actor domain.Actor) importer.Submit {
 	}
 }
 
-// progressOn draws a bar on the console, with rate and time left.
+// progressOn shows on the console how an import goes, measured in bytes of the file that is read.
 func progressOn(c *console) func(importer.Progress) {
-	var bar *progressbar.ProgressBar
-	pass := 0
+	shown, pass := c.progress(""), 0
 	return func(p importer.Progress) {
 		if p.Pass != pass {
 			pass = p.Pass
-			bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionSetPredictTime(false))
+			shown.begin(fmt.Sprintf("%s (%d of %d)", p.File, p.Pass, p.Passes))
 		}
-		bar.Describe(fmt.Sprintf("%s (%d of %d): %d rows, %.0f a second, %d commands, %s left",
-			p.File, p.Pass, p.Passes, p.Rows, p.Rate, p.Commands, p.Remaining.Round(time.Second)))
-		bar.Set64(p.Read)
+		text := fmt.Sprintf("%d rows, %.0f a second, %d commands, %s left", p.Rows, p.Rate, p.Commands, p.Remaining.Round(time.Second))
 		if p.Ended {
-			fmt.Fprintln(c.err)
+			shown.end(p.Read, p.Size, text)
+		} else {
+			shown.step(p.Read, p.Size, text)
 		}
 	}
 }

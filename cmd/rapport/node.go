@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/schollz/progressbar/v3"
-
 	"github.com/rapport-crm/rapport/internal/esnode"
 )
 
@@ -71,7 +69,7 @@ func (nodeVerify) Help() string {
 
 // Run prints every damage and a summary.
 func (n nodeVerify) Run(ctx context.Context, c *console) error {
-	report, err := esnode.Verify(ctx, n.dir(), verifyBar(c))
+	report, err := esnode.Verify(ctx, n.dir(), verifyProgress(c))
 	if errors.Is(err, esnode.ErrLocked) {
 		return fmt.Errorf("%w: stop it, or make a verified copy with rapport node backup DIR --data %s", err, n.Data)
 	}
@@ -89,22 +87,19 @@ func (n nodeVerify) Run(ctx context.Context, c *console) error {
 	return err
 }
 
-// verifyBar draws the progress of a verification, with rate and time left.
-func verifyBar(c *console) func(esnode.VerifyProgress) {
-	var bar *progressbar.ProgressBar
-	part := ""
+// verifyProgress shows on the console how a verification goes.
+func verifyProgress(c *console) func(esnode.VerifyProgress) {
+	shown, part := c.progress(""), ""
 	return func(p esnode.VerifyProgress) {
 		if p.Part != part {
 			part = p.Part
-			bar = progressbar.NewOptions64(int64(p.Total), progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20),
-				progressbar.OptionSetPredictTime(true), progressbar.OptionShowIts(), progressbar.OptionSetItsString(p.Part), progressbar.OptionSetDescription("verify "+p.Part))
+			shown.begin("verify " + p.Part)
 		}
-		if total := int64(p.Total); total != bar.GetMax64() {
-			bar.ChangeMax64(total)
-		}
-		bar.Set64(int64(p.Done))
-		if p.Done == p.Total {
-			fmt.Fprintln(c.err)
+		done, total := int64(p.Done), int64(p.Total)
+		if text := shown.pace(done, p.Part, done, total); done == total {
+			shown.end(done, total, text)
+		} else {
+			shown.step(done, total, text)
 		}
 	}
 }
@@ -164,7 +159,7 @@ func (n nodeBackup) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	report, err := esnode.Verify(ctx, partial, verifyBar(c))
+	report, err := esnode.Verify(ctx, partial, verifyProgress(c))
 	if err != nil {
 		return fmt.Errorf("verify the copy: %w", err)
 	}

@@ -13,7 +13,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rapport-crm/rapport/projections/runner"
@@ -186,7 +185,7 @@ const buildPoll = 500 * time.Millisecond
 
 // awaitBuilds shows how builds go until none is on its way. One that has failed is an error.
 func awaitBuilds(ctx context.Context, c *console, r *runner.Runner, names []string) error {
-	bar := progressbar.NewOptions(100, progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionSetPredictTime(false))
+	shown := c.progress("rebuild")
 	for {
 		statuses, err := r.Status(ctx)
 		if err != nil {
@@ -206,13 +205,17 @@ func awaitBuilds(ctx context.Context, c *console, r *runner.Runner, names []stri
 			}
 		}
 		if len(coming) == 0 {
-			return errors.Join(append(problems, bar.Finish())...)
+			if len(problems) == 0 {
+				shown.end(100, 100, "done")
+			}
+			return errors.Join(problems...)
 		}
 		last := slices.MinFunc(coming, func(a, b runner.Build) int { return cmp.Compare(a.Percent, b.Percent) })
-		bar.Describe(fmt.Sprintf("%s, %s", last.Stage, outlook(last)))
-		if err := bar.Set(int(last.Percent)); err != nil {
-			return err
+		text := fmt.Sprintf("%s, %d events, %.0f a second", last.Stage, last.Events, last.Rate)
+		if last.Left >= 0 {
+			text += fmt.Sprintf(", %s left", last.Left.Round(time.Second))
 		}
+		shown.step(int64(last.Percent), 100, text)
 		select {
 		case <-time.After(buildPoll):
 		case <-ctx.Done():

@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
-
-	"github.com/schollz/progressbar/v3"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/whatif"
@@ -97,18 +94,14 @@ func printSummary(c *console, s whatif.Summary) error {
 	return err
 }
 
-// foldingOn draws a bar on the console, with rate and time left. Positions are the only measure of a log's length.
+// foldingOn shows on the console how a what-if goes, measured in events of the log.
 func foldingOn(c *console) func(whatif.Progress) {
-	var bar *progressbar.ProgressBar
-	begun := time.Now()
+	shown := c.progress("what if")
 	return func(p whatif.Progress) {
-		if bar == nil {
-			bar = progressbar.NewOptions64(p.Head.Order(), progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(20), progressbar.OptionSetPredictTime(true))
-		}
-		bar.Describe(fmt.Sprintf("%d events, %.0f a second", p.Events, float64(p.Events)/time.Since(begun).Seconds()))
-		bar.Set64(p.Position.Order())
-		if p.Position == p.Head {
-			fmt.Fprintln(c.err)
+		if text := shown.pace(p.Events, "events", p.Seen, p.Total); p.Ended {
+			shown.end(p.Seen, p.Total, text)
+		} else {
+			shown.step(p.Seen, p.Total, text)
 		}
 	}
 }

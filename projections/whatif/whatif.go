@@ -34,9 +34,10 @@ type Log interface {
 
 // Progress says how far a run has come.
 type Progress struct {
-	Events   int64           // folded so far
-	Position domain.Position // in the log
-	Head     domain.Position // where it ends
+	Events int64 // folded so far
+	Seen   int64 // of the log, so far, whatever their types
+	Total  int64 // in the log, as the read models have counted them; 0 when they have not yet
+	Ended  bool  // this is the last word
 }
 
 // Change is one value that would be another.
@@ -68,7 +69,7 @@ type Run struct {
 	Tenant     domain.Tenant
 	Projection string // name
 	Candidate  *Candidate
-	Progress   func(Progress) // called now and then, and with the head in the end; may be nil
+	Progress   func(Progress) // called now and then, and in the end; may be nil
 }
 
 // Do runs the projection over the history up to where the log ends now, once as it is and once with the candidate's
@@ -150,6 +151,19 @@ func (r Run) reading(ctx context.Context) (func(domain.Recorded) domain.Recorded
 // fold runs the history through both sides.
 func (r Run) fold(ctx context.Context, s *scratch, c *projection.Compiled, sides []*side, sum *Summary) error {
 	var batch []domain.Recorded
+	now := Progress{}
+	if r.Progress != nil {
+		var err error
+		if now.Total, err = s.counted(ctx); err != nil {
+			return err
+		}
+	}
+	tell := func(ended bool) {
+		if r.Progress != nil {
+			now.Events, now.Ended = sum.Events, ended
+			r.Progress(now)
+		}
+	}
 	flush := func() error {
 		for _, side := range sides {
 			if err := side.apply(ctx, s.conn, batch); err != nil {
@@ -157,13 +171,15 @@ func (r Run) fold(ctx context.Context, s *scratch, c *projection.Compiled, sides
 			}
 		}
 		sum.Events += int64(len(batch))
-		if r.Progress != nil && len(batch) > 0 {
-			r.Progress(Progress{Events: sum.Events, Position: batch[len(batch)-1].Position, Head: sum.Position})
-		}
 		batch = batch[:0]
+		tell(false)
 		return nil
 	}
-	for e, err := range r.Log.ReadTypes(ctx, domain.Position{}, c.Matches) {
+	wanted := func(eventType string) bool {
+		now.Seen++
+		return c.Matches(eventType)
+	}
+	for e, err := range r.Log.ReadTypes(ctx, domain.Position{}, wanted) {
 		if err != nil {
 			return err
 		}
@@ -179,10 +195,10 @@ func (r Run) fold(ctx context.Context, s *scratch, c *projection.Compiled, sides
 			}
 		}
 	}
-	if err := flush(); err != nil || r.Progress == nil {
+	if err := flush(); err != nil {
 		return err
 	}
-	r.Progress(Progress{Events: sum.Events, Position: sum.Position, Head: sum.Position})
+	tell(true)
 	return nil
 }
 
@@ -299,6 +315,18 @@ func open(ctx context.Context, url string) (*scratch, error) {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// counted returns how many events the log holds, as the read models have counted them: somewhat fewer while they are behind,
+// and 0 before they have counted at all. Positions do not tell: what lies between two is the business of the log.
+func (s *scratch) counted(ctx context.Context) (events int64, err error) {
+	const view = projection.ViewSchema + ".log_time"
+	var there bool
+	if err := s.conn.QueryRow(ctx, "select to_regclass($1) is not null", view).Scan(&there); err != nil || !there {
+		return 0, err
+	}
+	err = s.conn.QueryRow(ctx, "select coalesce(sum(events), 0)::bigint from "+view).Scan(&events)
+	return events, err
 }
 
 // DropLeftovers drops the schemas whose processes were killed: nobody holds their lock.

@@ -300,3 +300,51 @@ func schemas(t *testing.T, url string) []string {
 	}
 	return list
 }
+
+// TestProgressIsCountedInEvents holds that positions, which may lie hundreds apart, say nothing about how far a run is.
+func TestProgressIsCountedInEvents(t *testing.T) {
+	url := pgtest.Database(t)
+	log := golden()
+	for i := range log.events {
+		place := uint64(1_000 + 700*i*i)
+		log.events[i].Position = domain.Position{Commit: place, Prepare: place}
+	}
+	last := func() whatif.Progress {
+		candidate, err := whatif.Parse(strings.NewReader("probabilities:\n  New business:\n    p: 60\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p whatif.Progress
+		r := whatif.Run{
+			URL: url, Log: ending{log}, Tenant: domain.DefaultTenant, Projection: "opportunity", Candidate: candidate,
+			Progress: func(next whatif.Progress) { p = next },
+		}
+		if _, err := r.Do(t.Context(), func(whatif.Change) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	want := whatif.Progress{Events: 7, Seen: 8, Ended: true}
+	if diff := cmp.Diff(want, last()); diff != "" {
+		t.Errorf("without read models:\n%s", diff)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	if _, err := conn.Exec(t.Context(), "create schema rapport; create view rapport.log_time as select * from (values (3::bigint), (5)) v (events)"); err != nil {
+		t.Fatal(err)
+	}
+	want.Total = 8
+	if diff := cmp.Diff(want, last()); diff != "" {
+		t.Errorf("with read models:\n%s", diff)
+	}
+}
+
+// ending is a history whose head is where its last event stands.
+type ending struct{ *history }
+
+func (e ending) Head(context.Context) (domain.Position, error) {
+	return e.events[len(e.events)-1].Position, nil
+}
