@@ -2,6 +2,7 @@ package esnode
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -17,15 +18,15 @@ import (
 
 // oldLog is the files of a log that has grown through several tables, was closed, and
 // was written again, and what was written.
-func oldLog(t *testing.T) (map[string][]byte, *history) {
+func oldLog(t *testing.T, offsets bool) (map[string][]byte, *history) {
 	t.Helper()
 	disk, h := vfs.NewMem(), &history{}
-	s := openOn(t, disk)
+	s := openWith(t, disk, offsets)
 	for i := range 60 {
 		h.write(t, s, []string{"a", "b", "c"}[i%3], 10*i, 1000+i, 3000)
 	}
 	closeStore(t, s)
-	s = openOn(t, disk)
+	s = openWith(t, disk, offsets)
 	for range 5 {
 		h.write(t, s, "a", 10, 200)
 	}
@@ -37,7 +38,13 @@ func oldLog(t *testing.T) (map[string][]byte, *history) {
 // data and never by an end that is none; and to verify the log finds it whenever a read
 // does.
 func TestFlippedBitIsNeverWrongData(t *testing.T) {
-	files, h := oldLog(t)
+	for _, offsets := range []bool{false, true} {
+		t.Run(fmt.Sprintf("offsets=%v", offsets), func(t *testing.T) { flipBits(t, offsets) })
+	}
+}
+
+func flipBits(t *testing.T, offsets bool) {
+	files, h := oldLog(t, offsets)
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(name string) bool { return len(files[name]) == 0 })
 	met := map[string]int{}
 	eachSeed(t, 60, func(t *testing.T, rng *rand.Rand) {
@@ -116,7 +123,7 @@ func (h *history) readAll(t *testing.T, s *store) (err error) {
 
 // S4: a table that is gone is missed, and told as damage.
 func TestReproLostTableIsMissed(t *testing.T) {
-	files, h := oldLog(t)
+	files, h := oldLog(t, false)
 	for name := range files {
 		if !strings.HasSuffix(name, ".sst") {
 			continue

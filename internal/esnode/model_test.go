@@ -302,7 +302,7 @@ func compare(t *rapid.T, s *store, model *modelLog) {
 // S18 of docs/faults.md.
 func FuzzStoredBytes(f *testing.F) {
 	e := newProposed("s", uuid.New(), "tested", true, []byte("{}"), nil)
-	f.Add(appendRecord(nil, "s", 1, &e, 0, 1, 0))
+	f.Add(appendRecord(nil, recordFormat, "s", 1, &e, 0, 1, 0))
 	f.Add(appendState(nil, streamState{last: 3}))
 	f.Add([]byte(`{"$tb":1,"$maxAge":5}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

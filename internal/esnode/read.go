@@ -60,41 +60,124 @@ func (s *store) syncedState(ctx context.Context, name string) (streamState, erro
 }
 
 // scan visits the events at the positions from first to last, both included, in the
-// given direction. All of them must be there: a scan that ends early is an error.
+// given direction. All of them must be there: a scan that ends early is an error. The
+// two need not be positions of events; last must not be beyond the last one.
 func (s *store) scan(first, last uint64, d direction, visit visitor) (err error) {
 	if first > last {
 		return nil
 	}
 	iter, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: eventKey(nil, first), UpperBound: eventKey(nil, last+1),
+		LowerBound: []byte{keyEvent}, UpperBound: []byte{keyEvent + 1}, // what lies around the range tells whether it is whole
 	})
 	if err != nil {
 		return fmt.Errorf("read the log: %w", err)
 	}
 	defer func() { err = errors.Join(err, iter.Close()) }()
-	position, step := first, uint64(1)
 	if d == backwards {
-		position, step = last, ^uint64(0)
+		return scanBackwards(iter, first, last, visit)
 	}
-	ok := start(iter, d)
-	for range last - first + 1 {
-		if !ok || binary.BigEndian.Uint64(iter.Key()[1:]) != position {
+	return scanForwards(iter, first, last, visit)
+}
+
+func scanForwards(iter *pebble.Iterator, first, last uint64, visit visitor) error {
+	position, ok := seekEvent(iter, first)
+	for position <= last {
+		if !ok || positionAt(iter) != position {
 			return missingEvent(position, iter.Error())
 		}
-		value, err := iter.ValueAndErr()
-		if err != nil {
-			return missingEvent(position, err)
-		}
-		rec, err := decodeRecord(position, value)
+		rec, err := recordAt(iter)
 		if err != nil {
 			return err
 		}
 		if more, err := visit(rec); err != nil || !more {
 			return err
 		}
-		position, ok = position+step, next(iter, d)
+		position, ok = rec.next, iter.Next()
 	}
 	return nil
+}
+
+// seekEvent moves to the first event at a position or behind it. It returns where that
+// event has to be, which is told by the event before it, and whether one was found.
+func seekEvent(iter *pebble.Iterator, position uint64) (expected uint64, ok bool) {
+	key := eventKey(nil, position)
+	if ok = iter.SeekGE(key); ok && positionAt(iter) == position || iter.Error() != nil {
+		return position, ok
+	}
+	if !iter.SeekLT(key) {
+		if ok = iter.Error() == nil && iter.First(); ok && beginsLog(positionAt(iter)) {
+			position = positionAt(iter)
+		}
+		return position, ok
+	}
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return position, false
+	}
+	expected = max(position, successor(positionAt(iter), value))
+	return expected, iter.Next()
+}
+
+func scanBackwards(iter *pebble.Iterator, first, last uint64, visit visitor) error {
+	before, exact := last+1, false // the event to be visited is the one before this position
+	for ok := iter.SeekLT(eventKey(nil, before)); ok; ok = iter.Prev() {
+		position := positionAt(iter)
+		value, err := iter.ValueAndErr()
+		if err != nil {
+			return missingEvent(position, err)
+		}
+		if after := successor(position, value); after < before || exact && after != before {
+			return missingEvent(before-1, nil)
+		}
+		if position < first {
+			return nil
+		}
+		rec, err := decodeRecord(position, value)
+		if err != nil {
+			return err
+		}
+		if more, err := visit(rec); err != nil || !more || position == first {
+			return err
+		}
+		before, exact = position, true
+	}
+	err := iter.Error()
+	if err == nil && !exact && iter.First() { // the log begins behind the range
+		before = positionAt(iter)
+	}
+	if err != nil || !beginsLog(before) {
+		return missingEvent(before-1, err)
+	}
+	return nil
+}
+
+func positionAt(iter *pebble.Iterator) uint64 { return binary.BigEndian.Uint64(iter.Key()[1:]) }
+
+func recordAt(iter *pebble.Iterator) (record, error) {
+	position := positionAt(iter)
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return record{}, missingEvent(position, err)
+	}
+	return decodeRecord(position, value)
+}
+
+// moreEvents says whether there are more than n events behind one position up to
+// another, which is not beyond the last event.
+func (s *store) moreEvents(n, after, last uint64) (more bool, err error) {
+	if last <= after || last-after <= n { // no two events are at one position
+		return false, nil
+	}
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(nil, after+1), UpperBound: eventKey(nil, last+1)})
+	if err != nil {
+		return false, fmt.Errorf("read the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	counted := uint64(0)
+	for ok := iter.First(); ok && counted <= n; ok = iter.Next() {
+		counted++
+	}
+	return counted > n, iter.Error()
 }
 
 // scanStream visits the events of a stream at the revisions from first to last, both

@@ -47,14 +47,35 @@ const (
 	// deletedRevision is the revision of a tombstone, and as $tb the mark of a soft delete.
 	deletedRevision int64 = math.MaxInt64
 
-	recordFormat      = 2
-	recordFormatPlain = 1 // without a checksum: logs written before format 2 have such records
-	checksumSize      = 4
-	recordHeaderSize  = 16 + 8 + 8 + 8 // behind the format and, since format 2, the checksum
-	stateFormat       = 1
-	stateSize         = 2 + 6*8
-	flagTombstone     = 1
+	recordFormat       = 2
+	recordFormatPlain  = 1 // without a checksum: logs written before format 2 have such records
+	recordFormatOffset = 3 // as format 2; the position is an offset, see successor
+	checksumSize       = 4
+	recordHeaderSize   = 16 + 8 + 8 + 8 // behind the format and, since format 2, the checksum
+	stateFormat        = 1
+	stateSize          = 2 + 6*8
+	flagTombstone      = 1
+
+	// firstOrdinal and firstOffset are the positions of the first event of a log, as
+	// positions are ordinals or offsets. Offsets leave room for what an engine writes
+	// before the first event.
+	firstOrdinal uint64 = 1
+	firstOffset  uint64 = 548
 )
+
+// successor is the position of the event behind the one with the given position and
+// stored value. A log may hold records of all formats, so every record says how far
+// the next one is: one further, or, where positions are offsets, as far as it is long.
+// Whoever walks the log sees by it that no event is missing.
+func successor(position uint64, value []byte) uint64 {
+	if len(value) > 0 && value[0] == recordFormatOffset {
+		return position + uint64(len(value))
+	}
+	return position + 1
+}
+
+// beginsLog says whether a log may begin with an event at the position.
+func beginsLog(position uint64) bool { return position == firstOrdinal || position == firstOffset }
 
 // errCorrupt is all damage that is found in the log.
 var errCorrupt = errors.New("the event log is damaged")
@@ -73,6 +94,7 @@ func checksum(position uint64, rest []byte) uint32 {
 // record is a stored event. Its slices alias the store's memory.
 type record struct {
 	position  uint64
+	next      uint64 // position of the event behind it, whether or not there is one yet
 	id        uuid.UUID
 	created   int64 // ticks, see ticksOf
 	revision  int64
@@ -88,7 +110,7 @@ func decodeRecord(position uint64, value []byte) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	rec := record{position: position}
+	rec := record{position: position, next: successor(position, value)}
 	copy(rec.id[:], rest)
 	rec.created = int64(binary.BigEndian.Uint64(rest[16:]))
 	rec.revision = int64(binary.BigEndian.Uint64(rest[24:]))
@@ -117,7 +139,7 @@ func cutField(b []byte) (field, rest []byte, ok bool) {
 // checkRecord returns what follows the format and the checksum: at least a header.
 func checkRecord(position uint64, value []byte) ([]byte, error) {
 	switch {
-	case len(value) >= 1+checksumSize+recordHeaderSize && value[0] == recordFormat:
+	case len(value) >= 1+checksumSize+recordHeaderSize && (value[0] == recordFormat || value[0] == recordFormatOffset):
 		rest := value[1+checksumSize:]
 		if binary.BigEndian.Uint32(value[1:]) != checksum(position, rest) {
 			return nil, damagedEvent(position, "its checksum is wrong")
@@ -188,10 +210,11 @@ func newProposed(stream string, id uuid.UUID, eventType string, isJSON bool, dat
 	return proposed{id: id, eventType: eventType, data: data, encoded: b}
 }
 
-// appendRecord encodes the stored value of an event that has got its place in the log.
-func appendRecord(dst []byte, stream string, streamID uint64, e *proposed, revision int64, position uint64, created int64) []byte {
+// appendRecord encodes the stored value of an event that has got its place in the log,
+// in recordFormat or recordFormatOffset.
+func appendRecord(dst []byte, format byte, stream string, streamID uint64, e *proposed, revision int64, position uint64, created int64) []byte {
 	start := len(dst)
-	dst = append(dst, recordFormat, 0, 0, 0, 0) // the checksum comes last
+	dst = append(dst, format, 0, 0, 0, 0) // the checksum comes last
 	dst = append(dst, e.id[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(created))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(revision))

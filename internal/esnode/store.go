@@ -45,12 +45,13 @@ type storeOptions struct {
 	logger   *slog.Logger
 	fatal    func(error) // called once, when a write could not be made durable
 	memTable uint64      // bytes that the engine gathers before it writes a table; 0: memTableBytes
+	offsets  bool        // positions are offsets with gaps between them, as real engines have them; else ordinals
 }
 
 // store is the log itself, without any network: appends in groups, one sync each, and
 // reads of what is synced. It keeps these invariants:
 //
-//  1. A position, once synced, is never given to another event; positions have no gaps.
+//  1. A position, once synced, is never given to another event; it follows from the event before.
 //  2. No reader and no reply tells of anything that is not synced.
 //  3. After a failed sync nothing is acknowledged any more.
 //  4. A log that lacks the end of what was acknowledged is not opened.
@@ -66,6 +67,7 @@ type store struct {
 	logger *slog.Logger
 	fatal  func(error)
 	sync   func(*pebble.Batch) error // (*pebble.Batch).SyncWait; tests make it fail
+	format byte                      // of the records that it writes
 
 	head    *head
 	witness *witness
@@ -95,7 +97,10 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 	s := &store{
 		lock: lock, fs: opts.fs, dir: opts.dir, now: opts.now, logger: opts.logger, fatal: opts.fatal,
 		sync: (*pebble.Batch).SyncWait, stop: make(chan struct{}),
-		requests: make(chan *request, queuedRequests),
+		requests: make(chan *request, queuedRequests), format: recordFormat,
+	}
+	if opts.offsets {
+		s.format = recordFormatOffset
 	}
 	defer func() {
 		if err != nil {
@@ -112,13 +117,13 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 	if err != nil {
 		return nil, engineError(opts.dir, err)
 	}
-	if w.nextID-1 > w.next-1 { // every id came with an event
-		return nil, fmt.Errorf("open event log %s: %w: it has the stream id %d and only %d events", opts.dir, errCorrupt, w.nextID-1, w.next-1)
+	if w.nextID-1 > w.last { // every id came with an event
+		return nil, fmt.Errorf("open event log %s: %w: it has the stream id %d and ends at position %d", opts.dir, errCorrupt, w.nextID-1, w.last)
 	}
-	if err := s.openWitness(w.next - 1); err != nil {
+	if err := s.openWitness(w.last); err != nil {
 		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
 	}
-	s.head = newHead(w.next - 1)
+	s.head = newHead(w.last)
 	s.workers.Go(w.run)
 	s.workers.Go(w.acknowledge)
 	if err := s.announceIdentity(ctx); err != nil {

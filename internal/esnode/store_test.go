@@ -181,11 +181,11 @@ func TestRepetitionWithinOneGroup(t *testing.T) {
 
 func TestRecordsOfOtherFormatsAreRefused(t *testing.T) {
 	e := newProposed("s", newID(t), "tested", true, []byte("{}"), nil)
-	good := appendRecord(nil, "s", 1, &e, 0, 1, 0)
+	good := appendRecord(nil, recordFormat, "s", 1, &e, 0, 1, 0)
 	if _, err := decodeRecord(1, good); err != nil {
 		t.Fatal(err)
 	}
-	future := append([]byte{recordFormat + 1}, good[1:]...)
+	future := append([]byte{recordFormatOffset + 1}, good[1:]...)
 	for _, bad := range [][]byte{nil, good[:recordHeaderSize-1], good[:recordHeaderSize+1], future} {
 		if _, err := decodeRecord(1, bad); !errors.Is(err, errCorrupt) {
 			t.Errorf("a bad record of %d bytes: %v", len(bad), err)

@@ -215,7 +215,7 @@ func (r *reader) readAll(options *streams.ReadReq_Options_AllOptions, f *filter,
 // allRange is the range of positions a read of $all covers: it includes its start when
 // it reads forwards and excludes it backwards.
 func (r *reader) allRange(options *streams.ReadReq_Options_AllOptions) (low, high uint64, err error) {
-	low, high = 1, r.store.synced()
+	low, high = firstOrdinal, r.store.synced()
 	switch from := options.GetAllOption().(type) {
 	case *streams.ReadReq_Options_AllOptions_Position:
 		position, err := allPosition(from.Position)

@@ -10,8 +10,10 @@ type cursor interface {
 	// watched is the stream whose commits concern the subscription; empty: all.
 	watched() string
 	// fill reads on into the reader's page, no further than the log is synced, and
-	// reports how many events it then still knows to be ahead.
-	fill(r *reader) (ahead uint64, err error)
+	// reports whether it then knows of events that are still ahead.
+	fill(r *reader) (ahead bool, err error)
+	// farBehind says whether more than fellBehindEvents events are ahead.
+	farBehind(r *reader) (bool, error)
 	// place is where the cursor stands, as fields of a notice.
 	place(r *reader) []byte
 }
@@ -66,16 +68,21 @@ func (r *reader) subscribe(c cursor) error {
 		if err != nil {
 			return err
 		}
-		if live && ahead > fellBehindEvents {
-			live = false
-			if err := r.stream.SendMsg(encodeNotice(fieldRespFellBehind, r.store.now(), sent)); err != nil {
+		if live && ahead {
+			behind, err := c.farBehind(r)
+			if err != nil {
 				return err
+			}
+			if live = !behind; behind {
+				if err := r.stream.SendMsg(encodeNotice(fieldRespFellBehind, r.store.now(), sent)); err != nil {
+					return err
+				}
 			}
 		}
 		if err := r.flush(); err != nil {
 			return err
 		}
-		if ahead > 0 {
+		if ahead {
 			continue
 		}
 		if !live {
@@ -113,10 +120,10 @@ type allCursor struct {
 
 func (c *allCursor) watched() string { return "" }
 
-func (c *allCursor) fill(r *reader) (uint64, error) {
+func (c *allCursor) fill(r *reader) (bool, error) {
 	synced := r.store.synced()
 	if c.last >= synced {
-		return 0, nil
+		return false, nil
 	}
 	err := r.store.scan(c.last+1, synced, forwards, func(rec record) (bool, error) {
 		r.page.records++
@@ -129,7 +136,11 @@ func (c *allCursor) fill(r *reader) (uint64, error) {
 		c.count(r)
 		return !r.page.full(), nil
 	})
-	return synced - c.last, err
+	return c.last < synced, err
+}
+
+func (c *allCursor) farBehind(r *reader) (bool, error) {
+	return r.store.moreEvents(fellBehindEvents, c.last, r.store.synced())
 }
 
 func (c *allCursor) place(*reader) []byte { return positionPlace(c.last) }
@@ -151,15 +162,17 @@ func (c *allCursor) count(r *reader) {
 type streamCursor struct {
 	name string
 	last int64 // revision of the last event considered
+	end  int64 // revision of the stream's last event, when it was filled last
 }
 
 func (c *streamCursor) watched() string { return c.name }
 
-func (c *streamCursor) fill(r *reader) (uint64, error) {
+func (c *streamCursor) fill(r *reader) (bool, error) {
 	st, err := r.store.syncedState(r.ctx, c.name)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
+	c.end = st.last
 	if first := st.first(); !st.softDeleted() && c.last < first-1 {
 		c.last = first - 1
 	}
@@ -175,20 +188,22 @@ func (c *streamCursor) fill(r *reader) (uint64, error) {
 			return !r.page.full(), nil
 		})
 		if err != nil {
-			return 0, err
+			return false, err
 		}
 		if c.last < st.last {
-			return uint64(st.last - c.last), nil
+			return true, nil
 		}
 	}
 	if st.tombstoned {
 		if err := r.flush(); err != nil {
-			return 0, err
+			return false, err
 		}
-		return 0, &streamDeletedError{stream: c.name}
+		return false, &streamDeletedError{stream: c.name}
 	}
-	return 0, nil
+	return false, nil
 }
+
+func (c *streamCursor) farBehind(*reader) (bool, error) { return c.end-c.last > fellBehindEvents, nil }
 
 // place of a stream that has no event yet is one in the log: the protocol wants none
 // then, but the client for Go since 1.0 dereferences it.

@@ -51,15 +51,15 @@ type VerifyReport struct {
 
 // VerifyProgress says how far a verification is.
 type VerifyProgress struct {
-	Part  string // "events", "index" or "streams", in this order
+	Part  string // "events" (told in positions), "index" or "streams", in this order
 	Done  uint64
 	Total uint64 // of this part
 }
 
 // Verify reads a whole log that no node uses and changes nothing in it. The log is sound
 // if the report has no damage: every event is whole and tells the same about itself as
-// its place does; positions have no hole; streams have the revisions from 0 on without
-// one; events and index entries lead to each other; and what is kept about each stream
+// its place does; no event is missing, in $all or in a stream, by what the one before it
+// says of where it is; events and index entries lead to each other; and what is kept about each stream
 // follows from its events. Progress may be nil; it is called by this goroutine. It
 // returns an error that is ErrLocked when a node uses the log, that of ctx when it ends,
 // and others when the log cannot be read for reasons that are no damage.
@@ -96,6 +96,7 @@ type verifier struct {
 	report   VerifyReport
 
 	states  *simplelru.LRU[string, streamState]
+	steps   uint64           // entries verified of this part
 	unread  map[uint64]int   // damages whose stream is not known, by position
 	unnamed map[uint64][]int // damages whose stream is known by its id only
 	lastID  uint64           // the highest stream id
@@ -120,7 +121,11 @@ func (v *verifier) found(d Damage) {
 
 // step tells of progress now and then, and ends the verification with its context.
 func (v *verifier) step(part string, done, total uint64) error {
-	if done%verifyStep != 0 && done != total {
+	v.steps++
+	if done == 0 {
+		v.steps = 0
+	}
+	if v.steps%verifyStep != 0 && done != total {
 		return nil
 	}
 	v.progress(VerifyProgress{Part: part, Done: done, Total: total})
@@ -216,37 +221,78 @@ func (v *verifier) visit(iter *pebble.Iterator, visit func(key, value []byte) er
 // events verifies every event and its way back through the index. An event that the
 // engine cannot read is damaged, and so is one that is not there.
 func (v *verifier) events() error {
-	next := uint64(1)
+	w := walk{verifier: v, next: firstOrdinal}
 	if err := v.step("events", 0, v.report.Head); err != nil {
 		return err
 	}
-	err := v.each(eventKey(nil, next), []byte{keyEvent + 1}, func(key, value []byte) error {
-		if len(key) != 1+8 {
-			v.found(Damage{Kind: DamagedLog, Problem: fmt.Sprintf("an entry of no known kind: %x", key)})
-			return nil
-		}
-		v.lostEvents(next, binary.BigEndian.Uint64(key[1:]))
-		next = binary.BigEndian.Uint64(key[1:])
-		v.event(next, value)
-		next++
-		return v.step("events", next-1, v.report.Head)
-	}, func(err error) ([]byte, error) {
-		if next > v.report.Head {
-			return nil, nil
-		}
-		v.lostEvent(next, problemText(err)) // and go on behind it
-		next++
-		return eventKey(nil, next), v.step("events", next-1, v.report.Head)
-	})
-	if err == nil && next <= v.report.Head {
-		v.lostEvents(next, v.report.Head+1)
+	err := v.each(eventKey(nil, w.next), []byte{keyEvent + 1}, w.visit, w.broken)
+	if err == nil && w.next <= v.report.Head {
+		v.lostEvents(w.next, v.report.Head+1, w.offsets)
 	}
 	return err
 }
 
+// walk is the way of a verification along the events.
+type walk struct {
+	*verifier
+	next    uint64 // where the next event has to be
+	begun   bool   // an event was met
+	offsets bool   // the position before it is an offset
+	lost    bool   // the event before it could not be read: the next one may be further
+}
+
+func (w *walk) visit(key, value []byte) error {
+	if len(key) != 1+8 {
+		w.found(Damage{Kind: DamagedLog, Problem: fmt.Sprintf("an entry of no known kind: %x", key)})
+		return nil
+	}
+	position := binary.BigEndian.Uint64(key[1:])
+	begins := !w.begun && beginsLog(position)
+	if !w.begun {
+		w.begun, w.offsets = true, len(value) > 0 && value[0] == recordFormatOffset
+	}
+	if !begins && !w.lost {
+		w.lostEvents(w.next, position, w.offsets)
+	}
+	whole := w.event(position, value)
+	w.lost = w.offsets && !whole // nor is its length to be relied on
+	w.offsets = w.offsets && !whole || whole && value[0] == recordFormatOffset
+	w.next = position + 1
+	if !w.lost {
+		w.next = successor(position, value)
+	}
+	return w.step("events", position, w.report.Head)
+}
+
+// broken goes on behind an event that the engine cannot read. Where positions are
+// offsets nobody knows how many more there are: the part is noted once, and searched
+// for its end in steps that are shorter than any event.
+func (w *walk) broken(err error) ([]byte, error) {
+	if w.next > w.report.Head {
+		return nil, nil
+	}
+	if !w.lost {
+		w.lostEvent(w.next, problemText(err))
+	}
+	w.lost = w.offsets
+	if w.next++; w.offsets {
+		w.next += recordHeaderSize
+	}
+	return eventKey(nil, w.next), w.step("events", w.next-1, w.report.Head)
+}
+
 // lostEvents notes the events from one position up to another, that one not included;
-// of a long row all as one damage.
-func (v *verifier) lostEvents(from, to uint64) {
+// of a long row all as one damage. Where positions are offsets only the first of them
+// has a known place.
+func (v *verifier) lostEvents(from, to uint64, offsets bool) {
+	if offsets && from < to {
+		v.lostEvent(from, fmt.Sprintf("it is missing, and whatever was between it and position %d", to))
+		return
+	}
+	if to < from {
+		v.found(Damage{Kind: DamagedEvent, Position: to, Problem: fmt.Sprintf("by the event before it the next one is at position %d", from)})
+		return
+	}
 	if to-from > MaxDamages {
 		v.found(Damage{Kind: DamagedEvent, Position: from, Problem: fmt.Sprintf("it and all up to position %d are missing", to-1)})
 		return
@@ -264,11 +310,12 @@ func (v *verifier) lostEvent(position uint64, problem string) {
 	v.found(Damage{Kind: DamagedEvent, Position: position, Problem: problem})
 }
 
-func (v *verifier) event(position uint64, value []byte) {
+// event verifies one event and says whether it could be decoded.
+func (v *verifier) event(position uint64, value []byte) bool {
 	rec, err := decodeRecord(position, value)
 	if err != nil {
 		v.lostEvent(position, err.Error())
-		return
+		return false
 	}
 	v.report.Events++
 	damage := Damage{Position: position, Stream: string(rec.stream), Revision: &rec.revision}
@@ -293,12 +340,13 @@ func (v *verifier) event(position uint64, value []byte) {
 	entry, closer, err := v.store.db.Get(indexKey(nil, rec.streamID, rec.revision))
 	if err != nil {
 		report(DamagedIndex, "the index entry of the event: "+problemText(err))
-		return
+		return true
 	}
 	if len(entry) != 8 || binary.BigEndian.Uint64(entry) != position {
 		report(DamagedIndex, fmt.Sprintf("the index does not lead to the event: it has %x", entry))
 	}
 	_ = closer.Close()
+	return true
 }
 
 // bodyProblem compares what is sent to clients with the header that stands before it.
@@ -363,7 +411,7 @@ func (v *verifier) index() error {
 		}
 		revision, last = at+1, position
 		v.lastID = id
-		return v.step("index", v.report.Entries, max(v.report.Entries, v.report.Head))
+		return v.step("index", v.report.Entries, max(v.report.Entries, v.report.Events))
 	}
 	broken := func(err error) ([]byte, error) {
 		// The events behind the entries have been noted; go on at the next stream.
@@ -372,7 +420,7 @@ func (v *verifier) index() error {
 		v.report.Streams++
 		return indexKey(nil, streamID, 0), v.ctx.Err()
 	}
-	if err := v.step("index", 0, v.report.Head); err != nil {
+	if err := v.step("index", 0, v.report.Events); err != nil {
 		return err
 	}
 	if err := v.each([]byte{keyIndex}, []byte{keyIndex + 1}, visit, broken); err != nil {

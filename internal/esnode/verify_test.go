@@ -19,10 +19,14 @@ const testLog = "log" // the directory of a log in memory
 
 // tryOpen opens a store on a given disk; the caller closes it.
 func tryOpen(disk vfs.FS, fatal func(error)) (*store, error) {
+	return tryOpenWith(disk, fatal, false)
+}
+
+func tryOpenWith(disk vfs.FS, fatal func(error), offsets bool) (*store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	return openStore(ctx, storeOptions{
-		dir: testLog, fs: disk, now: time.Now, logger: slog.New(slog.DiscardHandler), fatal: fatal, memTable: smallMemTable,
+		dir: testLog, fs: disk, now: time.Now, logger: slog.New(slog.DiscardHandler), fatal: fatal, memTable: smallMemTable, offsets: offsets,
 	})
 }
 
@@ -31,7 +35,13 @@ const smallMemTable = 64 << 10
 
 func openOn(t testing.TB, disk vfs.FS) *store {
 	t.Helper()
-	s, err := tryOpen(disk, func(err error) { t.Errorf("fatal: %v", err) })
+	return openWith(t, disk, false)
+}
+
+// openWith is openOn, and positions are offsets where that is asked.
+func openWith(t testing.TB, disk vfs.FS, offsets bool) *store {
+	t.Helper()
+	s, err := tryOpenWith(disk, func(err error) { t.Errorf("fatal: %v", err) }, offsets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +206,7 @@ func TestVerifyNamesEachDamage(t *testing.T) {
 		"a body that is not its header's": {func(t *testing.T, s *store, b *pebble.Batch) {
 			e := newProposed("a", newID(t), "tested", true, nil, nil)
 			e.id = newID(t)
-			put(t, b, eventKey(nil, 3), appendRecord(nil, "a", idOf(t, s, "a"), &e, 1, 3, 0))
+			put(t, b, eventKey(nil, 3), appendRecord(nil, recordFormat, "a", idOf(t, s, "a"), &e, 1, 3, 0))
 		}, Damage{Kind: DamagedEvent, Position: 3, Stream: "a", Revision: revision(1), Problem: "not what its header says"}},
 		"a missing index entry": {func(t *testing.T, s *store, b *pebble.Batch) {
 			remove(t, b, indexKey(nil, idOf(t, s, "a"), 1))
@@ -388,7 +398,7 @@ func TestDecodersAllocateNothing(t *testing.T) {
 	wild := append([]byte{recordFormatPlain}, make([]byte, recordHeaderSize)...)
 	wild = binary.AppendUvarint(wild, 1<<62)
 	state := appendState(nil, streamState{id: 1, last: deletedRevision})
-	whole := appendRecord(nil, "a", 1, &e, 0, 1, 0)
+	whole := appendRecord(nil, recordFormat, "a", 1, &e, 0, 1, 0)
 	allocated := testing.AllocsPerRun(100, func() {
 		_, _ = decodeRecord(1, whole)
 		_, _ = decodeState(state)
@@ -486,7 +496,7 @@ func contentsOf(t testing.TB, disk vfs.FS, name string) []byte {
 // S18: whatever bytes stand in the store, to open and to verify it ends without a panic.
 func FuzzDamagedEntries(f *testing.F) {
 	e := newProposed("a", newID(f), "tested", true, []byte("{}"), nil)
-	f.Add(eventKey(nil, 2), appendRecord(nil, "a", 2, &e, 0, 2, 0))
+	f.Add(eventKey(nil, 2), appendRecord(nil, recordFormat, "a", 2, &e, 0, 2, 0))
 	f.Add(indexKey(nil, 2, 0), at(2))
 	f.Add(streamKey(nil, "a"), appendState(nil, streamState{id: 2, last: 4, changed: 2}))
 	f.Add(indexKey(nil, ^uint64(0), deletedRevision), binary.BigEndian.AppendUint64(nil, ^uint64(0)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/google/uuid"
@@ -107,6 +108,7 @@ type writer struct {
 	commits chan commit
 	cache   *simplelru.LRU[string, streamState]
 	recent  *recentIDs
+	last    uint64 // the last position given, 0 in a log without events
 	next    uint64 // the next position
 	nextID  uint64 // the next stream id
 
@@ -138,19 +140,34 @@ func newWriter(s *store) (*writer, error) {
 	}
 	w := &writer{
 		store: s, commits: make(chan commit, queuedCommits), cache: cache,
-		recent: newRecentIDs(recentEvents), next: last + 1, nextID: lastID + 1,
+		recent: newRecentIDs(recentEvents), last: last, next: firstOrdinal, nextID: lastID + 1,
 		batch: s.db.NewBatch(), dirty: map[string]streamState{},
 	}
-	// The window of recent ids survives a restart: it is read back from the log.
-	first := uint64(1)
-	if last > recentEvents {
-		first = last - recentEvents + 1
+	if s.format == recordFormatOffset {
+		w.next = firstOffset
 	}
-	err = s.scan(first, last, forwards, func(rec record) (bool, error) {
-		w.recent.add(rec.id, place{streamID: rec.streamID, revision: rec.revision, position: rec.position})
-		return true, nil
+	return w, w.loadRecent()
+}
+
+// loadRecent reads the window of recent ids back from the log, so that it survives a
+// restart, and the next position behind the last event.
+func (w *writer) loadRecent() error {
+	type written struct {
+		id uuid.UUID
+		place
+	}
+	var newestFirst []written
+	err := w.store.scan(firstOrdinal, w.last, backwards, func(rec record) (bool, error) {
+		if rec.position == w.last {
+			w.next = rec.next
+		}
+		newestFirst = append(newestFirst, written{rec.id, place{streamID: rec.streamID, revision: rec.revision, position: rec.position}})
+		return len(newestFirst) < recentEvents, nil
 	})
-	return w, err
+	for _, e := range slices.Backward(newestFirst) {
+		w.recent.add(e.id, e.place)
+	}
+	return err
 }
 
 // run builds groups until the requests end. A group takes what is waiting and never
@@ -226,7 +243,7 @@ func (w *writer) flush() {
 	if len(w.pending) == 0 && w.batch.Empty() {
 		return
 	}
-	c := commit{head: w.next - 1, touched: w.touched, requests: w.pending}
+	c := commit{head: w.last, touched: w.touched, requests: w.pending}
 	if !w.batch.Empty() {
 		c.batch, c.err = w.batch, w.apply()
 		w.batch = w.store.db.NewBatch()
@@ -386,7 +403,8 @@ func (w *writer) put(stream string, st *streamState, revision int64, event *prop
 		w.nextID++
 	}
 	position := w.next
-	w.value = appendRecord(w.value[:0], stream, st.id, event, revision, position, created)
+	w.value = appendRecord(w.value[:0], w.store.format, stream, st.id, event, revision, position, created)
+	w.last, w.next = position, successor(position, w.value)
 	w.key = eventKey(w.key[:0], position)
 	if err := w.batch.Set(w.key, w.value, nil); err != nil {
 		return w.broken(err)
@@ -397,7 +415,6 @@ func (w *writer) put(stream string, st *streamState, revision int64, event *prop
 	if err := w.batch.Set(w.key, w.value[1:], nil); err != nil {
 		return w.broken(err)
 	}
-	w.next++
 	st.changed = position
 	w.touched = append(w.touched, stream)
 	w.recent.add(event.id, place{streamID: st.id, revision: revision, position: position})
