@@ -237,6 +237,9 @@ func (c *batchCall) gather(b *batch, messages []*streams.BatchAppendReq_Proposed
 
 // submit hands a whole batch over to the writer.
 func (c *batchCall) submit(b *batch) error {
+	if err := c.service.manners.admitAppend(); err != nil {
+		return c.refuseBatch(b, err)
+	}
 	req := &request{op: opAppend, stream: b.stream, expected: b.expected, events: b.gathered.events, finished: c.finished}
 	err := c.service.store.enqueue(c.ctx, req)
 	if errors.Is(err, errClosed) {
@@ -261,8 +264,9 @@ func (c *batchCall) finish(req *request) error {
 		return req.err
 	case b.answered:
 		return nil
-	case req.err != nil:
-		return c.refuseBatch(b, req.err)
+	}
+	if err := c.service.manners.told(req.err); err != nil {
+		return c.refuseBatch(b, err)
 	}
 	return c.stream.Send(&streams.BatchAppendResp{
 		CorrelationId: b.correlation, StreamIdentifier: identifierOf(b.stream),
@@ -332,14 +336,20 @@ func (c *batchCall) refuseBatch(b *batch, refusal error) error {
 
 // refuse answers one batch with an error; the call goes on.
 func (c *batchCall) refuse(correlation *shared.UUID, stream *shared.StreamIdentifier, refusal error) error {
-	answer, err := batchStatus(refusal)
+	answer := &streams.BatchAppendResp{CorrelationId: correlation, StreamIdentifier: stream}
+	if errors.Is(refusal, blankAnswer{}) {
+		return c.stream.Send(answer)
+	}
+	problem, err := batchStatus(refusal)
 	if err != nil {
 		return err
 	}
-	return c.stream.Send(&streams.BatchAppendResp{
-		CorrelationId: correlation, StreamIdentifier: stream,
-		Result: &streams.BatchAppendResp_Error{Error: answer.Proto()},
-	})
+	result := problem.Proto()
+	if busy := (*refusedNow)(nil); errors.As(refusal, &busy) {
+		result.Code = int32(codes.OK) // as real engines send it: without a code
+	}
+	answer.Result = &streams.BatchAppendResp_Error{Error: result}
+	return c.stream.Send(answer)
 }
 
 // batchStatus turns an error into what a batch is answered with: clients go by the type
@@ -349,8 +359,11 @@ func batchStatus(err error) (*status.Status, error) {
 		wrong   *wrongVersionError
 		deleted *streamDeletedError
 		request *requestError
+		busy    *refusedNow
 	)
 	switch {
+	case errors.As(err, &busy):
+		return status.New(codes.Unavailable, busy.message).WithDetails(&emptypb.Empty{})
 	case errors.As(err, &wrong):
 		return status.New(codes.AlreadyExists, "WrongExpectedVersion").WithDetails(wrongVersionDetail(wrong))
 	case errors.As(err, &deleted):
@@ -363,7 +376,7 @@ func batchStatus(err error) (*status.Status, error) {
 			return status.New(codes.InvalidArgument, "MaximumAppendSizeExceeded").WithDetails(&shared.MaximumAppendSizeExceeded{MaxAppendSize: uint32(request.limit)})
 		}
 		return status.New(codes.InvalidArgument, "BadRequest").WithDetails(&shared.BadRequest{Message: request.message})
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, timedOut{}):
 		return status.New(codes.DeadlineExceeded, "Timeout").WithDetails(&shared.Timeout{})
 	case errors.Is(err, errBusy):
 		return status.New(codes.ResourceExhausted, "Server Is Busy").WithDetails(&emptypb.Empty{})

@@ -152,7 +152,7 @@ func TestDeleteAtTheWrongRevisionNamesBoth(t *testing.T) {
 	_, err := c.DeleteStream(testContext(t), "s", esdb.DeleteStreamOptions{ExpectedRevision: esdb.Revision(1)})
 	wantCode(t, err, esdb.ErrorCodeUnknown)
 	var own *esdb.Error
-	if !errors.As(err, &own) || !strings.Contains(err.Error(), "expected version 1, actual version 2") {
+	if !errors.As(err, &own) || !strings.Contains(err.Error(), "Expected version: 1, Actual version: 2") {
 		t.Errorf("error %v", err)
 	}
 

@@ -100,20 +100,26 @@ func statusOf(err error) (metadata.MD, error) {
 		wrong   *wrongVersionError
 		deleted *streamDeletedError
 		request *requestError
+		busy    *refusedNow
 	)
 	switch {
-	case errors.As(err, &wrong):
+	case errors.As(err, &wrong): // of a delete: to an append it is an answer
 		return metadata.Pairs(
-			"exception", "wrong-expected-version",
-			"stream-name", trailerText(wrong.stream),
-			"expected-version", strconv.FormatInt(wrong.expected, 10),
-			"actual-version", strconv.FormatInt(wrong.actual, 10),
-		), status.Error(codes.FailedPrecondition, wrong.Error())
+				"exception", "wrong-expected-version",
+				"stream-name", trailerText(wrong.stream),
+				"expected-version", strconv.FormatInt(wrong.expected, 10),
+				"actual-version", strconv.FormatInt(wrong.actual, 10),
+			), status.Errorf(codes.FailedPrecondition, "Delete failed due to WrongExpectedVersion. Stream: %s, Expected version: %d, Actual version: %d",
+				wrong.stream, wrong.expected, wrong.actual)
 	case errors.As(err, &deleted):
 		return metadata.Pairs(
 			"exception", "stream-deleted",
 			"stream-name", trailerText(deleted.stream), // the Go client indexes it unguarded
-		), status.Error(codes.FailedPrecondition, deleted.Error())
+		), status.Errorf(codes.FailedPrecondition, "Event stream '%s' is deleted.", deleted.stream)
+	case errors.As(err, &busy):
+		return nil, status.Error(codes.Unavailable, busy.message)
+	case errors.Is(err, timedOut{}):
+		return nil, status.Error(codes.Aborted, err.Error())
 	case errors.As(err, &request):
 		trailer := metadata.Pairs(request.trailer...)
 		if request.exception != "" {

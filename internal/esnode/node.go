@@ -51,6 +51,9 @@ type Options struct {
 	// FreeSpace returns how many bytes are free for the log. It is for tests. Nil means
 	// what the file system of Dir says.
 	FreeSpace func() (uint64, error)
+	// Strict makes the node behave as a real engine does, for tests. Nil means that it
+	// does not.
+	Strict *Strict
 }
 
 // measured is a file system of which somebody else says how full it is.
@@ -112,13 +115,22 @@ func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*
 	if err != nil {
 		return nil, fmt.Errorf("event node: %w", err)
 	}
-	s, err := openStore(ctx, storeOptions{dir: opts.Dir, fs: fs, now: now, logger: opts.Logger, fatal: opts.Fatal})
+	storing := storeOptions{dir: opts.Dir, fs: fs, now: now, logger: opts.Logger, fatal: opts.Fatal}
+	if strict := opts.Strict; strict != nil {
+		storing.offsets, storing.unnamed = strict.Offsets, strict.NoIdentity
+		storing.late = lateness{strict.Late, newDice(strict.Seed, diceLate)}
+	}
+	s, err := openStore(ctx, storing)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("event node: %w", err), listener.Close())
 	}
-	n := &Node{store: s, streams: &streamsService{store: s}, listener: listener, logger: opts.Logger, control: newController(s)}
+	manners := newManners(opts.Strict, s, now)
+	n := &Node{store: s, streams: &streamsService{store: s, manners: manners}, listener: listener, logger: opts.Logger, control: newController(s)}
 	n.server = newServer(n.streams, listener.Addr().(*net.TCPAddr))
 	n.control.register(n.server)
+	if manners != nil {
+		n.serving.Go(manners.foreignApplications)
+	}
 	n.serving.Go(func() {
 		if err := n.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			n.logger.Error("event node stopped serving", "err", err)

@@ -50,6 +50,18 @@ func newStreamState(name string) streamState {
 	return st
 }
 
+// hasEvent says whether an event is at a position.
+func (s *store) hasEvent(position uint64) (bool, error) {
+	_, closer, err := s.db.Get(eventKey(nil, position))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, missingEvent(position, err)
+	}
+	return true, closer.Close()
+}
+
 // syncedState is state for readers: it waits until what it returns is synced.
 func (s *store) syncedState(ctx context.Context, name string) (streamState, error) {
 	st, err := s.state(name)
@@ -57,6 +69,43 @@ func (s *store) syncedState(ctx context.Context, name string) (streamState, erro
 		return st, err
 	}
 	return st, s.head.reach(ctx, st.changed, s.stop)
+}
+
+// shownState is state for readers that see the log up to a head that is late: it does
+// not wait for what is behind the head but leaves it out. Only for metadata that is
+// behind the head it waits, as syncedState does.
+func (s *store) shownState(ctx context.Context, name string, shown *head) (streamState, error) {
+	head := shown.position.Load()
+	st, err := s.state(name)
+	if err != nil || st.changed <= head {
+		return st, err
+	}
+	meta, err := s.state(metastreamPrefix + name)
+	if err != nil {
+		return streamState{}, err
+	}
+	if meta.changed > head {
+		return st, shown.reach(ctx, st.changed, s.stop)
+	}
+	if st.tombstoned {
+		entry, closer, err := s.db.Get(indexKey(nil, st.id, deletedRevision))
+		if err != nil {
+			return streamState{}, missingEntry(st.id, deletedRevision, err)
+		}
+		st.tombstoned = binary.BigEndian.Uint64(entry) <= head
+		if err := closer.Close(); err != nil {
+			return streamState{}, err
+		}
+	}
+	behind := st.last
+	err = s.scanStream(st, 0, st.last, backwards, func(rec record) (bool, error) {
+		if rec.position > head {
+			behind = rec.revision - 1
+		}
+		return rec.position > head, nil
+	})
+	st.last = behind
+	return st, err
 }
 
 // scan visits the events at the positions from first to last, both included, in the
@@ -276,4 +325,13 @@ func next(iter *pebble.Iterator, d direction) bool {
 // expired says whether an event is older than its stream's limits allow.
 func (s *store) expired(limits streamLimits, rec record) bool {
 	return limits.maxAge > 0 && rec.created < ticksOf(s.now().Add(-limits.maxAge))
+}
+
+// eventAt returns what is known of where an event is: its position and the next one.
+func (s *store) eventAt(position uint64) (record, error) {
+	value, closer, err := s.db.Get(eventKey(nil, position))
+	if err != nil {
+		return record{}, missingEvent(position, err)
+	}
+	return record{position: position, next: successor(position, value)}, closer.Close()
 }

@@ -45,6 +45,8 @@ type storeOptions struct {
 	logger   *slog.Logger
 	fatal    func(error) // called once, when a write could not be made durable
 	memTable uint64      // bytes that the engine gathers before it writes a table; 0: memTableBytes
+	late     lateness    // zero: commits are shown at once
+	unnamed  bool        // its identity is not told to clients
 	offsets  bool        // positions are offsets with gaps between them, as real engines have them; else ordinals
 }
 
@@ -68,6 +70,7 @@ type store struct {
 	fatal  func(error)
 	sync   func(*pebble.Batch) error // (*pebble.Batch).SyncWait; tests make it fail
 	format byte                      // of the records that it writes
+	late   lateness
 
 	head    *head
 	witness *witness
@@ -97,7 +100,7 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 	s := &store{
 		lock: lock, fs: opts.fs, dir: opts.dir, now: opts.now, logger: opts.logger, fatal: opts.fatal,
 		sync: (*pebble.Batch).SyncWait, stop: make(chan struct{}),
-		requests: make(chan *request, queuedRequests), format: recordFormat,
+		requests: make(chan *request, queuedRequests), format: recordFormat, late: opts.late,
 	}
 	if opts.offsets {
 		s.format = recordFormatOffset
@@ -126,6 +129,9 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 	s.head = newHead(w.last)
 	s.workers.Go(w.run)
 	s.workers.Go(w.acknowledge)
+	if opts.unnamed {
+		return s, nil
+	}
 	if err := s.announceIdentity(ctx); err != nil {
 		s.drain()
 		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)

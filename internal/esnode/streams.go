@@ -21,6 +21,7 @@ const allStream = "$all"
 type streamsService struct {
 	streams.UnimplementedStreamsServer
 	store     *store
+	manners   *manners
 	receivers sync.WaitGroup // of calls of BatchAppend; they end soon after their calls
 	openBytes atomic.Int64   // what the batches hold whose last message has not come yet
 }
@@ -43,11 +44,18 @@ func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
 	if err != nil {
 		return drained(stream, err)
 	}
+	if err := s.manners.admitAppend(); err != nil {
+		if errors.Is(err, blankAnswer{}) {
+			return stream.SendAndClose(&streams.AppendResp{})
+		}
+		return drained(stream, err)
+	}
 	events, err := receiveEvents(stream, name)
 	if err != nil {
 		return drained(stream, err)
 	}
 	done, err := s.store.append(stream.Context(), name, expected, events)
+	err = s.manners.told(err)
 	var wrong *wrongVersionError
 	if errors.As(err, &wrong) {
 		return stream.SendAndClose(wrongVersionResp(options, wrong))
@@ -151,6 +159,9 @@ func (s *streamsService) Delete(ctx context.Context, req *streams.DeleteReq) (*s
 	if err != nil {
 		return nil, err
 	}
+	if err := s.manners.admit(); err != nil {
+		return nil, err
+	}
 	done, err := s.store.delete(ctx, name, expected)
 	if err != nil {
 		return nil, err
@@ -168,6 +179,9 @@ func (s *streamsService) Tombstone(ctx context.Context, req *streams.TombstoneRe
 	}
 	expected, err := expectedVersion(req.GetOptions())
 	if err != nil {
+		return nil, err
+	}
+	if err := s.manners.admit(); err != nil {
 		return nil, err
 	}
 	done, err := s.store.tombstone(ctx, name, expected)
@@ -266,6 +280,7 @@ func wrongVersionResp(options *streams.AppendReq_Options, wrong *wrongVersionErr
 	switch wrong.expected {
 	case expectNoStream:
 		resp.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedNoStream{ExpectedNoStream: &shared.Empty{}}
+		resp.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision_20_6_0{ExpectedRevision_20_6_0: math.MaxUint64}
 	case expectAny:
 		resp.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedAny{ExpectedAny: &shared.Empty{}}
 		resp.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_Any_20_6_0{Any_20_6_0: &shared.Empty{}}

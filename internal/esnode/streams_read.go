@@ -2,11 +2,11 @@ package esnode
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/protobuf/proto"
 )
@@ -17,7 +17,7 @@ func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadS
 	if options == nil {
 		return invalid("a read needs options")
 	}
-	r := &reader{store: s.store, stream: stream, ctx: stream.Context()}
+	r := &reader{store: s.store, manners: s.manners, head: s.store.head, stream: stream, ctx: stream.Context()}
 	r.resolve = options.GetResolveLinks()
 	r.stringIDs = options.GetUuidOption().GetString_() != nil
 	r.positions = options.GetControlOption().GetCompatibility() >= 1
@@ -27,6 +27,9 @@ func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadS
 	_, subscribe := options.GetCountOption().(*streams.ReadReq_Options_Subscription)
 	if subscribe && r.direction == backwards {
 		return invalid("a subscription reads forwards")
+	}
+	if err := s.manners.admit(); err != nil {
+		return err
 	}
 	count := options.GetCount()
 	switch of := options.GetStreamOption().(type) {
@@ -58,6 +61,8 @@ func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadS
 // reader serves one call of Read.
 type reader struct {
 	store     *store
+	manners   *manners
+	head      *head // how far it sees the log
 	stream    streams.Streams_ReadServer
 	ctx       context.Context
 	direction direction
@@ -73,11 +78,12 @@ type page struct {
 	messages []encoded
 	bytes    int
 	records  int // visited, whether or not they became messages
+	limit    int // of messages; 0: pageMessages
 	arena    arena
 }
 
 func (p *page) full() bool {
-	return len(p.messages) >= pageMessages || p.bytes >= pageBytes || p.records >= pageRecords
+	return len(p.messages) >= cmp.Or(p.limit, pageMessages) || p.bytes >= pageBytes || p.records >= pageRecords
 }
 
 func (p *page) add(m encoded) {
@@ -103,20 +109,11 @@ func (r *reader) flush() error {
 
 // readStream sends up to count events of one stream.
 func (r *reader) readStream(name string, options *streams.ReadReq_Options_StreamOptions, count uint64) error {
-	st, err := r.store.syncedState(r.ctx, name)
-	if err != nil {
+	st, there, err := r.readable(name)
+	if err != nil || !there {
 		return err
 	}
-	if st.tombstoned {
-		return &streamDeletedError{stream: name}
-	}
-	if st.last < 0 || st.softDeleted() {
-		return r.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_StreamNotFound_{
-			StreamNotFound: &streams.ReadResp_StreamNotFound{
-				StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(name)},
-			},
-		}})
-	}
+	r.page.limit = r.manners.pageSize()
 	low, high := st.first(), st.last
 	from := startRevision(options, st)
 	if r.direction == backwards {
@@ -158,12 +155,45 @@ func (r *reader) readStream(name string, options *streams.ReadReq_Options_Stream
 		if err := r.flush(); err != nil {
 			return err
 		}
+		if more && r.manners != nil && r.manners.Deletion {
+			if _, there, err := r.readable(name); err != nil || !there {
+				return err
+			}
+		}
 	}
 	if r.positions {
 		return r.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_LastStreamPosition{LastStreamPosition: uint64(st.last)}})
 	}
 	return nil
 }
+
+// readable returns the state of a stream that can be read. It tells the client when
+// there is none.
+func (r *reader) readable(name string) (st streamState, there bool, err error) {
+	if st, err = r.state(name); err != nil {
+		return st, false, err
+	}
+	if st.tombstoned {
+		return st, false, &streamDeletedError{stream: name}
+	}
+	if st.last >= 0 && !st.softDeleted() {
+		return st, true, nil
+	}
+	return st, false, r.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_StreamNotFound_{
+		StreamNotFound: &streams.ReadResp_StreamNotFound{StreamIdentifier: identifierOf(name)},
+	}})
+}
+
+// state is what the reader sees of a stream.
+func (r *reader) state(name string) (streamState, error) {
+	if r.manners != nil && r.manners.Late > 0 {
+		return r.store.shownState(r.ctx, name, r.head)
+	}
+	return r.store.syncedState(r.ctx, name)
+}
+
+// synced is the position up to which the reader sees the log.
+func (r *reader) synced() uint64 { return r.head.position.Load() }
 
 // startRevision is where a read of a stream begins, inclusively.
 func startRevision(options *streams.ReadReq_Options_StreamOptions, st streamState) int64 {
@@ -183,10 +213,11 @@ func clampRevision(revision uint64) int64 {
 // readAll sends up to count events of the log that pass the filter.
 func (r *reader) readAll(options *streams.ReadReq_Options_AllOptions, f *filter, count uint64) error {
 	low, high, err := r.allRange(options)
-	if err != nil {
+	if err != nil || count == 0 {
 		return err
 	}
-	for low <= high && count > 0 {
+	for more := true; more; {
+		more = false // unless the page is full before the range ends
 		err := r.store.scan(low, high, r.direction, func(rec record) (bool, error) {
 			r.page.records++
 			if r.direction == backwards {
@@ -200,7 +231,8 @@ func (r *reader) readAll(options *streams.ReadReq_Options_AllOptions, f *filter,
 				}
 				count--
 			}
-			return count > 0 && !r.page.full(), nil
+			more = count > 0 && r.page.full()
+			return count > 0 && !more, nil
 		})
 		if err != nil {
 			return err
@@ -215,11 +247,14 @@ func (r *reader) readAll(options *streams.ReadReq_Options_AllOptions, f *filter,
 // allRange is the range of positions a read of $all covers: it includes its start when
 // it reads forwards and excludes it backwards.
 func (r *reader) allRange(options *streams.ReadReq_Options_AllOptions) (low, high uint64, err error) {
-	low, high = firstOrdinal, r.store.synced()
+	low, high = firstOrdinal, r.synced()
 	switch from := options.GetAllOption().(type) {
 	case *streams.ReadReq_Options_AllOptions_Position:
 		position, err := allPosition(from.Position)
 		if err != nil {
+			return 0, 0, err
+		}
+		if err := r.manners.checkPosition(position, high); err != nil {
 			return 0, 0, err
 		}
 		if r.direction == backwards {
@@ -286,7 +321,7 @@ func (r *reader) follow(event *streams.ReadResp_ReadEvent) error {
 	if err != nil || revision < 0 {
 		return nil
 	}
-	st, err := r.store.syncedState(r.ctx, string(name))
+	st, err := r.state(string(name))
 	if err != nil {
 		return err
 	}

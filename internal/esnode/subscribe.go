@@ -1,8 +1,11 @@
 package esnode
 
 import (
+	"errors"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
 )
 
 // cursor is where a subscription stands in what it reads.
@@ -14,6 +17,9 @@ type cursor interface {
 	fill(r *reader) (ahead bool, err error)
 	// farBehind says whether more than fellBehindEvents events are ahead.
 	farBehind(r *reader) (bool, error)
+	// caughtUp is what is sent before the notice that the subscription has caught up; nil:
+	// nothing.
+	caughtUp(r *reader) encoded
 	// place is where the cursor stands, as fields of a notice.
 	place(r *reader) []byte
 }
@@ -27,11 +33,27 @@ func (r *reader) subscribeAll(options *streams.ReadReq_Options_AllOptions, f *fi
 		if err != nil {
 			return err
 		}
-		c.last = position
+		if err := r.manners.checkPosition(position, r.synced()); err != nil {
+			return r.confirmInvalid(err)
+		}
+		c.last, c.told = position, position
 	case *streams.ReadReq_Options_AllOptions_End:
-		c.last = r.store.synced()
+		c.last = r.synced()
 	}
 	return r.subscribe(c)
+}
+
+// confirmInvalid ends a subscription from a position that is none: as real engines do it
+// is confirmed before.
+func (r *reader) confirmInvalid(refusal error) error {
+	if err := r.confirm(); err != nil {
+		return err
+	}
+	var invalid *requestError
+	if errors.As(refusal, &invalid) {
+		return &requestError{code: codes.InvalidArgument, message: textFromInvalid}
+	}
+	return refusal
 }
 
 // subscribeStream sends the events of a stream after a revision, and then those to
@@ -42,7 +64,7 @@ func (r *reader) subscribeStream(name string, options *streams.ReadReq_Options_S
 	case *streams.ReadReq_Options_StreamOptions_Revision:
 		c.last = clampRevision(from.Revision)
 	case *streams.ReadReq_Options_StreamOptions_End:
-		st, err := r.store.syncedState(r.ctx, name)
+		st, err := r.state(name)
 		if err != nil {
 			return err
 		}
@@ -59,8 +81,8 @@ func (r *reader) subscribe(c cursor) error {
 		return err
 	}
 	// Watching begins before reading: a commit between the two is not missed.
-	wake := r.store.head.watch(c.watched())
-	defer r.store.head.unwatch(wake)
+	wake := r.head.watch(c.watched())
+	defer r.head.unwatch(wake)
 	live := false
 	for {
 		sent := c.place(r) // who resumes from a notice misses nothing of what is read now
@@ -87,6 +109,11 @@ func (r *reader) subscribe(c cursor) error {
 		}
 		if !live {
 			live = true
+			if checkpoint := c.caughtUp(r); checkpoint != nil {
+				if err := r.stream.SendMsg(checkpoint); err != nil {
+					return err
+				}
+			}
 			if err := r.stream.SendMsg(encodeNotice(fieldRespCaughtUp, r.store.now(), c.place(r))); err != nil {
 				return err
 			}
@@ -116,12 +143,13 @@ type allCursor struct {
 	filter     *filter
 	last       uint64 // position of the last event considered
 	considered uint64 // events since the last checkpoint
+	told       uint64 // where it began, or the last event that passed the filter; 0: neither is known
 }
 
 func (c *allCursor) watched() string { return "" }
 
 func (c *allCursor) fill(r *reader) (bool, error) {
-	synced := r.store.synced()
+	synced := r.synced()
 	if c.last >= synced {
 		return false, nil
 	}
@@ -132,6 +160,7 @@ func (c *allCursor) fill(r *reader) (bool, error) {
 			if err := r.take(rec); err != nil {
 				return false, err
 			}
+			c.told = rec.position
 		}
 		c.count(r)
 		return !r.page.full(), nil
@@ -140,7 +169,14 @@ func (c *allCursor) fill(r *reader) (bool, error) {
 }
 
 func (c *allCursor) farBehind(r *reader) (bool, error) {
-	return r.store.moreEvents(fellBehindEvents, c.last, r.store.synced())
+	return r.store.moreEvents(fellBehindEvents, c.last, r.synced())
+}
+
+func (c *allCursor) caughtUp(r *reader) encoded {
+	if c.filter == nil || c.told == 0 || r.manners == nil || !r.manners.SparseCheckpoints {
+		return nil
+	}
+	return encodeCheckpoint(c.told, r.store.now())
 }
 
 func (c *allCursor) place(*reader) []byte { return positionPlace(c.last) }
@@ -168,7 +204,7 @@ type streamCursor struct {
 func (c *streamCursor) watched() string { return c.name }
 
 func (c *streamCursor) fill(r *reader) (bool, error) {
-	st, err := r.store.syncedState(r.ctx, c.name)
+	st, err := r.state(c.name)
 	if err != nil {
 		return false, err
 	}
@@ -203,13 +239,15 @@ func (c *streamCursor) fill(r *reader) (bool, error) {
 	return false, nil
 }
 
+func (c *streamCursor) caughtUp(*reader) encoded { return nil }
+
 func (c *streamCursor) farBehind(*reader) (bool, error) { return c.end-c.last > fellBehindEvents, nil }
 
 // place of a stream that has no event yet is one in the log: the protocol wants none
 // then, but the client for Go since 1.0 dereferences it.
 func (c *streamCursor) place(r *reader) []byte {
 	if c.last < 0 {
-		return positionPlace(r.store.synced())
+		return positionPlace(r.synced())
 	}
 	return revisionPlace(c.last)
 }

@@ -213,6 +213,9 @@ func (w *writer) acknowledge() {
 		if w.store.failed.Load() {
 			err = errFailed
 		}
+		if err == nil && c.batch != nil {
+			w.store.late.wait(w.store.stop)
+		}
 		if err == nil {
 			if err = w.store.witness.advance(c.head); err != nil {
 				w.store.fail(fmt.Errorf("write: %w", err))
@@ -280,7 +283,26 @@ func (w *writer) broken(err error) error {
 // handle decides one request and puts its events into the group.
 func (w *writer) handle(req *request) {
 	req.outcome, req.err = w.decide(req)
+	if w.losesEarly(req) {
+		req.finished <- req
+		return
+	}
 	w.pending = append(w.pending, req)
+}
+
+// losesEarly says whether a request has lost against one that nobody is shown yet, on a
+// node whose commits are shown late. It is then told the revision that it expected.
+func (w *writer) losesEarly(req *request) bool {
+	var wrong *wrongVersionError
+	if w.store.late.limit <= 0 || !errors.As(req.err, &wrong) || wrong.expected < expectNoStream || wrong.expected >= wrong.actual {
+		return false
+	}
+	st, err := w.state(req.stream)
+	if err != nil || st.changed <= w.store.synced() {
+		return false
+	}
+	wrong.actual = wrong.expected
+	return true
 }
 
 func (w *writer) decide(req *request) (outcome, error) {
