@@ -21,6 +21,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 )
 
 // A8 of docs/faults.md.
@@ -234,11 +235,7 @@ func TestTheServerOutlivesItsEventLog(t *testing.T) {
 	if a := s.do("GET", "/v1/customers/"+string(receipt.ID), nil); a.StatusCode != 200 {
 		t.Errorf("reads stop with the log: %d %s", a.StatusCode, a.body)
 	}
-	node, err := esnode.Open(t.Context(), esnode.Options{Dir: filepath.Join(s.dir, "events"), Listen: address})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.node = node
+	s.node = nodetest.Open(t, esnode.Options{Dir: filepath.Join(s.dir, "events"), Listen: address})
 	r := s.eventually("c2", person("Ben"))
 	// The subscription comes back in its own time, which is longer the longer the log was away.
 	if a := s.answered("/v1/customers/" + string(r.ID) + "?" + at(r.Position)); a.StatusCode != 200 {

@@ -26,6 +26,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/internal/porttest"
 	"github.com/rapport-crm/rapport/projections"
@@ -143,15 +144,8 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 // startLog starts an embedded node, whose address it can have again, and connects to it.
 func (s *stack) startLog() {
 	s.t.Helper()
+	s.node = nodetest.Open(s.t, esnode.Options{Dir: filepath.Join(s.dir, "events"), Listen: porttest.Address(s.t)})
 	var err error
-	if s.node, err = esnode.Open(s.t.Context(), esnode.Options{Dir: filepath.Join(s.dir, "events"), Listen: porttest.Address(s.t)}); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() {
-		if err := s.node.Close(); err != nil {
-			s.t.Errorf("close node: %v", err)
-		}
-	})
 	if s.log, err = eventlog.Dial(s.t.Context(), s.node.ConnectionString(), eventlog.WithLogger(slog.New(slog.DiscardHandler))); err != nil {
 		s.t.Fatal(err)
 	}

@@ -18,20 +18,13 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 )
 
 // nodeStore starts an embedded node and dials it.
 func nodeStore(t testing.TB) *eventlog.Store {
 	t.Helper()
-	node, err := esnode.Open(t.Context(), esnode.Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := node.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	node := nodetest.Open(t, esnode.Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	log, err := eventlog.Dial(t.Context(), node.ConnectionString())
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
@@ -20,13 +21,9 @@ func TestNearlyFullDiskRefusesCommandsOnly(t *testing.T) {
 	const plenty, little = 1 << 40, 63 << 20
 	var free atomic.Uint64
 	free.Store(plenty)
-	node, err := esnode.Open(t.Context(), esnode.Options{
+	node := nodetest.Open(t, esnode.Options{
 		Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), FreeSpace: func() (uint64, error) { return free.Load(), nil },
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { equal(t, "closing the node", node.Close(), nil) })
 	s, ctx := serve(t, "--eventstore", node.ConnectionString(), "--secret", strings.Repeat("5a", secretBytes)), t.Context()
 	first, err := command(ctx, s.url, "/v1/customers", "before", registration("before"))
 	if err != nil {

@@ -21,12 +21,14 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/importer"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
 // TestMain lets scripts and tests start the test binary as rapport.
 func TestMain(m *testing.M) {
+	openNode = nodetest.OpenWithout
 	testscript.Main(withPostgres{m}, map[string]func(){"rapport": main})
 }
 
@@ -94,6 +96,7 @@ type server struct {
 // serve starts a server with further arguments; it ends with the test, and must then report success.
 func serve(t testing.TB, more ...string) *server {
 	t.Helper()
+	nodetest.Tell(t)
 	s := &server{t: t, data: t.TempDir()}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, diagnostics := newBuffer(), newBuffer()

@@ -46,7 +46,7 @@ func (n nodeRun) Run(ctx context.Context, c *console) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	node, err := esnode.Open(ctx, esnode.Options{Dir: n.dir(), Listen: string(n.Listen), Logger: c.log})
+	node, err := openNode(ctx, esnode.Options{Dir: n.dir(), Listen: string(n.Listen), Logger: c.log})
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/localpg"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/internal/porttest"
 	"github.com/rapport-crm/rapport/projections/runner"
@@ -42,11 +43,13 @@ func TestScripts(t *testing.T) {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	nodetest.Tell(t)
 	testscript.Run(t, testscript.Params{
 		Dir:         "testdata/script",
 		WorkdirRoot: root,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("POSTGRES", pgtest.Database(t))
+			env.Vars = append(env.Vars, nodetest.Environ()...)
 			for _, name := range []string{"PORT", "NODE_PORT"} {
 				_, port, err := net.SplitHostPort(porttest.Address(t))
 				if err != nil {

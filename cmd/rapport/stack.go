@@ -143,6 +143,9 @@ func (l *log) reached(ctx context.Context, flag string, p domain.Position) error
 	return err
 }
 
+// openNode opens the embedded event node. The tests of this package put the manner in its place that they were asked for.
+var openNode = esnode.Open
+
 func (s stores) startNode(ctx context.Context, logger *slog.Logger, closing *closers) (string, error) {
 	if r, err := s.running(); err == nil {
 		return r.EventStore, nil
@@ -150,7 +153,7 @@ func (s stores) startNode(ctx context.Context, logger *slog.Logger, closing *clo
 	if err := s.prepare(); err != nil {
 		return "", err
 	}
-	node, err := esnode.Open(ctx, esnode.Options{Dir: filepath.Join(s.Data, nodeDir), Logger: logger})
+	node, err := openNode(ctx, esnode.Options{Dir: filepath.Join(s.Data, nodeDir), Logger: logger})
 	if errors.Is(err, esnode.ErrLocked) {
 		return "", fmt.Errorf("%w, and it is not a server that is ready: wait for it, or name its node by --eventstore", err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/porttest"
 )
 
@@ -264,11 +265,7 @@ func TestNodeThatIsDownIsUnavailableAndComesBack(t *testing.T) {
 	if _, err := log.Head(t.Context()); !errors.As(err, &unavailable) {
 		t.Errorf("head: %v", err)
 	}
-	node, err := esnode.Open(t.Context(), esnode.Options{Dir: t.TempDir(), Listen: where})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer node.Close()
+	nodetest.Open(t, esnode.Options{Dir: t.TempDir(), Listen: where})
 	commit(t, log, "main.test-1", domain.NoStream, newEvents(1)...)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/porttest"
 )
 
@@ -201,14 +202,9 @@ func TestSubscriptionOutlivesTheNode(t *testing.T) {
 	dir, where := t.TempDir(), porttest.Address(t)
 	open := func() *esnode.Node {
 		t.Helper()
-		node, err := esnode.Open(t.Context(), esnode.Options{Dir: dir, Listen: where})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return node
+		return nodetest.Open(t, esnode.Options{Dir: dir, Listen: where})
 	}
 	node := open()
-	defer func() { _ = node.Close() }()
 	log := dial(t, node.ConnectionString(), withTiming(timing{
 		append: 5 * time.Second, read: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
 	}))
@@ -248,14 +244,9 @@ func TestReproOlderCopyUnderASubscription(t *testing.T) {
 	where, dir, older := porttest.Address(t), t.TempDir(), filepath.Join(t.TempDir(), "older")
 	open := func(dir string) *esnode.Node {
 		t.Helper()
-		node, err := esnode.Open(t.Context(), esnode.Options{Dir: dir, Listen: where})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return node
+		return nodetest.Open(t, esnode.Options{Dir: dir, Listen: where})
 	}
 	node := open(dir)
-	defer func() { _ = node.Close() }()
 	first := dial(t, node.ConnectionString())
 	commit(t, first, newStream(), domain.NoStream, newEvents(1)...)
 	if _, err := esnode.Backup(t.Context(), dir, older); err != nil {

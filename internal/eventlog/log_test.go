@@ -16,6 +16,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/leaktest"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 )
 
 // external names the environment variable with the connection string of a real EventStoreDB to test against.
@@ -29,16 +30,7 @@ func address(t testing.TB) string {
 	if s := os.Getenv(external); s != "" {
 		return s
 	}
-	node, err := esnode.Open(t.Context(), esnode.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := node.Close(); err != nil {
-			t.Errorf("close node: %v", err)
-		}
-	})
-	return node.ConnectionString()
+	return nodetest.Open(t, esnode.Options{Dir: t.TempDir()}).ConnectionString()
 }
 
 // way holds options of every log that is dialled; see TestAppendsThroughTheClient.

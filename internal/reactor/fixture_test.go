@@ -25,6 +25,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/internal/porttest"
 )
@@ -80,11 +81,7 @@ func setUp(t testing.TB) *fixture {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	node, err := esnode.Open(t.Context(), esnode.Options{Dir: t.TempDir(), Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { node.Close() })
+	node := nodetest.Open(t, esnode.Options{Dir: t.TempDir(), Logger: quiet})
 	if f.log, err = eventlog.Dial(t.Context(), node.ConnectionString(), eventlog.WithLogger(quiet)); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/porttest"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
@@ -147,10 +148,7 @@ func TestNodeThatRestartsIsSubscribedToAgain(t *testing.T) {
 	f := setUp(t)
 	quiet := slog.New(slog.DiscardHandler)
 	opts := esnode.Options{Dir: t.TempDir(), Listen: porttest.Address(t), Logger: quiet}
-	n, err := esnode.Open(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := nodetest.Open(t, opts)
 	log, err := eventlog.Dial(t.Context(), n.ConnectionString(), eventlog.WithLogger(quiet))
 	if err != nil {
 		t.Fatal(err)
@@ -172,10 +170,7 @@ func TestNodeThatRestartsIsSubscribedToAgain(t *testing.T) {
 		list, err := r.Status(t.Context())
 		return err == nil && list[0].Retrying != "" && list[0].Head == nil
 	})
-	if n, err = esnode.Open(t.Context(), opts); err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	nodetest.Open(t, opts)
 	f.log = newLog(t)
 	for i := range 60 {
 		f.log.write(t, 100+i%5, written{Text: "after"})

@@ -10,6 +10,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -17,11 +18,7 @@ import (
 func node(t testing.TB) *eventlog.ESDB {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	n, err := esnode.Open(t.Context(), esnode.Options{Dir: t.TempDir(), Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.Close() })
+	n := nodetest.Open(t, esnode.Options{Dir: t.TempDir(), Logger: quiet})
 	log, err := eventlog.Dial(t.Context(), n.ConnectionString(), eventlog.WithLogger(quiet))
 	if err != nil {
 		t.Fatal(err)
