@@ -51,8 +51,8 @@ func (s *Server) reads(ctx context.Context, c Consistency, cursor string) (*read
 	if err != nil || q == nil {
 		return s.opts.Reads, err
 	}
-	if p, ok := readmodels.PinnedPosition(cursor); ok {
-		q.Pinned = &p
+	if q.Pinned, err = s.opts.Reads.PinnedPosition(cursor); err != nil {
+		return nil, err
 	}
 	if s.opts.Past == nil {
 		return nil, domain.Invalid("asOf", "this server answers as of now only")

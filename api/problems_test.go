@@ -29,7 +29,7 @@ var ownCodes = map[string]struct {
 	"malformed-json":          {400, "The body is not one JSON object in UTF-8 with different names."},
 	"idempotency-key-missing": {400, "A command needs the header `Idempotency-Key`, unless it is a dry run."},
 	"idempotency-key":         {400, "The idempotency key is longer than 255 characters, or holds others than visible ASCII ones."},
-	"cursor-invalid":          {400, "The cursor is damaged, or was made for another list, filter, sort, `asOf` or `axis`. Begin with the first page."},
+	"cursor-invalid":          {400, "The cursor is damaged, or was made for another list, filter, sort, `asOf` or `axis`, or from another event log. Begin with the first page."},
 	"not-found":               {404, "What the request names does not exist."},
 	"route-not-found":         {404, "There is no such route."},
 	"method-not-allowed":      {405, "The route does not know the method; the header `Allow` names those it knows."},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels"
 )
 
 // listed is a page of any list.
@@ -73,6 +74,39 @@ func TestListsPageWithoutGapOrRepetition(t *testing.T) {
 	}
 	if p := s.do("GET", "/v1/contacts?cursor="+first.Next, nil).problem(t); p.Code != "cursor-invalid" || p.Errors[0].Pointer != "cursor" {
 		t.Errorf("cursor of another list: %+v", p)
+	}
+}
+
+// S13 of docs/faults.md: the database and the address are the same, the log is another.
+func TestCursorsOfAnotherLogAreRefused(t *testing.T) {
+	s := start(t)
+	var last api.Receipt
+	for i := range 3 {
+		last = s.command("/v1/customers", fmt.Sprint("c", i), person(fmt.Sprint("Person ", i)))
+	}
+	s.answered("/v1/customers?" + at(last.Position))
+	other, err := readmodels.Open(t.Context(), s.database, readmodels.OfLog("another"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Close)
+	server, err := api.New(api.Options{Bus: s.bus, Reads: other, Past: s.past, Log: s.store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range []string{"/v1/customers?sort=name&limit=1", "/v1/customers?sort=name&limit=1&asOf=" + last.Position.String()} {
+		var first, again listed
+		s.get(list, &first)
+		s.of(t, server, func(s *stack) {
+			p := s.do("GET", list+"&cursor="+url.QueryEscape(first.Next), nil).problem(t)
+			if p.Status != 400 || p.Code != "cursor-invalid" || !strings.Contains(p.Detail, "another event log") {
+				t.Errorf("%s: %+v", list, p)
+			}
+		})
+		s.get(list+"&cursor="+url.QueryEscape(first.Next), &again)
+		if len(again.Items) != 1 {
+			t.Errorf("%s: the log that made the cursor refuses it", list)
+		}
 	}
 }
 

@@ -198,13 +198,19 @@ func (m *AsOf) unpin(cursor string) (string, error) {
 
 const pinned = "." // no character of a cursor's own
 
-// PinnedPosition returns the position of the moment that the cursor of a list as of the past belongs to, and false for
-// any other cursor.
-func PinnedPosition(cursor string) (domain.Position, bool) {
-	head, _, ok := strings.Cut(cursor, pinned)
+// PinnedPosition returns the position of the moment that the cursor of a list as of the past belongs to, nil for any other
+// cursor, or an *domain.InvalidError for one that was made from another log, where the position says nothing.
+func (s *Store) PinnedPosition(cursor string) (*domain.Position, error) {
+	head, rest, ok := strings.Cut(cursor, pinned)
 	if !ok {
-		return domain.Position{}, false
+		return nil, nil
+	}
+	if _, _, err := openCursor(s.tag, rest); err != nil {
+		return nil, err
 	}
 	p, err := domain.ParsePosition(head)
-	return p, err == nil
+	if err != nil {
+		return nil, errCursor()
+	}
+	return &p, nil
 }

@@ -225,7 +225,7 @@ func page[R any](ctx context.Context, s *Store, querier Querier, r *resource[R],
 		if err != nil {
 			return Page[R]{}, err
 		}
-		values, err := decodeCursor(binding, cursor, len(keys))
+		values, err := decodeCursor(s.tag, binding, cursor, len(keys))
 		if err != nil {
 			return Page[R]{}, err
 		}
@@ -270,7 +270,7 @@ func page[R any](ctx context.Context, s *Store, querier Querier, r *resource[R],
 		for i, k := range keys {
 			values[i] = k.format(last)
 		}
-		cursor, err := encodeCursor(binding, values)
+		cursor, err := encodeCursor(s.tag, binding, values)
 		if err != nil {
 			return Page[R]{}, err
 		}

@@ -44,6 +44,7 @@ type Store struct {
 // database is the connection to the read models as they stand.
 type database struct {
 	pool *pgxpool.Pool
+	tag  [cursorTag]byte // of the log that the rows come from
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -52,9 +53,16 @@ type database struct {
 	moved chan struct{} // closed and replaced whenever a checkpoint may have moved
 }
 
+// Option says more about the read models to Open.
+type Option func(*database)
+
+// OfLog names the event log that the rows come from by its identity: cursors made from another one are refused. Without it,
+// the log is one without a name.
+func OfLog(identity string) Option { return func(d *database) { d.tag = logTag(identity) } }
+
 // Open connects to the database of the read models and brings its fixed tables up to date. An unreachable database is an
 // *domain.UnavailableError.
-func Open(ctx context.Context, url string) (*Store, error) {
+func Open(ctx context.Context, url string, options ...Option) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("read models: %w", err)
@@ -82,7 +90,10 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	s := &Store{database: &database{pool: pool, moved: make(chan struct{})}}
+	s := &Store{database: &database{pool: pool, tag: logTag(""), moved: make(chan struct{})}}
+	for _, o := range options {
+		o(s.database)
+	}
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.done.Go(func() { s.listen(listening) })

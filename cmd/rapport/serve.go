@@ -141,7 +141,15 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	if err != nil {
 		return nil, err
 	}
-	reads, err := readmodels.Open(ctx, postgres)
+	var ofLog []readmodels.Option
+	if s.does(roleAPI) { // which hands cursors out
+		identity, err := l.Log.ID(ctx)
+		if err != nil {
+			return nil, err
+		}
+		ofLog = append(ofLog, readmodels.OfLog(identity))
+	}
+	reads, err := readmodels.Open(ctx, postgres, ofLog...)
 	if err != nil {
 		return nil, err
 	}
