@@ -22,6 +22,14 @@ func (p Position) Before(q Position) bool { return p.Compare(q) < 0 }
 // IsZero reports whether p stands before every event.
 func (p Position) IsZero() bool { return p == Position{} }
 
+// Mark names an event by its place in the log and its id. A position alone does not name one: a log that was restored from
+// an older copy and has grown since holds other events at the positions that it had before. The zero value stands before
+// every event. A mark without an id is one of a checkpoint that was stored before there were marks.
+type Mark struct {
+	Position Position
+	ID       string // UUID of the event
+}
+
 // Order returns the single number that read models store to sort rows along the log: the prepare position, which is
 // unique per event and increases along the log, because writes over gRPC know no interleaved transactions.
 func (p Position) Order() int64 { return int64(p.Prepare) }

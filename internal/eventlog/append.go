@@ -23,7 +23,15 @@ func (l *ESDB) Append(ctx context.Context, stream string, expected domain.Expect
 	if err != nil {
 		return domain.Refused{Err: fmt.Errorf("%s: %w", appendTo(stream, expected), err)}
 	}
-	return l.append(ctx, stream, expected, batch)
+	s, err := l.space(ctx)
+	if err != nil {
+		return domain.Unknown{Err: err} // nothing was sent, and the log may answer later
+	}
+	name, err := s.stream(stream)
+	if err != nil {
+		return domain.Refused{Err: fmt.Errorf("%s: %w", appendTo(stream, expected), err)}
+	}
+	return l.append(ctx, name, expected, batch)
 }
 
 // appendTo says in an error what was being done.
@@ -31,7 +39,7 @@ func appendTo(stream string, expected domain.Expected) string {
 	return fmt.Sprintf("append to %s at %s", stream, expected)
 }
 
-// append is Append without the rules for names, which system streams break.
+// append is Append under the name by which the log knows the stream.
 func (l *ESDB) append(ctx context.Context, stream string, expected domain.Expected, batch []esdb.EventData) domain.Outcome {
 	newest := l.newest.Load()
 	committed, err := l.write(ctx, stream, expected, batch)
@@ -52,7 +60,7 @@ func (l *ESDB) append(ctx context.Context, stream string, expected domain.Expect
 		return domain.Unknown{Err: fmt.Errorf("%s: the log answered revision %d, want %d", appendTo(stream, expected), committed.Revision, revision)}
 	}
 	if newest == 0 || committed.Position.Commit <= newest {
-		return l.repeated(ctx, stream, batch, committed)
+		return l.repeated(ctx, stream, expected, batch, committed)
 	}
 	l.saw(committed.Position)
 	return committed
@@ -73,7 +81,7 @@ func (l *ESDB) write(ctx context.Context, stream string, expected domain.Expecte
 		RequiresLeader:   true,
 	}
 	result, err := call(ctx, l, l.timing.append, func(ctx context.Context, c *esdb.Client) (*esdb.WriteResult, error) {
-		return c.AppendToStream(ctx, stream, options, batch...)
+		return c.AppendToStream(leading(ctx), stream, options, batch...)
 	})
 	if err != nil {
 		return domain.Committed{}, err
@@ -95,19 +103,19 @@ func (l *ESDB) saw(position domain.Position) {
 
 // repeated looks at what stands where an append was answered that may be the repetition of an earlier one: its position
 // is not beyond all that was known before it, or is missing. The node compares ids alone and answers success whatever the
-// events hold, so the comparison is made here. The events are durable, so a failure to read them must not hide that.
-func (l *ESDB) repeated(ctx context.Context, stream string, batch []esdb.EventData, answer domain.Committed) domain.Outcome {
+// events hold, so the comparison is made here. What cannot be seen to stand there is not known to be stored: the client
+// itself makes a success without a position of an answer that it does not understand.
+func (l *ESDB) repeated(ctx context.Context, stream string, expected domain.Expected, batch []esdb.EventData, answer domain.Committed) domain.Outcome {
 	first := answer.Revision + 1 - uint64(len(batch))
 	stored, err := l.storedAt(ctx, stream, first, len(batch))
 	if err != nil {
-		l.logger.DebugContext(ctx, "appended events not read", "stream", stream, "revision", answer.Revision, "err", err)
-		return answer
+		return domain.Unknown{Err: failure(ctx, "read what was appended to "+stream, err)}
 	}
-	for _, e := range stored {
-		if e.Revision < first || e.Revision > answer.Revision {
-			continue
-		}
-		if !same(e, batch[e.Revision-first]) {
+	if len(stored) < len(batch) {
+		return domain.Unknown{Err: failure(ctx, appendTo(stream, expected), errNotStored)}
+	}
+	for i, e := range stored {
+		if e.Revision != first+uint64(i) || !same(e, batch[i]) {
 			l.logger.WarnContext(ctx, "append repeats the ids of other events", "stream", stream, "revision", e.Revision)
 			actual, err := l.tail(ctx, stream)
 			if err != nil {
@@ -115,13 +123,14 @@ func (l *ESDB) repeated(ctx context.Context, stream string, batch []esdb.EventDa
 			}
 			return domain.Conflict{Actual: actual, Mismatch: true}
 		}
-		if e.Revision == answer.Revision {
-			answer.Position = e.Position
-		}
 	}
+	answer.Position = stored[len(stored)-1].Position
 	l.saw(answer.Position)
 	return answer
 }
+
+// errNotStored says that the log told of a success, and has not got the events.
+var errNotStored = errors.New("the log answered success, and the events do not stand there")
 
 // same reports whether a stored event is the one that was sent.
 func same(stored codec.Raw, sent esdb.EventData) bool {

@@ -12,11 +12,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"github.com/google/uuid"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -66,23 +62,28 @@ func (l *ESDB) appending() (*appendCall, error) {
 
 // exchange connects and carries appends and answers until the call ends.
 func (l *ESDB) exchange(c *appendCall) error {
-	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
-	if l.config.KeepAliveInterval >= 0 {
-		options = append(options, grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: l.config.KeepAliveInterval, Timeout: l.config.KeepAliveTimeout, PermitWithoutStream: true,
-		}))
+	address, err := l.leaderAddress(c.ctx)
+	if err != nil {
+		return err
 	}
-	conn, err := grpc.NewClient(l.config.Address, options...)
+	conn, err := l.dialMember(address)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // nothing is on its way any more
-	call, err := streams.NewStreamsClient(conn).BatchAppend(c.ctx)
+	call, err := streams.NewStreamsClient(conn).BatchAppend(leading(c.ctx))
 	if err != nil {
 		return err
 	}
 	var receiving sync.WaitGroup
-	receiving.Go(func() { c.end(guard(func() error { return c.receive(call) })) })
+	receiving.Go(func() {
+		err := guard(func() error { return c.receive(call) })
+		if leader, named := leaderIn(call.Trailer()); named {
+			_, failed := l.connect(leader) // the next call goes there
+			err = errors.Join(err, failed)
+		}
+		c.end(err)
+	})
 	defer receiving.Wait()
 	for {
 		select {
@@ -181,10 +182,7 @@ func correlationID(id uint64) *shared.UUID {
 
 // correlationOf reads what correlationID made: nodes may answer with another form of it.
 func correlationOf(id *shared.UUID) (uint64, error) {
-	if s := id.GetStructured(); s != nil {
-		return uint64(s.GetLeastSignificantBits()), nil
-	}
-	parsed, err := uuid.Parse(id.GetString_())
+	parsed, err := uuidOf(id)
 	if err != nil {
 		return 0, fmt.Errorf("the log answered an append without a name: %w", err)
 	}
@@ -201,15 +199,31 @@ func (l *ESDB) appendBatched(ctx context.Context, stream string, expected domain
 	if err != nil {
 		return domain.Committed{}, err
 	}
-	if refusal := answer.GetError(); refusal != nil {
-		return domain.Committed{}, refused(status.FromProto(refusal))
+	return committedBy(answer)
+}
+
+// errNotASuccess marks an answer that is neither a success that names its revision nor a refusal that is understood. Nobody
+// knows what became of the append.
+var errNotASuccess = errors.New("the log answered an append with neither success nor a refusal that is understood")
+
+// committedBy reads the answer to one append. Only an explicit success that names the revision is a success; an answer
+// without a result, or a refusal whose code is left out, must not become one by a default of the protocol.
+func committedBy(answer *streams.BatchAppendResp) (domain.Committed, error) {
+	switch result := answer.GetResult().(type) {
+	case *streams.BatchAppendResp_Error:
+		return domain.Committed{}, refused(status.FromProto(result.Error))
+	case *streams.BatchAppendResp_Success_:
+		revision, named := result.Success.GetCurrentRevisionOption().(*streams.BatchAppendResp_Success_CurrentRevision)
+		if !named {
+			return domain.Committed{}, fmt.Errorf("%w: it names no revision", errNotASuccess)
+		}
+		committed := domain.Committed{Revision: revision.CurrentRevision}
+		if p := result.Success.GetPosition(); p != nil {
+			committed.Position = positionOf(esdb.Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()})
+		}
+		return committed, nil
 	}
-	done := answer.GetSuccess()
-	committed := domain.Committed{Revision: done.GetCurrentRevision()}
-	if p := done.GetPosition(); p != nil {
-		committed.Position = positionOf(esdb.Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()})
-	}
-	return committed, nil
+	return domain.Committed{}, fmt.Errorf("%w: it holds neither", errNotASuccess)
 }
 
 func batchRequest(stream string, expected domain.Expected, batch []esdb.EventData, limit time.Duration) *streams.BatchAppendReq {
@@ -234,26 +248,41 @@ func batchRequest(stream string, expected domain.Expected, batch []esdb.EventDat
 	return &streams.BatchAppendReq{Options: options, ProposedMessages: events, IsFinal: true}
 }
 
-// wrongRevisionError says where the stream stands that an append expected elsewhere.
-type wrongRevisionError struct{ actual domain.Expected }
+// wrongRevisionError says where the stream stands that an append expected elsewhere, as far as the log told.
+type wrongRevisionError struct {
+	actual domain.Expected
+	told   bool
+}
 
-func (e *wrongRevisionError) Error() string { return fmt.Sprintf("the stream stands at %s", e.actual) }
+func (e *wrongRevisionError) Error() string {
+	if !e.told {
+		return "the stream stands elsewhere"
+	}
+	return fmt.Sprintf("the stream stands at %s", e.actual)
+}
 
-// refused makes an error of the answer to one append, by its detail where it has one.
-func refused(answer *status.Status) error {
-	for _, detail := range answer.Details() {
+// refused makes an error of the refusal of one append: by its detail where that is known, and otherwise one that is no
+// refusal. Engines leave the code out when they are not ready or busy, and then nothing at all may be concluded from it.
+func refused(refusal *status.Status) error {
+	for _, detail := range refusal.Details() {
 		switch d := detail.(type) {
 		case *shared.WrongExpectedVersion:
-			if _, exists := d.GetCurrentStreamRevisionOption().(*shared.WrongExpectedVersion_CurrentStreamRevision); !exists {
-				return &wrongRevisionError{domain.NoStream}
+			switch d.GetCurrentStreamRevisionOption().(type) {
+			case *shared.WrongExpectedVersion_CurrentStreamRevision:
+				return &wrongRevisionError{domain.AtRevision(d.GetCurrentStreamRevision()), true}
+			case *shared.WrongExpectedVersion_CurrentNoStream:
+				return &wrongRevisionError{domain.NoStream, true}
 			}
-			return &wrongRevisionError{domain.AtRevision(d.GetCurrentStreamRevision())}
+			return &wrongRevisionError{}
 		case *shared.StreamDeleted:
 			return ErrStreamDeleted
+		case *shared.AccessDenied:
+			return status.Error(codes.PermissionDenied, refusal.Message())
+		case *shared.BadRequest:
+			return status.Error(codes.InvalidArgument, d.GetMessage())
+		case *shared.MaximumAppendSizeExceeded:
+			return status.Errorf(codes.InvalidArgument, "the node takes %d bytes in one append", d.GetMaxAppendSize())
 		}
 	}
-	if answer.Code() == codes.ResourceExhausted { // busy: the same append may succeed later
-		return status.Error(codes.Unavailable, answer.Message())
-	}
-	return answer.Err()
+	return fmt.Errorf("%w: code %d, %q", errNotASuccess, refusal.Code(), refusal.Message())
 }

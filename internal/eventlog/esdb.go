@@ -55,8 +55,16 @@ type ESDB struct {
 	logger *slog.Logger
 	timing timing
 
-	newest    atomic.Uint64 // the newest commit position seen; see saw
-	unbatched atomic.Bool   // appends are the client's
+	namespace string   // see namespace.go
+	secret    string   // what SecretCheck made of it; empty when this process has none
+	landmark  Landmark // nil when there is none
+
+	ours      atomic.Pointer[space] // nil until it is known
+	newest    atomic.Uint64         // the newest commit position seen; see saw
+	unbatched atomic.Bool           // appends are the client's
+	marks     landmarks
+	head      headProbe
+	wire      wire
 
 	closing chan struct{} // closed by Close
 	work    sync.WaitGroup
@@ -81,6 +89,16 @@ func WithLogger(logger *slog.Logger) Option { return func(l *ESDB) { l.logger = 
 // WithoutBatchAppend leaves all appends to the client, as they are with clusters, TLS and users.
 func WithoutBatchAppend() Option { return func(l *ESDB) { l.unbatched.Store(true) } }
 
+// WithNamespace chooses whose streams in the store are ours; see ParseNamespace. The default is DefaultNamespace.
+func WithNamespace(namespace string) Option { return func(l *ESDB) { l.namespace = namespace } }
+
+// WithSecret names the secret of reservations: a log that was begun with another one is refused with ErrOtherSecret, and
+// one that is begun now notes which it was.
+func WithSecret(secret []byte) Option { return func(l *ESDB) { l.secret = SecretCheck(secret) } }
+
+// WithLandmark finds places in the log from which to read on to any number, where the default is the beginning of the log.
+func WithLandmark(find Landmark) Option { return func(l *ESDB) { l.landmark = find } }
+
 func withTiming(t timing) Option { return func(l *ESDB) { l.timing = t } }
 
 // Dial prepares a log on the node or cluster of a connection string such as "esdb://127.0.0.1:2113?tls=false". It returns
@@ -102,6 +120,8 @@ func Dial(ctx context.Context, connectionString string, options ...Option) (*ESD
 		return nil, fmt.Errorf("event log connection string: %w", err)
 	}
 	l := &ESDB{
+		namespace: DefaultNamespace,
+
 		config:  *config,
 		logger:  slog.Default(),
 		timing:  timing{appendDeadline, readDeadline, watchdogInterval, firstBackoff, lastBackoff},
@@ -113,6 +133,9 @@ func Dial(ctx context.Context, connectionString string, options ...Option) (*ESD
 	l.unbatched.Store(!beside(config))
 	for _, o := range options {
 		o(l)
+	}
+	if _, err := ParseNamespace(l.namespace); err != nil {
+		return nil, err
 	}
 	l.config.MaxDiscoverAttempts = min(l.config.MaxDiscoverAttempts, maxDiscoverAttempts)
 	l.config.GossipTimeout = min(l.config.GossipTimeout, maxGossipTimeout)
@@ -159,6 +182,7 @@ func (l *ESDB) Close() error {
 	for c := range l.open {
 		l.lose(c)
 	}
+	l.closeWire()
 	if l.appends != nil {
 		l.appends.end(ErrClosed)
 	}

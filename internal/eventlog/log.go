@@ -22,18 +22,23 @@ type Log interface {
 	// ReadStream yields the events of a stream from the given revision on. A stream that does not exist yields nothing.
 	// An error is the last thing yielded.
 	ReadStream(ctx context.Context, stream string, from uint64) iter.Seq2[codec.Raw, error]
-	// ReadAll yields the events of all streams after the given position, in the order of the log, and ends where the log
-	// ended when it got there. Events whose type begins with "$" are left out. An error is the last thing yielded.
+	// ReadAll yields the events of all streams of the namespace after the given position, in the order of the log, and ends
+	// where the log ended when it got there. Events whose type begins with "$" are left out. Any number is taken as a
+	// position, also one where no event stands. An error is the last thing yielded.
 	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[codec.Raw, error]
 	// Subscribe is ReadAll that never ends: it waits for new events, and resumes by itself when the log goes away and
-	// comes back. Positions strictly increase. It yields an error, as its last element, only when it cannot go on: the
-	// context ended, the log was closed, access is denied, or the log is another one than before.
-	Subscribe(ctx context.Context, after domain.Position) iter.Seq2[Message, error]
-	// Head returns the position of the last event that ReadAll would yield, zero when there is none. It asks the log anew.
-	Head(ctx context.Context) (domain.Position, error)
-	// End returns the position of the last event of any kind, zero when there is none: no checkpoint of this log is beyond
-	// it, while one may well be beyond Head. It asks the log anew.
-	End(ctx context.Context) (domain.Position, error)
+	// comes back. Positions strictly increase. Before it begins, and after every interruption, it checks that the last
+	// event that its reader has still stands where it stood. It yields an error, as its last element, only when it cannot
+	// go on: the context ended, the log was closed, access is denied, or the history is another one than before
+	// (ErrOtherLog).
+	Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[Message, error]
+	// Head returns the last event that ReadAll would yield, zero when there is none. It asks the log anew, over requests
+	// of its own, however many events of others follow.
+	Head(ctx context.Context) (domain.Mark, error)
+	// Check returns an error that wraps ErrOtherLog when the event of a mark does not stand where it stood, because the
+	// log was restored from a copy that never had the event. The zero mark is in every log. Of a mark without an id only
+	// the place is checked.
+	Check(ctx context.Context, m domain.Mark) error
 	// ID returns the identity of the log: checkpoints are worth nothing for a log with another one.
 	ID(ctx context.Context) (string, error)
 	// Close ends all requests and subscriptions and waits for them.
@@ -68,7 +73,8 @@ var (
 	ErrStreamDeleted = errors.New("the stream is deleted")
 	// ErrClosed says that the log was closed by this process.
 	ErrClosed = errors.New("the event log is closed")
-	// ErrOtherLog says that the node now serves another log than before: a restored backup or a wrong address.
+	// ErrOtherLog says that the node serves another history than the one that was read before: a restored backup or a
+	// wrong address.
 	ErrOtherLog = errors.New("the event log is not the one that it was")
 )
 

@@ -119,7 +119,7 @@ func (s *Store) ReadTypes(ctx context.Context, after domain.Position, wanted fun
 // An error is the last thing yielded.
 func (s *Store) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error] {
 	return func(yield func(domain.Recorded, error) bool) {
-		for message, err := range s.log.Subscribe(ctx, after) {
+		for message, err := range s.log.Subscribe(ctx, domain.Mark{Position: after}) {
 			if err == nil && message.Raw == nil {
 				continue
 			}
@@ -135,4 +135,7 @@ func (s *Store) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[
 }
 
 // Head returns the position of the last event of the log, zero when there is none.
-func (s *Store) Head(ctx context.Context) (domain.Position, error) { return s.log.Head(ctx) }
+func (s *Store) Head(ctx context.Context) (domain.Position, error) {
+	m, err := s.log.Head(ctx)
+	return m.Position, err
+}

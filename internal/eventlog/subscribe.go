@@ -11,7 +11,6 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/codec"
 )
 
 const (
@@ -20,18 +19,22 @@ const (
 	checkpointInterval = 1
 	// subscriptionBuffer is how many events are read ahead of the consumer.
 	subscriptionBuffer = 64
+	// landmarkEvery is how many events lie between two that are remembered as places to begin at.
+	landmarkEvery = pageEvents
 )
 
 var (
 	errStalled  = errors.New("the subscription is silent although the log has moved on")
 	errConsumer = errors.New("the consumer stopped")
-	errShort    = errors.New("the log ends before what was read of it: at")
 )
 
 // Subscribe implements Log.
-func (l *ESDB) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[Message, error] {
+func (l *ESDB) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		f := follower{log: l, last: after, yield: yield, backoff: l.timing.firstBackoff}
+		f := follower{log: l, last: after.Position, yield: yield, backoff: l.timing.firstBackoff}
+		if after.ID != "" {
+			f.event = after
+		}
 		if err := f.run(ctx); !errors.Is(err, errConsumer) {
 			yield(Message{}, err)
 		}
@@ -43,7 +46,8 @@ type follower struct {
 	log      *ESDB
 	yield    func(Message, error) bool
 	last     domain.Position // what the consumer has seen
-	event    codec.Raw       // the last event among that: its id and position; zero when there was none
+	event    domain.Mark     // the last event among that; zero when none is known
+	passed   int             // events so far
 	identity string          // of the log; empty until it has been read
 	backoff  time.Duration   // before the next attempt
 }
@@ -82,18 +86,29 @@ func (f *follower) attempt(ctx context.Context) error {
 	if err := f.checkIdentity(ctx); err != nil {
 		return err
 	}
+	space, err := f.log.space(ctx)
+	if err != nil {
+		return err
+	}
+	// What the log has told of since the last event may be gone when it comes back as an older copy, so that the search
+	// for what follows begins at the event.
+	from := f.event.Position
+	if from.IsZero() {
+		if from, err = f.log.startOf(ctx, f.last); err != nil {
+			return err
+		}
+	}
 	if err := f.log.start(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	messages := make(chan received, subscriptionBuffer)
-	from := f.last
 	go func() {
 		defer f.log.work.Done()
 		c, err := f.log.borrow(ctx)
 		if err == nil {
-			err = guard(func() error { return f.receive(ctx, c, from, messages) })
+			err = guard(func() error { return f.receive(ctx, c, space, from, messages) })
 			f.log.giveBack(c, err)
 		}
 		select {
@@ -101,7 +116,7 @@ func (f *follower) attempt(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	return f.deliver(ctx, messages)
+	return f.deliver(ctx, space, messages)
 }
 
 // checkIdentity notices a node that came back with another log, or with an older copy of the same one: what was seen means
@@ -116,28 +131,14 @@ func (f *follower) checkIdentity(ctx context.Context) error {
 	case f.identity != id:
 		return fmt.Errorf("%w: %s before, %s now", ErrOtherLog, f.identity, id)
 	}
-	if f.event.Position.IsZero() {
-		return nil
-	}
-	p, err := call(ctx, f.log, f.log.timing.read, func(ctx context.Context, c *esdb.Client) (page, error) {
-		return f.log.allPage(ctx, c, esdb.ReadAllOptions{Direction: esdb.Forwards, From: allPosition(f.event.Position)}, 1)
-	})
-	switch {
-	case err != nil:
-		return err
-	case len(p.events) == 0: // a member of a cluster that lags will have it
-		return fmt.Errorf("%w %s", errShort, f.event.Position)
-	case p.events[0].Position == f.event.Position && p.events[0].ID != f.event.ID:
-		return fmt.Errorf("%w: at %s stood event %s before, %s now", ErrOtherLog, f.event.Position, f.event.ID, p.events[0].ID)
-	}
-	return nil
+	return f.log.Check(ctx, f.event)
 }
 
 // receive opens a subscription and hands over what it brings, until it breaks or ctx ends.
-func (f *follower) receive(ctx context.Context, c *connection, after domain.Position, messages chan<- received) error {
-	subscription, err := c.client.SubscribeToAll(ctx, esdb.SubscribeToAllOptions{
-		From:               allPosition(after),
-		Filter:             esdb.ExcludeSystemEventsFilter(),
+func (f *follower) receive(ctx context.Context, c *connection, s *space, from domain.Position, messages chan<- received) error {
+	subscription, err := c.client.SubscribeToAll(leading(ctx), esdb.SubscribeToAllOptions{
+		From:               clientPosition(from),
+		Filter:             &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{s.prefix}},
 		MaxSearchWindow:    searchWindow,
 		CheckpointInterval: checkpointInterval,
 		RequiresLeader:     true,
@@ -160,8 +161,16 @@ func (f *follower) receive(ctx context.Context, c *connection, after domain.Posi
 	}
 }
 
+// clientPosition never makes the client's nil, which means the end for a subscription.
+func clientPosition(p domain.Position) esdb.AllPosition {
+	if p.IsZero() {
+		return esdb.Start{}
+	}
+	return esdb.Position{Commit: p.Commit, Prepare: p.Prepare}
+}
+
 // deliver passes messages to the consumer and watches for silence.
-func (f *follower) deliver(ctx context.Context, messages <-chan received) error {
+func (f *follower) deliver(ctx context.Context, s *space, messages <-chan received) error {
 	watchdog := time.NewTicker(f.log.timing.watchdog)
 	defer watchdog.Stop()
 	order := domain.Position{} // of the last event that this subscription brought
@@ -173,7 +182,7 @@ func (f *follower) deliver(ctx context.Context, messages <-chan received) error 
 				return m.err
 			}
 			quiet, suspect = false, false
-			if err := f.handle(m.event, &order); err != nil {
+			if err := f.handle(s, m.event, &order); err != nil {
 				return err
 			}
 		case <-watchdog.C:
@@ -201,14 +210,14 @@ func (f *follower) deliver(ctx context.Context, messages <-chan received) error 
 // behind compares the consumer's position with the head of the log, asked for over a request of its own.
 func (f *follower) behind(ctx context.Context) (bool, error) {
 	head, err := f.log.Head(ctx)
-	return err == nil && f.last.Before(head), err
+	return err == nil && f.last.Before(head.Position), err
 }
 
 // handle passes one message on. Order is the position of the last event of this subscription.
-func (f *follower) handle(event *esdb.SubscriptionEvent, order *domain.Position) error {
+func (f *follower) handle(s *space, event *esdb.SubscriptionEvent, order *domain.Position) error {
 	switch {
 	case event.EventAppeared != nil:
-		raw, err := rawOf(event.EventAppeared)
+		raw, err := rawOfClient(event.EventAppeared)
 		if err != nil {
 			return err
 		}
@@ -216,11 +225,21 @@ func (f *follower) handle(event *esdb.SubscriptionEvent, order *domain.Position)
 			return fmt.Errorf("%w: position %s came after %s", domain.ErrCorrupt, raw.Position, *order)
 		}
 		*order = raw.Position
-		if !f.last.Before(raw.Position) || isSystem(raw.Type) {
+		raw, ours := s.own(raw)
+		switch {
+		case !ours:
+			return nil
+		case f.last.Before(raw.Position):
+		case f.event.ID != "" && f.event.Position.Before(raw.Position):
+			return fmt.Errorf("%w: event %s stands at %s, where the log had been searched up to %s", ErrOtherLog, raw.ID, raw.Position, f.last)
+		default:
 			return nil
 		}
 		f.advance(raw.Position)
-		f.event = codec.Raw{ID: raw.ID, Position: raw.Position}
+		f.event = markOf(raw)
+		if f.passed++; f.passed%landmarkEvery == 0 {
+			f.log.marks.pass(raw.Position)
+		}
 		return f.pass(Message{Raw: &raw})
 	case event.CheckPointReached != nil:
 		position := positionOf(*event.CheckPointReached)
