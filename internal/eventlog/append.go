@@ -108,10 +108,13 @@ func (l *ESDB) saw(position domain.Position) {
 func (l *ESDB) repeated(ctx context.Context, stream string, expected domain.Expected, batch []esdb.EventData, answer domain.Committed) domain.Outcome {
 	first := answer.Revision + 1 - uint64(len(batch))
 	stored, err := l.storedAt(ctx, stream, first, len(batch))
-	if err != nil {
+	switch {
+	case err != nil && !answer.Position.IsZero(): // the events are durable, and a failure to read them must not hide that
+		l.logger.DebugContext(ctx, "appended events not read", "stream", stream, "revision", answer.Revision, "err", err)
+		return answer
+	case err != nil:
 		return domain.Unknown{Err: failure(ctx, "read what was appended to "+stream, err)}
-	}
-	if len(stored) < len(batch) {
+	case len(stored) < len(batch):
 		return domain.Unknown{Err: failure(ctx, appendTo(stream, expected), errNotStored)}
 	}
 	for i, e := range stored {
@@ -141,10 +144,10 @@ func same(stored codec.Raw, sent esdb.EventData) bool {
 // notAppended says what became of an append that was not answered with success.
 func (l *ESDB) notAppended(ctx context.Context, stream string, expected domain.Expected, err error) domain.Outcome {
 	var wrong *wrongRevisionError
-	if errors.As(err, &wrong) {
+	if errors.As(err, &wrong) && wrong.told {
 		return domain.Conflict{Actual: wrong.actual}
 	}
-	if is(err, esdb.ErrorCodeWrongExpectedVersion) {
+	if wrong != nil || is(err, esdb.ErrorCodeWrongExpectedVersion) {
 		actual, tailErr := l.tail(ctx, stream) // the client names the actual revision in a text only
 		if tailErr != nil {
 			return unsuccessful(ctx, appendTo(stream, expected), tailErr)

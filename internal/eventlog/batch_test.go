@@ -15,7 +15,8 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -71,13 +72,22 @@ func committedAt(revision, position uint64) []*streams.BatchAppendResp {
 }
 
 // refusal answers an append with an error.
-func refusal(t *testing.T, code codes.Code, details ...protoadapt.MessageV1) []*streams.BatchAppendResp {
+// refusal is an answer with an error of any code, also of none.
+func refusal(t *testing.T, code codes.Code, details ...proto.Message) []*streams.BatchAppendResp {
 	t.Helper()
-	answer, err := status.New(code, "no").WithDetails(details...)
-	if err != nil {
-		t.Fatal(err)
+	answer := status.New(code, "no").Proto()
+	for _, d := range details {
+		packed, err := anypb.New(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Details = append(answer.Details, packed)
 	}
-	return []*streams.BatchAppendResp{{Result: &streams.BatchAppendResp_Error{Error: answer.Proto()}}}
+	return []*streams.BatchAppendResp{{Result: &streams.BatchAppendResp_Error{Error: answer}}}
+}
+
+func succeeded(s *streams.BatchAppendResp_Success) []*streams.BatchAppendResp {
+	return []*streams.BatchAppendResp{{Result: &streams.BatchAppendResp_Success_{Success: s}}}
 }
 
 func TestBatchedAppendSaysAllThatItMeans(t *testing.T) {
@@ -85,7 +95,7 @@ func TestBatchedAppendSaysAllThatItMeans(t *testing.T) {
 	node := &script{batch: func(r *streams.BatchAppendReq) ([]*streams.BatchAppendResp, error) {
 		o := r.GetOptions()
 		seen = append(seen, fmt.Sprintf("%T", o.GetExpectedStreamPosition()))
-		if name := string(o.GetStreamIdentifier().GetStreamName()); name != "main.test-1" {
+		if name := string(o.GetStreamIdentifier().GetStreamName()); name != scripted.prefix+"main.test-1" {
 			t.Errorf("stream %q", name)
 		}
 		if limit := o.GetDeadline().AsDuration(); limit != appendDeadline {
@@ -122,14 +132,26 @@ func TestOutcomesOfBatchedAppends(t *testing.T) {
 	}{
 		"committed":             {answer: committedAt(0, 9), want: "domain.Committed"},
 		"another revision":      {answer: committedAt(5, 9), want: "domain.Unknown"},
+		"no revision":           {answer: succeeded(&streams.BatchAppendResp_Success{}), want: "domain.Unknown"},
+		"an empty stream":       {answer: succeeded(&streams.BatchAppendResp_Success{CurrentRevisionOption: &streams.BatchAppendResp_Success_NoStream{NoStream: &emptypb.Empty{}}}), want: "domain.Unknown"},
+		"a nil success":         {answer: []*streams.BatchAppendResp{{Result: &streams.BatchAppendResp_Success_{}}}, want: "domain.Unknown"},
+		"neither":               {answer: []*streams.BatchAppendResp{{}}, want: "domain.Unknown"},
 		"conflict":              {answer: refusal(t, codes.AlreadyExists, stands(7)), want: "domain.Conflict revision 7"},
+		"conflict without code": {answer: refusal(t, codes.OK, stands(7)), want: "domain.Conflict revision 7"},
 		"conflict, no stream":   {answer: refusal(t, codes.AlreadyExists, none), want: "domain.Conflict no stream"},
+		"conflict, not where":   {answer: refusal(t, codes.AlreadyExists, &shared.WrongExpectedVersion{}), want: "domain.Unknown"}, // the tail cannot be read
 		"deleted":               {answer: refusal(t, codes.NotFound, &shared.StreamDeleted{}), want: "domain.Refused"},
 		"access denied":         {answer: refusal(t, codes.PermissionDenied, &shared.AccessDenied{}), want: "domain.Refused"},
+		"bad request":           {answer: refusal(t, codes.InvalidArgument, &shared.BadRequest{Message: "no"}), want: "domain.Refused"},
 		"too large":             {answer: refusal(t, codes.InvalidArgument, &shared.MaximumAppendSizeExceeded{}), want: "domain.Refused"},
 		"timed out":             {answer: refusal(t, codes.DeadlineExceeded, &shared.Timeout{}), want: "domain.Unknown"},
+		"unknown to the node":   {answer: refusal(t, codes.Unknown, &shared.Unknown{}), want: "domain.Unknown"},
 		"busy":                  {answer: refusal(t, codes.ResourceExhausted, &emptypb.Empty{}), want: "domain.Unknown"},
+		"not ready, no code":    {answer: refusal(t, codes.OK, &emptypb.Empty{}), want: "domain.Unknown"},
+		"no code, no detail":    {answer: refusal(t, codes.OK), want: "domain.Unknown"},
+		"an empty error":        {answer: []*streams.BatchAppendResp{{Result: &streams.BatchAppendResp_Error{}}}, want: "domain.Unknown"},
 		"no detail":             {answer: refusal(t, codes.Internal), want: "domain.Unknown"},
+		"a code without detail": {answer: refusal(t, codes.PermissionDenied), want: "domain.Unknown"},
 		"call: gone":            {err: status.Error(codes.Unavailable, "bye"), want: "domain.Unknown"},
 		"call: denied":          {err: status.Error(codes.PermissionDenied, "no"), want: "domain.Unknown"},
 		"call: another's fault": {err: status.Error(codes.ResourceExhausted, "larger than max"), want: "domain.Unknown"},
@@ -222,7 +244,7 @@ func TestBrokenCallIsReplaced(t *testing.T) {
 func TestSilentCallIsReplaced(t *testing.T) {
 	const silent = "main.test-silent"
 	node := &script{batch: func(r *streams.BatchAppendReq) ([]*streams.BatchAppendResp, error) {
-		if string(r.GetOptions().GetStreamIdentifier().GetStreamName()) == silent {
+		if string(r.GetOptions().GetStreamIdentifier().GetStreamName()) == scripted.prefix+silent {
 			return nil, nil
 		}
 		return committedAt(0, 9), nil
@@ -246,7 +268,7 @@ func TestSilentCallIsReplaced(t *testing.T) {
 func TestAbandonedAppendHarmsNoOther(t *testing.T) {
 	arrived := make(chan struct{})
 	node := &script{batch: func(r *streams.BatchAppendReq) ([]*streams.BatchAppendResp, error) {
-		if string(r.GetOptions().GetStreamIdentifier().GetStreamName()) == "main.test-1" {
+		if string(r.GetOptions().GetStreamIdentifier().GetStreamName()) == scripted.prefix+"main.test-1" {
 			close(arrived)
 			return nil, nil
 		}

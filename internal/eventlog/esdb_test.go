@@ -62,7 +62,7 @@ func TestMissingPositionIsLookedUp(t *testing.T) {
 		},
 		read: func(o *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
 			for i, e := range sent {
-				stored := event("main.test-1", "test.happened", uint64(i), 76+uint64(i), e.GetData())
+				stored := event("rapport.main.test-1", "test.happened", uint64(i), 76+uint64(i), e.GetData())
 				recorded := stored.GetEvent().GetEvent()
 				recorded.Id, recorded.CustomMetadata = e.GetId(), e.GetCustomMetadata()
 				if err := s.Send(stored); err != nil {
@@ -78,18 +78,41 @@ func TestMissingPositionIsLookedUp(t *testing.T) {
 	}
 }
 
-func TestCommitCountsWhenItsPositionCannotBeRead(t *testing.T) {
-	node := &script{
-		append: func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
-			return success(0, nil), nil
-		},
-		read: func(*streams.ReadReq_Options, streams.Streams_ReadServer) error {
-			return status.Error(codes.Internal, "no")
-		},
+// The client makes a success of an answer that holds none: revision 1, and no position. Only what can be seen to stand
+// there is a success then.
+func TestSuccessWithoutAPositionCountsWhenItStandsThere(t *testing.T) {
+	missing := func(*streams.ReadReq_Options, streams.Streams_ReadServer) error { return nil }
+	broken := func(*streams.ReadReq_Options, streams.Streams_ReadServer) error {
+		return status.Error(codes.Internal, "no")
 	}
-	got := commit(t, dial(t, node.start(t)), "main.test-1", domain.NoStream, newEvents(1)...)
-	if want := (domain.Committed{}); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	for name, c := range map[string]struct {
+		answer *streams.AppendResp
+		read   func(*streams.ReadReq_Options, streams.Streams_ReadServer) error
+		want   domain.Outcome
+	}{
+		"no position, not there":        {success(1, nil), missing, domain.Unknown{}},
+		"no position, cannot be read":   {success(1, nil), broken, domain.Unknown{}},
+		"no result, not there":          {&streams.AppendResp{}, missing, domain.Unknown{}},
+		"no result, cannot be read":     {&streams.AppendResp{}, broken, domain.Unknown{}},
+		"empty success":                 {&streams.AppendResp{Result: &streams.AppendResp_Success_{Success: &streams.AppendResp_Success{}}}, missing, domain.Unknown{}},
+		"whole success, not there":      {success(1, &streams.AppendResp_Position{CommitPosition: 9, PreparePosition: 9}), missing, domain.Unknown{}},
+		"whole success, cannot be read": {success(1, &streams.AppendResp_Position{CommitPosition: 9, PreparePosition: 9}), broken, domain.Committed{Revision: 1, Position: at(9)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := &script{
+				append: func(*streams.AppendReq_Options, []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
+					return c.answer, nil
+				},
+				read: c.read,
+			}
+			got := dial(t, node.start(t)).Append(t.Context(), "main.test-1", domain.NoStream, newEvents(2))
+			if _, unknown := got.(domain.Unknown); unknown {
+				got = domain.Unknown{}
+			}
+			if got != c.want {
+				t.Errorf("got %T %+v, want %T %+v", got, got, c.want, c.want)
+			}
+		})
 	}
 }
 
@@ -172,9 +195,11 @@ func TestAppendThatIsNotAnsweredIsUnknown(t *testing.T) {
 }
 
 func TestReadThatIsNotAnsweredFails(t *testing.T) {
-	node := &script{read: func(_ *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
-		if err := s.Send(happened(1)); err != nil {
-			return err
+	node := &script{read: func(o *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
+		if o.GetCount() > 1 {
+			if err := s.Send(happened(1)); err != nil {
+				return err
+			}
 		}
 		return hang(s)
 	}}
@@ -203,15 +228,12 @@ func TestHistoryCutShortIsAnErrorNotAnEnd(t *testing.T) {
 	}
 }
 
-func TestPanicOfTheClientIsAnError(t *testing.T) {
+func TestMessagesThatAReadDoesNotKnowArePassedOver(t *testing.T) {
 	node := &script{read: func(_ *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
-		return send(s, happened(0), caughtUp()) // the client's read knows events only
+		return send(s, happened(0), caughtUp(), happened(1))
 	}}
-	log := dial(t, node.start(t))
-	for _, err := range log.ReadStream(t.Context(), "main.test-1", 0) {
-		if !errors.Is(err, errPanic) {
-			t.Errorf("got %v", err)
-		}
+	if got := all(t, dial(t, node.start(t)).ReadStream(t.Context(), "main.test-1", 0)); len(got) != 2 {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -229,7 +251,7 @@ func TestDeletedStreamIsToldThroughWrappedErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := client.TombstoneStream(t.Context(), stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Revision(0)}); err != nil {
+	if _, err := client.TombstoneStream(t.Context(), scripted.prefix+stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Revision(0)}); err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range log.ReadStream(t.Context(), stream, 0) {
@@ -281,7 +303,7 @@ func TestClosedLogAnswersUnavailable(t *testing.T) {
 	if unknown, ok := outcome.(domain.Unknown); !ok || !errors.Is(unknown.Err, ErrClosed) {
 		t.Errorf("append: %T %+v", outcome, outcome)
 	}
-	for _, err := range log.Subscribe(t.Context(), domain.Position{}) {
+	for _, err := range log.Subscribe(t.Context(), domain.Mark{}) {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("subscribe: %v", err)
 		}
@@ -290,7 +312,7 @@ func TestClosedLogAnswersUnavailable(t *testing.T) {
 
 func TestCloseEndsSubscriptions(t *testing.T) {
 	log := dial(t, address(t))
-	for m, err := range log.Subscribe(t.Context(), domain.Position{}) {
+	for m, err := range log.Subscribe(t.Context(), domain.Mark{}) {
 		if m.CaughtUp {
 			go log.Close()
 		}
@@ -356,11 +378,11 @@ func TestIdentityIsCreatedWhereTheNodeHasNone(t *testing.T) {
 	node := &script{
 		logID: func() string { return stored.Load().(string) },
 		append: func(o *streams.AppendReq_Options, events []*streams.AppendReq_ProposedMessage) (*streams.AppendResp, error) {
-			var i identity
+			var i Identity
 			if err := json.Unmarshal(events[0].GetData(), &i); err != nil {
 				return nil, err
 			}
-			if name := string(o.GetStreamIdentifier().GetStreamName()); name != identityStream || o.GetNoStream() == nil || !stored.CompareAndSwap("", i.ID) {
+			if name := string(o.GetStreamIdentifier().GetStreamName()); name != scripted.identity || o.GetNoStream() == nil || !stored.CompareAndSwap("", i.ID) {
 				return nil, fmt.Errorf("appended to %s again", name)
 			}
 			return success(0, &streams.AppendResp_Position{CommitPosition: 1, PreparePosition: 1}), nil
@@ -382,7 +404,7 @@ func TestPagesEndByBytesAndStillMoveOn(t *testing.T) {
 	node := &script{read: func(o *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
 		requests.Add(1)
 		for position := max(1, o.GetAll().GetPosition().GetCommitPosition()); position <= 5; position++ {
-			if err := s.Send(event("main.test-1", "test.happened", position, position, huge)); err != nil {
+			if err := s.Send(event("rapport.main.test-1", "test.happened", position, position, huge)); err != nil {
 				return err
 			}
 		}

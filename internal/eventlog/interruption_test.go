@@ -146,7 +146,7 @@ func TestCutConnectionsLoseAndRepeatNothing(t *testing.T) {
 		})
 	}
 	reader := dial(t, target.String(), withTiming(brisk))
-	left, last := writers*appends*batch, start
+	left, last := writers*appends*batch, start.Position
 	for m, err := range reader.Subscribe(t.Context(), start) {
 		if err != nil {
 			t.Fatal(err)
@@ -211,7 +211,7 @@ func TestSubscriptionOutlivesTheNode(t *testing.T) {
 	stream := newStream()
 	const restarts = 3
 	expected, seen := domain.NoStream, uint64(0)
-	for m, err := range log.Subscribe(t.Context(), domain.Position{}) {
+	for m, err := range log.Subscribe(t.Context(), domain.Mark{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -257,7 +257,7 @@ func TestReproOlderCopyUnderASubscription(t *testing.T) {
 	log := dial(t, node.ConnectionString(), withTiming(timing{
 		append: 5 * time.Second, read: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
 	}))
-	for m, err := range log.Subscribe(t.Context(), domain.Position{}) {
+	for m, err := range log.Subscribe(t.Context(), domain.Mark{}) {
 		switch {
 		case err != nil && !errors.Is(err, ErrOtherLog):
 			t.Fatal(err)

@@ -104,11 +104,11 @@ func all(t testing.TB, read func(func(codec.Raw, error) bool)) []codec.Raw {
 	return got
 }
 
-func head(t testing.TB, log Log) domain.Position {
+func head(t testing.TB, log Log) domain.Mark {
 	t.Helper()
-	p, err := log.Head(context.WithoutCancel(t.Context()))
+	m, err := log.Head(context.WithoutCancel(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return m
 }

@@ -50,8 +50,8 @@ func official(t testing.TB, at string) *esdb.Client {
 	return client
 }
 
-// wire is a bare connection, for what the client for Go does not send.
-func wire(t testing.TB, at string) *grpc.ClientConn {
+// wireNode is a bare connection, for what the client for Go does not send.
+func wireNode(t testing.TB, at string) *grpc.ClientConn {
 	t.Helper()
 	target, err := url.Parse(at)
 	if err != nil {
@@ -433,7 +433,7 @@ func TestProtocolTruncationDuringRead(t *testing.T) {
 // Clients for other languages append over BatchAppend when the node announces it.
 func TestProtocolBatchAppend(t *testing.T) {
 	at := address(t)
-	conn, c := wire(t, at), official(t, at)
+	conn, c := wireNode(t, at), official(t, at)
 	methods, err := serverfeatures.NewServerFeaturesClient(conn).GetSupportedMethods(t.Context(), &shared.Empty{})
 	if err != nil {
 		t.Fatal(err)

@@ -136,15 +136,17 @@ func (s *script) Read(request *streams.ReadReq, stream streams.Streams_ReadServe
 			return err
 		}
 		return s.subscribe(attempt, o, stream)
-	case string(o.GetStream().GetStreamIdentifier().GetStreamName()) == identityStream:
+	case string(o.GetStream().GetStreamIdentifier().GetStreamName()) == formerIdentityStream:
+		return stream.Send(notFound(formerIdentityStream))
+	case string(o.GetStream().GetStreamIdentifier().GetStreamName()) == scripted.identity:
 		id := scriptedLog
 		if s.logID != nil {
 			id = s.logID()
 		}
 		if id == "" {
-			return stream.Send(&streams.ReadResp{Content: &streams.ReadResp_StreamNotFound_{StreamNotFound: &streams.ReadResp_StreamNotFound{StreamIdentifier: o.GetStream().GetStreamIdentifier()}}})
+			return stream.Send(notFound(scripted.identity))
 		}
-		return stream.Send(event(identityStream, identityType, 0, 1, fmt.Appendf(nil, `{"id":%q}`, id)))
+		return stream.Send(event(scripted.identity, identityType, 0, 1, fmt.Appendf(nil, `{"id":%q}`, id)))
 	}
 	if p := o.GetAll().GetPosition(); s.read == nil && p != nil {
 		return stream.Send(happened(p.GetCommitPosition()))
@@ -153,6 +155,15 @@ func (s *script) Read(request *streams.ReadReq, stream streams.Streams_ReadServe
 		return status.Error(codes.Unimplemented, "the script has no reads")
 	}
 	return s.read(o, stream)
+}
+
+// scripted is the part of the scripted node's store that is ours.
+var scripted = spaceOf(DefaultNamespace)
+
+func notFound(stream string) *streams.ReadResp {
+	return &streams.ReadResp{Content: &streams.ReadResp_StreamNotFound_{StreamNotFound: &streams.ReadResp_StreamNotFound{
+		StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)},
+	}}}
 }
 
 // event makes the message of one event at a position, always the same.
@@ -174,7 +185,7 @@ func event(stream, eventType string, revision, position uint64, data []byte) *st
 
 // happened is an event of ours at a position.
 func happened(position uint64) *streams.ReadResp {
-	return event("main.test-1", "test.happened", position, position, []byte(`{}`))
+	return event("rapport.main.test-1", "test.happened", position, position, []byte(`{}`))
 }
 
 func checkpoint(position uint64) *streams.ReadResp {
@@ -217,5 +228,7 @@ var patient = timing{
 var watching = timing{
 	append: patient.append, read: patient.read, watchdog: impatient.watchdog, firstBackoff: patient.firstBackoff, lastBackoff: patient.lastBackoff,
 }
+
+func after(position uint64) domain.Mark { return domain.Mark{Position: at(position)} }
 
 func at(position uint64) domain.Position { return domain.Position{Commit: position, Prepare: position} }

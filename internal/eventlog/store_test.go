@@ -135,7 +135,7 @@ func (c canned) ReadAll(ctx context.Context, _ domain.Position) iter.Seq2[codec.
 	return c.ReadStream(ctx, "", 0)
 }
 
-func (c canned) Subscribe(context.Context, domain.Position) iter.Seq2[Message, error] {
+func (c canned) Subscribe(context.Context, domain.Mark) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for _, e := range c.events {
 			if !yield(Message{Raw: &e}, nil) || !yield(Message{Checkpoint: e.Position}, nil) || !yield(Message{CaughtUp: true}, nil) {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -48,6 +49,8 @@ const (
 	longestReconnect = time.Second
 	// connectTimeout is how long one attempt to connect may take.
 	connectTimeout = 5 * time.Second
+	// reconnectWait is how long a request waits for a connection that is not there, before it fails.
+	reconnectWait = 300 * time.Millisecond
 	// maxLeaderChanges is how often one read follows the leader to another member.
 	maxLeaderChanges = 3
 )
@@ -92,6 +95,24 @@ func (l *ESDB) leader(ctx context.Context) (*grpc.ClientConn, error) {
 		}
 	}
 	return l.connect(address)
+}
+
+// await gives a connection that was lost, or is being made, a moment to come back.
+func await(ctx context.Context, conn *grpc.ClientConn) {
+	if conn.GetState() == connectivity.Ready {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, reconnectWait)
+	defer cancel()
+	conn.ResetConnectBackoff()
+	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
+		if state == connectivity.Idle {
+			conn.Connect()
+		}
+		if state == connectivity.Shutdown || !conn.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
 }
 
 // leaderAddress returns where the leader is.
@@ -167,6 +188,7 @@ func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.
 		if err != nil {
 			return err
 		}
+		await(ctx, conn)
 		var trailer metadata.MD
 		err = call(leading(ctx), conn, &trailer)
 		if err == nil {
