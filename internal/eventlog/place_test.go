@@ -150,17 +150,19 @@ func TestLandmarksAreAskedFor(t *testing.T) {
 			ours = append(ours, positionIn(m))
 		}
 	}
-	n := ours[200] + 1
+	n := ours[100] + 1
 	for name, c := range map[string]struct {
 		find  Landmark
 		start uint64
 		err   bool
 	}{
-		"near":            {func(context.Context, domain.Position) (domain.Position, error) { return at(ours[199]), nil }, ours[199], false},
-		"beyond":          {func(context.Context, domain.Position) (domain.Position, error) { return at(ours[300]), nil }, 0, false},
-		"of another log":  {func(context.Context, domain.Position) (domain.Position, error) { return at(ours[199] + 1), nil }, 0, false},
-		"none":            {func(context.Context, domain.Position) (domain.Position, error) { return domain.Position{}, nil }, 0, false},
-		"cannot be asked": {func(context.Context, domain.Position) (domain.Position, error) { return domain.Position{}, errors.New("no") }, 0, true},
+		"near":           {func(context.Context, domain.Position) (domain.Position, error) { return at(ours[99]), nil }, ours[99], false},
+		"beyond":         {func(context.Context, domain.Position) (domain.Position, error) { return at(ours[200]), nil }, 0, false},
+		"of another log": {func(context.Context, domain.Position) (domain.Position, error) { return at(ours[99] + 1), nil }, 0, false},
+		"none":           {func(context.Context, domain.Position) (domain.Position, error) { return domain.Position{}, nil }, 0, false},
+		"cannot be asked": {func(context.Context, domain.Position) (domain.Position, error) {
+			return domain.Position{}, errors.New("no")
+		}, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := dial(t, node.script().start(t), WithLandmark(c.find))
@@ -272,7 +274,7 @@ func TestHeadIsSearchedForOnce(t *testing.T) {
 
 	// An older copy takes the place of the log, and grows past it.
 	node.mu.Lock()
-	node.events = node.events[:10]
+	node.events = node.events[:9]
 	node.mu.Unlock()
 	want = grow("rapport.main.test-1")
 	for range 20 {

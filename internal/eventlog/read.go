@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -16,7 +17,6 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -125,10 +125,10 @@ func (l *ESDB) readPage(ctx context.Context, request *streams.ReadReq_Options, c
 	request.UuidOption = &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: &shared.Empty{}}}
 	ctx, cancel := context.WithTimeout(ctx, l.timing.read)
 	defer cancel()
-	err = l.withLeader(ctx, func(ctx context.Context, conn *grpc.ClientConn, trailer *metadata.MD) error {
+	err = l.withLeader(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel() // a page that is full ends the call
-		call, err := streams.NewStreamsClient(conn).Read(ctx, &streams.ReadReq{Options: request}, grpc.Trailer(trailer))
+		call, err := streams.NewStreamsClient(conn).Read(ctx, &streams.ReadReq{Options: request})
 		if err != nil {
 			return err
 		}
@@ -150,7 +150,7 @@ func collect(call streams.Streams_ReadClient, count int) (page, error) {
 		case refusesPosition(err):
 			return page{}, fmt.Errorf("%w: %w", errNotAPosition, err)
 		case err != nil:
-			return page{}, deletedStream(err, call.Trailer())
+			return page{}, deletedStream(&endedCall{err, call.Trailer()})
 		}
 		switch content := message.GetContent().(type) {
 		case *streams.ReadResp_Event:
@@ -179,13 +179,11 @@ func refusesPosition(err error) bool {
 }
 
 // deletedStream makes ErrStreamDeleted of the refusal to read a stream that was deleted for ever.
-func deletedStream(err error, trailer metadata.MD) error {
-	for _, exception := range trailer.Get(trailerException) {
-		if exception == "stream-deleted" {
-			return fmt.Errorf("%w: %w", ErrStreamDeleted, err)
-		}
+func deletedStream(ended *endedCall) error {
+	if slices.Contains(ended.trailer.Get(trailerException), exceptionDeleted) {
+		return fmt.Errorf("%w: %w", ErrStreamDeleted, ended)
 	}
-	return err
+	return ended
 }
 
 // ReadAll implements Log. While the consumer works on one page, the next is already being read.

@@ -38,6 +38,7 @@ const requiresLeader = "requires-leader"
 const (
 	trailerException  = "exception"
 	exceptionLeader   = "not-leader"
+	exceptionDeleted  = "stream-deleted"
 	trailerLeaderHost = "leader-endpoint-host"
 	trailerLeaderPort = "leader-endpoint-port"
 )
@@ -178,7 +179,7 @@ func (l *ESDB) closeWire() {
 }
 
 // withLeader runs a call on the connection to the leader. It follows the leader to the member that a refusal names.
-func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.ClientConn, *metadata.MD) error) error {
+func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.ClientConn) error) error {
 	if err := l.start(); err != nil {
 		return err
 	}
@@ -189,29 +190,41 @@ func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.
 			return err
 		}
 		await(ctx, conn)
-		var trailer metadata.MD
-		err = call(leading(ctx), conn, &trailer)
+		err = call(leading(ctx), conn)
 		if err == nil {
 			return nil
 		}
 		if l.isClosed() {
 			return ErrClosed
 		}
-		if address, named := leaderIn(trailer); named && changes < maxLeaderChanges {
-			if _, err := l.connect(address); err != nil {
-				return err
+		var ended *endedCall
+		elsewhere := errors.As(err, &ended) && notLeader(ended.trailer)
+		if elsewhere && changes < maxLeaderChanges {
+			if address, named := leaderIn(ended.trailer); named {
+				if _, err := l.connect(address); err != nil {
+					return err
+				}
+				continue
 			}
-			continue
 		}
-		if lostConnection(err) || notLeader(trailer) || status.Code(err) == codes.DeadlineExceeded {
+		if elsewhere || lostConnection(err) || status.Code(err) == codes.DeadlineExceeded {
 			l.dropWire(conn)
 		}
-		if notLeader(trailer) {
-			err = errors.Join(errNoLeader, err)
+		if elsewhere {
+			err = fmt.Errorf("%w: %w", errNoLeader, err)
 		}
 		return err
 	}
 }
+
+// endedCall is how a node ended a call, with what it said beside the error.
+type endedCall struct {
+	err     error
+	trailer metadata.MD
+}
+
+func (e *endedCall) Error() string { return e.err.Error() }
+func (e *endedCall) Unwrap() error { return e.err }
 
 func notLeader(trailer metadata.MD) bool {
 	return slices.Contains(trailer.Get(trailerException), exceptionLeader)
