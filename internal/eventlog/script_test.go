@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ type script struct {
 	read      func(*streams.ReadReq_Options, streams.Streams_ReadServer) error                  // of one stream but the identity's, or of $all; nil means that $all holds what happened at every position
 	subscribe func(attempt int, o *streams.ReadReq_Options, s streams.Streams_ReadServer) error // after its confirmation
 	logID     func() string                                                                     // identity; nil means always the same, "" that there is none
+	features  func() (*serverfeatures.SupportedMethods, error)                                  // nil means that the node does not know the call
 	mute      int                                                                               // so many subscriptions are not even confirmed
 
 	mu       sync.Mutex
@@ -112,6 +114,13 @@ func (s *script) BatchAppend(stream streams.Streams_BatchAppendServer) error {
 			}
 		}
 	}
+}
+
+func (s *script) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
+	if s.features == nil {
+		return nil, status.Error(codes.Unimplemented, "not known")
+	}
+	return s.features()
 }
 
 // calls returns how often BatchAppend was called.
