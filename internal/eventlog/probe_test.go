@@ -230,7 +230,7 @@ func TestAwaitWaitsForWhatPasses(t *testing.T) {
 	if err := dial(t, old.start(t)).Await(t.Context(), time.Minute, nil); !errors.Is(err, ErrTooOld) {
 		t.Errorf("got %v", err)
 	}
-	if err := dial(t, "esdb://"+porttest.Address(t)+"?tls=false", withTiming(impatient)).Await(t.Context(), time.Millisecond, nil); !errors.Is(err, ErrNobodyListens) {
+	if err := dial(t, "esdb://"+porttest.Address(t)+"?tls=false").Await(t.Context(), time.Millisecond, nil); !errors.Is(err, ErrNobodyListens) {
 		t.Errorf("got %v", err)
 	}
 }
