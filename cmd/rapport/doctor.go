@@ -157,13 +157,24 @@ func (d doctorCommand) checkLog(ctx context.Context, server running) (string, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
-	client, err := eventlog.Dial(ctx, address)
+	client, err := eventlog.Dial(ctx, address, eventlog.WithNamespace(d.Namespace))
 	if err != nil {
 		return "", err
 	}
 	defer client.Close()
+	if err := client.Probe(ctx); err != nil {
+		return "", err
+	}
+	identity, err := client.Identity(ctx)
+	if err != nil {
+		return "", err
+	}
 	head, err := client.Head(ctx)
-	return fmt.Sprintf("%s answers, head at %s", withoutSecrets(address), head), err
+	namespace := "namespace " + identity.Namespace
+	if identity.Namespace == "" {
+		namespace = "no namespace: it was begun before there were any"
+	}
+	return fmt.Sprintf("%s answers, %s, head at %s", withoutSecrets(address), namespace, head.Position), err
 }
 
 func (d doctorCommand) checkBrokers(c *console) (string, error) {

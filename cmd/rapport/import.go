@@ -14,6 +14,7 @@ import (
 
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/importer"
 )
 
@@ -57,14 +58,15 @@ func (i importCommand) Run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := i.openLog(ctx, c.log, &closing)
+	secret, err := i.secret(i.Secret)
 	if err != nil {
 		return err
 	}
-	bus, err := i.newBus(l, i.Secret, commands.Options{Logger: c.log, StreamCacheBytes: importCacheBytes})
+	l, err := i.openLog(ctx, c.log, &closing, eventlog.WithSecret(secret))
 	if err != nil {
 		return err
 	}
+	bus := newBus(l, secret, commands.Options{Logger: c.log, StreamCacheBytes: importCacheBytes})
 	if i.Rejects == "" {
 		i.Rejects = filepath.Join(i.Data, importsDir, mapping.Source+"-rejects.csv")
 	}

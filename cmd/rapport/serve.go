@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,6 +21,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/due"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
@@ -95,7 +97,16 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	}
 	closing.add(func() error { listener.Close(); return nil }) // the server has closed it already when all went well
 
-	l, err := s.openLog(ctx, c.log, &closing)
+	var secret []byte // of who writes
+	var options []eventlog.Option
+	if s.does(roleAPI) {
+		if secret, err = s.secret(s.Secret); err != nil {
+			return err
+		}
+		options = append(options, eventlog.WithSecret(secret))
+	}
+	var places landmarks
+	l, err := s.openLog(ctx, c.log, &closing, append(options, eventlog.WithLandmark(places.find))...)
 	if err != nil {
 		return err
 	}
@@ -103,11 +114,12 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	parts, err := s.assemble(ctx, c, l, postgres.URL, destinations, &closing)
+	parts, err := s.assemble(ctx, c, l, postgres.URL, secret, destinations, &closing)
 	if err != nil {
 		return err
 	}
-	if !s.external() && host == 0 {
+	places.in(parts.reads)
+	if host == 0 && s.alone() {
 		forget, err := s.announce(running{PID: os.Getpid(), EventStore: l.URL, Postgres: postgres.URL, API: "http://" + listener.Addr().String(), Roles: s.Roles})
 		if err != nil {
 			return err
@@ -127,6 +139,35 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	return group.Wait()
 }
 
+// alone reports whether this server is the one that the other verbs find by the data directory. Of servers on stores that
+// lie elsewhere, any number of which may name one data directory, it is the first.
+func (s serveCommand) alone() bool {
+	if !s.external() {
+		return true
+	}
+	_, err := s.running()
+	return errors.Is(err, errNotRunning) && s.prepare() == nil
+}
+
+// landmarks finds places in the log in the read models, as soon as they are open.
+type landmarks struct {
+	reads atomic.Pointer[readmodels.Store]
+}
+
+func (l *landmarks) in(reads *readmodels.Store) { l.reads.Store(reads) }
+
+func (l *landmarks) find(ctx context.Context, p domain.Position) (domain.Position, error) {
+	reads := l.reads.Load()
+	if reads == nil {
+		return domain.Position{}, nil
+	}
+	second, err := reads.LogTimeBefore(ctx, domain.DefaultTenant, p)
+	if err != nil || second == nil {
+		return domain.Position{}, err
+	}
+	return second.First(), nil
+}
+
 // parts are what serve runs beside the stores.
 type parts struct {
 	reads  *readmodels.Store
@@ -134,7 +175,7 @@ type parts struct {
 	work   []func(context.Context) error // of the roles, until the context ends
 }
 
-func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres string, destinations []destination, closing *closers) (*parts, error) {
+func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres string, secret []byte, destinations []destination, closing *closers) (*parts, error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	tracer, err := openTracer(ctx, c.log, c.spans, closing)
@@ -196,7 +237,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		probe("due jobs", func() error { return api.Degraded(loop.Err()) })
 	}
 	if s.does(roleAPI) {
-		if err := s.offer(ctx, c, l, postgres, reads, &options, closing); err != nil {
+		if err := s.offer(ctx, c, l, postgres, secret, reads, &options, closing); err != nil {
 			return nil, err
 		}
 	}
@@ -205,11 +246,8 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 }
 
 // offer adds what the API needs beside health.
-func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres string, reads *readmodels.Store, options *api.Options, closing *closers) error {
-	bus, err := s.newBus(l, s.Secret, commands.Options{Logger: c.log})
-	if err != nil {
-		return err
-	}
+func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres string, secret []byte, reads *readmodels.Store, options *api.Options, closing *closers) error {
+	bus := newBus(l, secret, commands.Options{Logger: c.log})
 	if s.Sample {
 		if err := importSample(ctx, c, l, bus); err != nil {
 			return err

@@ -42,6 +42,7 @@ const (
 type stores struct {
 	Data       string `help:"Directory of everything that this installation keeps; ${default} when left out." default:"data" type:"path" placeholder:"DIR"`
 	EventStore string `name:"eventstore" help:"Connection string of an EventStoreDB, esdb://…; the embedded node when left out." placeholder:"URL"`
+	Namespace  string `help:"Name of this installation in the event log, before all of its streams: others may write there too. 1 to 32 of a-z, 0-9 and _." default:"rapport" placeholder:"NAME"`
 	Postgres   string `help:"Connection string of a PostgreSQL, postgres://…; a private one when left out." placeholder:"URL"`
 }
 
@@ -108,9 +109,12 @@ type log struct {
 	Store    *eventlog.Store
 }
 
+// startPatience is how long a start waits for what passes by itself: a node that is not there yet, or that has no leader.
+const startPatience = 30 * time.Second
+
 // openLog connects to the event log that the flags choose: the one named, else that of a server running on the data
-// directory, else the embedded node, started here.
-func (s stores) openLog(ctx context.Context, logger *slog.Logger, closing *closers) (*log, error) {
+// directory, else the embedded node, started here. It returns an *eventlog.ProbeError when the log cannot be worked with.
+func (s stores) openLog(ctx context.Context, logger *slog.Logger, closing *closers, options ...eventlog.Option) (*log, error) {
 	url := s.EventStore
 	if url == "" {
 		var err error
@@ -122,11 +126,15 @@ func (s stores) openLog(ctx context.Context, logger *slog.Logger, closing *close
 	if err != nil {
 		return nil, err
 	}
-	client, err := eventlog.Dial(ctx, url)
+	client, err := eventlog.Dial(ctx, url, append(options, eventlog.WithNamespace(s.Namespace))...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the event log: %w", err)
 	}
 	closing.add(client.Close)
+	waiting := func(p *eventlog.ProbeError) { logger.WarnContext(ctx, "waiting for the event log", "err", p) }
+	if err := client.Await(ctx, startPatience, waiting); err != nil {
+		return nil, err
+	}
 	return &log{Log: client, URL: url, Registry: registry, Store: eventlog.NewStore(client, registry)}, nil
 }
 
@@ -251,16 +259,12 @@ func (s stores) makeSecret(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// newBus makes the command bus over the log, with the secret given or kept.
-func (s stores) newBus(l *log, secret string, o commands.Options) (*commands.Bus, error) {
-	key, err := s.secret(secret)
-	if err != nil {
-		return nil, err
-	}
-	o.Secret = key
+// newBus makes the command bus over the log.
+func newBus(l *log, secret []byte, o commands.Options) *commands.Bus {
+	o.Secret = secret
 	bus := commands.NewBus(l.Store, o)
 	commands.All(bus)
-	return bus, nil
+	return bus
 }
 
 // frozenTimeout is when the server ends a transaction of a process that has stopped within it, so that another can take over;
