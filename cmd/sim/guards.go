@@ -147,7 +147,7 @@ var mutations = []mutation{
 	},
 	{
 		"the same ids with other content are no repetition", "internal/eventlog/append.go",
-		"if !same(e, batch[e.Revision-first]) {", "if false {", []string{"./internal/eventlog", "-run=Mismatch"},
+		"if e.Revision != first+uint64(i) || !same(e, batch[i]) {", "if false {", []string{"./internal/eventlog", "-run=Mismatch"},
 	},
 	{
 		"the last append is compared when it is repeated", "internal/eventlog/append.go",
@@ -155,7 +155,46 @@ var mutations = []mutation{
 	},
 	{
 		"a history that is cut short is an error", "internal/eventlog/read.go",
-		"if errors.Is(err, io.EOF) {", "if errors.Is(err, io.EOF) || err != nil && !is(err, esdb.ErrorCodeResourceNotFound) {", []string{"./internal/eventlog", "-run=CutShort"},
+		"case errors.Is(err, io.EOF):", "case err != nil:", []string{"./internal/eventlog", "-run=CutShort"},
+	},
+	{
+		"a stream deleted while it is read has no short history", "internal/eventlog/read.go",
+		"if errors.Is(err, errNotThere) && !begun {", "if errors.Is(err, errNotThere) {", []string{"./internal/eventlog", "-run=DeletedWhile"},
+	},
+	{
+		"an answer without a code is no success", "internal/eventlog/batch.go",
+		"return fmt.Errorf(\"%w: code %d, %q\", errNotASuccess, refusal.Code(), refusal.Message())", "return refusal.Err()",
+		[]string{"./internal/eventlog", "-run=OutcomesOfBatchedAppends"},
+	},
+	{
+		"an answer without a result is no success", "internal/eventlog/batch.go",
+		"return domain.Committed{}, fmt.Errorf(\"%w: it holds neither\", errNotASuccess)", "return domain.Committed{}, nil",
+		[]string{"./internal/eventlog", "-run=OutcomesOfBatchedAppends"},
+	},
+	{
+		"a success that does not stand there is none", "internal/eventlog/append.go",
+		"case len(stored) < len(batch):", "case false:", []string{"./internal/eventlog", "-run=CountsWhenItStandsThere"},
+	},
+	{
+		"the log is asked for places at which an event stands", "internal/eventlog/place.go",
+		"if after.IsZero() || l.marks.before(after) == after {", "if true {", []string{"./internal/eventlog", "-run=AnyNumber"},
+	},
+	{
+		"an event of a mark is looked at", "internal/eventlog/place.go",
+		"case m.ID != \"\" && there.ID != m.ID:", "case false:", []string{"./internal/eventlog", "-run=CheckTells"},
+	},
+	{
+		"the newest event of ours is searched for anew in another history", "internal/eventlog/head.go",
+		"if searched.ID == \"\" || there.ID != searched.ID {", "if searched.ID == \"\" {", []string{"./internal/eventlog", "-run=HeadIsSearched"},
+	},
+	{
+		"what others write is left out", "internal/eventlog/namespace.go",
+		"if !ours || isSystem(raw.Type) || raw.Stream == s.identity {", "if _ = ours; isSystem(raw.Type) || raw.Stream == s.identity {",
+		[]string{"./internal/eventlog", "-run=Strangers|SeeNothing"},
+	},
+	{
+		"a log of before takes one tenant alone", "internal/eventlog/namespace.go",
+		"if !strings.HasPrefix(name, s.prefix) {", "if false {", []string{"./internal/eventlog", "-run=LogOfBefore"},
 	},
 	{
 		"a subscription does not go on in another log", "internal/eventlog/subscribe.go",
@@ -163,7 +202,11 @@ var mutations = []mutation{
 	},
 	{
 		"a subscription does not go on in an older copy of its log", "internal/eventlog/subscribe.go",
-		"if f.event.Position.IsZero() {", "if true {", []string{"./internal/eventlog", "-run=OlderCopy"},
+		"return f.log.Check(ctx, f.event)", "return nil", []string{"./internal/eventlog", "-run=OlderCopy"},
+	},
+	{
+		"an event where the log had been searched tells another history", "internal/eventlog/subscribe.go",
+		"case f.event.ID != \"\" && f.event.Position.Before(raw.Position):", "case false:", []string{"./internal/eventlog", "-run=NoneStoodBefore"},
 	},
 	{
 		"a subscription goes on behind its last checkpoint", "internal/eventlog/subscribe.go",

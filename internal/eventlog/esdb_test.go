@@ -228,6 +228,36 @@ func TestHistoryCutShortIsAnErrorNotAnEnd(t *testing.T) {
 	}
 }
 
+// A stream that is deleted while it is read ends with an error, within a page or between two: a short history makes a wrong
+// decision.
+func TestStreamDeletedWhileItIsReadIsAnError(t *testing.T) {
+	for name, events := range map[string]uint64{"within a page": 3, "between pages": pageEvents} {
+		t.Run(name, func(t *testing.T) {
+			node := &script{read: func(o *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
+				if from := o.GetStream().GetRevision(); from > 0 {
+					return s.Send(notFound("rapport.main.test-1"))
+				}
+				for i := range events {
+					if err := s.Send(happened(i)); err != nil {
+						return err
+					}
+				}
+				if events < pageEvents {
+					return s.Send(notFound("rapport.main.test-1"))
+				}
+				return nil
+			}}
+			var last error
+			for _, err := range dial(t, node.start(t)).ReadStream(t.Context(), "main.test-1", 0) {
+				last = err
+			}
+			if !errors.Is(last, errDeletedMeanwhile) {
+				t.Errorf("ended with %v", last)
+			}
+		})
+	}
+}
+
 func TestMessagesThatAReadDoesNotKnowArePassedOver(t *testing.T) {
 	node := &script{read: func(_ *streams.ReadReq_Options, s streams.Streams_ReadServer) error {
 		return send(s, happened(0), caughtUp(), happened(1))
