@@ -155,11 +155,11 @@ var mutations = []mutation{
 	},
 	{
 		"a history that is cut short is an error", "internal/eventlog/read.go",
-		"case errors.Is(err, io.EOF):", "case err != nil:", []string{"./internal/eventlog", "-run=CutShort"},
+		"case errors.Is(err, io.EOF):", "case errors.Is(err, io.EOF), err != nil:", []string{"./internal/eventlog", "-run=CutShort"},
 	},
 	{
 		"a stream deleted while it is read has no short history", "internal/eventlog/read.go",
-		"if errors.Is(err, errNotThere) && !begun {", "if errors.Is(err, errNotThere) {", []string{"./internal/eventlog", "-run=DeletedWhile"},
+		"if errors.Is(err, errNotThere) && !begun {", "if _ = begun; errors.Is(err, errNotThere) {", []string{"./internal/eventlog", "-run=DeletedWhile"},
 	},
 	{
 		"an answer without a code is no success", "internal/eventlog/batch.go",
