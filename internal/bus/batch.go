@@ -27,9 +27,9 @@ import (
 // ErrOrder says that the log delivered an event at or before one that it had delivered already, or left one out.
 var ErrOrder = errors.New("the log delivered events out of order")
 
-// Source is a subscription: endless, in log order, from behind a position. It yields an error only when it cannot ever go
-// on or its context ends.
-type Source func(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error]
+// Source is a subscription: endless, in log order, from behind an event, of which it checks that it is still there. It yields
+// an error only when it cannot ever go on or its context ends.
+type Source func(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error]
 
 // Decoder turns a stored event into what handlers understand. It must be safe for concurrent use.
 type Decoder interface {
@@ -50,6 +50,17 @@ type Batch struct {
 	End      domain.Position // where the piece ends; there may be no event there. Zero when the batch only says CaughtUp
 	CaughtUp bool            // everything written when the batch was closed has been delivered
 }
+
+// Last returns the last event of the batch, zero when it has none.
+func (b *Batch) Last() domain.Mark {
+	if len(b.Items) == 0 {
+		return domain.Mark{}
+	}
+	return b.Items[len(b.Items)-1].Mark()
+}
+
+// Mark names the event.
+func (i *Item) Mark() domain.Mark { return domain.Mark{Position: i.Raw.Position, ID: i.Raw.ID} }
 
 // summary is the payload of a message: what a log line needs, never an event's content.
 type summary struct {

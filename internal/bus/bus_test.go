@@ -34,10 +34,10 @@ func event(n int) eventlog.Message {
 
 // script is a log that delivers messages and then either stays silent or fails.
 func script(fail error, messages ...eventlog.Message) bus.Source {
-	return func(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+	return func(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 		return func(yield func(eventlog.Message, error) bool) {
 			for _, m := range messages {
-				if m.Raw != nil && !after.Before(m.Raw.Position) {
+				if m.Raw != nil && !after.Position.Before(m.Raw.Position) {
 					continue
 				}
 				if !yield(m, nil) {
@@ -89,7 +89,7 @@ func TestEveryEventArrivesOnceInOrderInBoundedBatches(t *testing.T) {
 		messages = append(messages, eventlog.Message{CaughtUp: true})
 		var inFlight atomic.Int32
 		next := 101
-		err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Position{Commit: 100, Prepare: 100}, plain, options(64)),
+		err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Mark{Position: domain.Position{Commit: 100, Prepare: 100}}, plain, options(64)),
 			func(b *bus.Batch) (bool, error) {
 				if inFlight.Add(1) > 1 {
 					t.Error("two batches in flight")
@@ -120,7 +120,7 @@ func TestRefusedBatchComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []string
 		start := time.Now()
-		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), eventlog.Message{CaughtUp: true}, event(3)), domain.Position{}, plain, options(2)),
+		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), eventlog.Message{CaughtUp: true}, event(3)), domain.Mark{}, plain, options(2)),
 			func(b *bus.Batch) (bool, error) {
 				seen = append(seen, fmt.Sprint(len(b.Items), b.End))
 				switch len(seen) {
@@ -147,7 +147,7 @@ func TestRefusedBatchComesAgain(t *testing.T) {
 func TestLogOutOfOrderEndsTheSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got int
-		err := run(t, bus.NewSubscriber(script(nil, event(2), event(1)), domain.Position{}, plain, options(10)),
+		err := run(t, bus.NewSubscriber(script(nil, event(2), event(1)), domain.Mark{}, plain, options(10)),
 			func(b *bus.Batch) (bool, error) {
 				got += len(b.Items)
 				return true, nil
@@ -161,7 +161,7 @@ func TestLogOutOfOrderEndsTheSubscription(t *testing.T) {
 func TestLogThatCannotGoOnTellsWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := errors.New("gone")
-		err := run(t, bus.NewSubscriber(script(gone, event(1)), domain.Position{}, plain, options(10)),
+		err := run(t, bus.NewSubscriber(script(gone, event(1)), domain.Mark{}, plain, options(10)),
 			func(*bus.Batch) (bool, error) { return true, nil })
 		if !errors.Is(err, gone) {
 			t.Errorf("got %v", err)
@@ -178,7 +178,7 @@ func TestUndecodableEventTravelsWithItsError(t *testing.T) {
 			}
 			return plain(raw)
 		})
-		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), event(3)), domain.Position{}, odd, options(3)),
+		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), event(3)), domain.Mark{}, odd, options(3)),
 			func(b *bus.Batch) (bool, error) {
 				if len(b.Items) != 3 || b.Items[0].Err != nil || !errors.Is(b.Items[1].Err, domain.ErrCorrupt) || b.Items[2].Err != nil {
 					t.Errorf("got %+v", b.Items)
@@ -202,7 +202,7 @@ func TestNextBatchIsReadWhileOneIsHandled(t *testing.T) {
 		for n := 1; n <= 10; n++ {
 			messages = append(messages, event(n))
 		}
-		err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Position{}, counting, options(2)),
+		err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Mark{}, counting, options(2)),
 			func(*bus.Batch) (bool, error) {
 				synctest.Wait()
 				if n := decoded.Load(); n != 5 { // the one handled, the one ready, and the event that finds no room
@@ -219,7 +219,7 @@ func TestNextBatchIsReadWhileOneIsHandled(t *testing.T) {
 func TestPositionsWithoutEventsArrive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := domain.Position{Commit: 7, Prepare: 7}
-		err := run(t, bus.NewSubscriber(script(nil, eventlog.Message{Checkpoint: at}), domain.Position{}, plain, options(2)),
+		err := run(t, bus.NewSubscriber(script(nil, eventlog.Message{Checkpoint: at}), domain.Mark{}, plain, options(2)),
 			func(b *bus.Batch) (bool, error) {
 				if len(b.Items) != 0 || b.End != at {
 					t.Errorf("got %+v", b)
@@ -237,7 +237,7 @@ func TestBatchesAreBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts := options(100)
 		opts.MaxBytes = 15
-		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), event(3)), domain.Position{}, plain, opts),
+		err := run(t, bus.NewSubscriber(script(nil, event(1), event(2), event(3)), domain.Mark{}, plain, opts),
 			func(b *bus.Batch) (bool, error) {
 				if len(b.Items) != 2 {
 					t.Errorf("%d events", len(b.Items))
@@ -251,7 +251,7 @@ func TestBatchesAreBoundedInBytes(t *testing.T) {
 }
 
 func TestSubscriberServesOneSubscription(t *testing.T) {
-	s := bus.NewSubscriber(script(nil), domain.Position{}, plain, options(1))
+	s := bus.NewSubscriber(script(nil), domain.Mark{}, plain, options(1))
 	ctx, stop := context.WithCancel(t.Context())
 	messages, err := s.Subscribe(ctx, "test")
 	if err != nil {
@@ -290,7 +290,7 @@ func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
 		queued := c.queued
 		synctest.Test(t, func(t *testing.T) {
 			live, handling, later := make(chan bool), make(chan bool), make(chan bool)
-			source := func(ctx context.Context, _ domain.Position) iter.Seq2[eventlog.Message, error] {
+			source := func(ctx context.Context, _ domain.Mark) iter.Seq2[eventlog.Message, error] {
 				return func(yield func(eventlog.Message, error) bool) {
 					yield(eventlog.Message{CaughtUp: true}, nil)
 					<-live
@@ -308,7 +308,7 @@ func TestBusyLiveSubscriptionWaitsForMore(t *testing.T) {
 			}
 			var sizes []int
 			seen := 0
-			err := run(t, bus.NewSubscriber(source, domain.Position{}, plain, options(2000)), func(b *bus.Batch) (bool, error) {
+			err := run(t, bus.NewSubscriber(source, domain.Mark{}, plain, options(2000)), func(b *bus.Batch) (bool, error) {
 				sizes = append(sizes, len(b.Items))
 				seen += len(b.Items)
 				switch len(sizes) {

@@ -38,7 +38,7 @@ func TestLogThatLeavesAnEventOutEndsTheSubscription(t *testing.T) {
 				// The subscription begins in the middle of the second stream.
 				log := script(nil, of(event(1), one, 0), of(event(2), two, 7), of(event(3), one, 1), of(event(4), two, 8), of(event(5), foreign, 0),
 					test.last, eventlog.Message{CaughtUp: true})
-				err := run(t, bus.NewSubscriber(log, domain.Position{}, plain, options(10)), func(b *bus.Batch) (bool, error) {
+				err := run(t, bus.NewSubscriber(log, domain.Mark{}, plain, options(10)), func(b *bus.Batch) (bool, error) {
 					end = b.End
 					return !b.CaughtUp, nil
 				})
@@ -58,7 +58,7 @@ func TestBatchesSayBehindWhatTheyBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []uint64
 		log := script(nil, event(4), event(5), event(6), eventlog.Message{CaughtUp: true})
-		err := run(t, bus.NewSubscriber(log, domain.Position{Commit: 3, Prepare: 3}, plain, options(1)), func(b *bus.Batch) (bool, error) {
+		err := run(t, bus.NewSubscriber(log, domain.Mark{Position: domain.Position{Commit: 3, Prepare: 3}}, plain, options(1)), func(b *bus.Batch) (bool, error) {
 			got = append(got, b.After.Commit)
 			return !b.CaughtUp, nil
 		})
@@ -70,7 +70,7 @@ func TestBatchesSayBehindWhatTheyBegin(t *testing.T) {
 
 // counted counts the events that a log delivers.
 func counted(log bus.Source, n *atomic.Int64) bus.Source {
-	return func(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+	return func(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 		return func(yield func(eventlog.Message, error) bool) {
 			for m, err := range log(ctx, after) {
 				if m.Raw != nil {
@@ -99,7 +99,7 @@ func TestLargeEventsMakeSmallBatches(t *testing.T) {
 		var read atomic.Int64
 		counting := script(nil, append(messages, eventlog.Message{CaughtUp: true})...)
 		handled := 0
-		err := run(t, bus.NewSubscriber(counted(counting, &read), domain.Position{}, plain, options(0)), func(b *bus.Batch) (bool, error) {
+		err := run(t, bus.NewSubscriber(counted(counting, &read), domain.Mark{}, plain, options(0)), func(b *bus.Batch) (bool, error) {
 			synctest.Wait() // until as much is read as finds room
 			if n := len(b.Items) * size; n > bus.DefaultMaxBytes+size {
 				t.Errorf("a batch of %d bytes", n)

@@ -42,13 +42,14 @@ type ReactOptions struct {
 	Observe    func(item *Item, published bool, err error) // is told of every attempt; may be nil
 }
 
-// NewEventSubscriber makes a subscriber to everything behind a position that sends each event as a message of its own, the
+// NewEventSubscriber makes a subscriber to everything behind an event that sends each event as a message of its own, the
 // next when the one before was acknowledged; those that wanted refuses are passed over. After the last event of each batch
-// of the log it calls settle with the batch's end, and when ctx ends before with the last event that is done; an error of
-// settle ends the subscription.
-func NewEventSubscriber(source Source, after domain.Position, decode Decoder, opts Options, wanted func(eventType string) bool,
-	settle func(ctx context.Context, end domain.Position) error,
+// of the log it calls settle with that event and the batch's end, and when ctx ends before with the last event that is done;
+// an error of settle ends the subscription.
+func NewEventSubscriber(source Source, after domain.Mark, decode Decoder, opts Options, wanted func(eventType string) bool,
+	settle func(ctx context.Context, event domain.Mark, searched domain.Position) error,
 ) *Subscriber {
+	last := after // event that is done
 	s := NewSubscriber(source, after, decode, opts)
 	s.deliver = func(ctx context.Context, topic string, batch *Batch, out chan<- *message.Message) bool {
 		for i := range batch.Items {
@@ -57,7 +58,8 @@ func NewEventSubscriber(source Source, after domain.Position, decode Decoder, op
 				continue
 			}
 			if i > 0 { // ctx has ended in the middle of a batch: what it has done already is done
-				if err := settle(ctx, batch.Items[i-1].Raw.Position); err != nil {
+				done := batch.Items[i-1].Mark()
+				if err := settle(ctx, done, done.Position); err != nil {
 					s.fail(err)
 				}
 			}
@@ -66,7 +68,10 @@ func NewEventSubscriber(source Source, after domain.Position, decode Decoder, op
 		if batch.End.IsZero() {
 			return true
 		}
-		if err := settle(ctx, batch.End); err != nil {
+		if len(batch.Items) > 0 {
+			last = batch.Last()
+		}
+		if err := settle(ctx, last, batch.End); err != nil {
 			s.fail(err)
 			return false
 		}

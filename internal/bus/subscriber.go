@@ -72,7 +72,7 @@ func orDefault[T int | time.Duration](v, standard T) T {
 type Subscriber struct {
 	source Source
 	decode Decoder
-	after  domain.Position
+	after  domain.Mark
 	opts   Options
 
 	// deliver hands a batch over until it is acknowledged, and reports whether it was.
@@ -86,8 +86,8 @@ type Subscriber struct {
 	done   sync.WaitGroup
 }
 
-// NewSubscriber makes a subscriber to everything behind a position.
-func NewSubscriber(source Source, after domain.Position, decode Decoder, opts Options) *Subscriber {
+// NewSubscriber makes a subscriber to everything behind an event.
+func NewSubscriber(source Source, after domain.Mark, decode Decoder, opts Options) *Subscriber {
 	s := &Subscriber{source: source, decode: decode, after: after, opts: opts.withDefaults(), stop: func() {}}
 	s.deliver = func(ctx context.Context, topic string, batch *Batch, out chan<- *message.Message) bool {
 		return s.insist(ctx, topic, func() bool { return s.offer(ctx, batch, out) })
@@ -108,7 +108,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	}
 	ctx, s.stop = context.WithCancel(ctx)
 	s.used = true
-	in := newIntake(s.opts, s.after)
+	in := newIntake(s.opts, s.after.Position)
 	out := make(chan *message.Message)
 	s.done.Go(func() { in.end(s.read(ctx, in)) })
 	s.done.Go(func() {

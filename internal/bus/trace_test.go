@@ -38,7 +38,7 @@ func TestBatchJoinsTheTraceOfItsEventsOrLinksToSeveral(t *testing.T) {
 				traced := decoder(func(raw codec.Raw) (domain.Recorded, error) {
 					return domain.Recorded{Position: raw.Position, Metadata: domain.Metadata{TraceParent: c.events[raw.Position.Commit-1]}}, nil
 				})
-				err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Position{}, traced, opts),
+				err := run(t, bus.NewSubscriber(script(nil, messages...), domain.Mark{}, traced, opts),
 					func(*bus.Batch) (bool, error) { return false, nil })
 				if err != nil {
 					t.Fatal(err)

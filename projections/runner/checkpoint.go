@@ -35,8 +35,8 @@ type checkpoint struct {
 	state      string
 	problem    string
 	logID      string
-	at         domain.Position // everything up to here is in the rows
-	event      domain.Position // the last event up to there
+	at         domain.Position // how far the log was searched: everything up to here is in the rows
+	event      domain.Mark     // the last event in the rows, behind which the log is read on
 	epoch      int64
 	generation int64
 	definition string
@@ -58,15 +58,15 @@ func (c checkpoint) unfinished() bool {
 func (c checkpoint) strict() bool { return c.unfinished() && !c.parks }
 
 const checkpointColumns = `name, version, build, state, problem, coalesce(log_id, ''), commit_position, prepare_position,
-	event_commit, event_prepare, epoch, generation, definition, hold, parks,
+	event_commit, event_prepare, event_id, epoch, generation, definition, hold, parks,
 	coalesce(extract(epoch from served_at), 0)::double precision`
 
 func scanCheckpoint(row pgx.CollectableRow) (c checkpoint, err error) {
 	var commit, prepare, eventCommit, eventPrepare int64
 	err = row.Scan(&c.name, &c.version, &c.build, &c.state, &c.problem, &c.logID, &commit, &prepare, &eventCommit, &eventPrepare,
-		&c.epoch, &c.generation, &c.definition, &c.hold, &c.parks, &c.served)
+		&c.event.ID, &c.epoch, &c.generation, &c.definition, &c.hold, &c.parks, &c.served)
 	c.at = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
-	c.event = domain.Position{Commit: uint64(eventCommit), Prepare: uint64(eventPrepare)}
+	c.event.Position = domain.Position{Commit: uint64(eventCommit), Prepare: uint64(eventPrepare)}
 	return c, err
 }
 
@@ -86,12 +86,12 @@ const lockNameSQL = `select ` + checkpointColumns + ` from projection.checkpoint
 
 // moveSQL moves checkpoints that lockSQL has locked.
 const moveSQL = `update projection.checkpoint c set commit_position = n.commit_position, prepare_position = n.prepare_position,
-	event_commit = n.event_commit, event_prepare = n.event_prepare,
+	event_commit = n.event_commit, event_prepare = n.event_prepare, event_id = n.event_id,
 	event_recorded_at = coalesce(n.event_recorded_at, c.event_recorded_at),
-	state = n.state, problem = n.problem, events = c.events + n.events, rate = $12, log_id = $13, updated_at = now()
+	state = n.state, problem = n.problem, events = c.events + n.events, rate = $13, log_id = $14, updated_at = now()
 from unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::text[],
-	$10::timestamptz[], $11::bigint[])
-	as n(name, version, build, commit_position, prepare_position, event_commit, event_prepare, state, problem, event_recorded_at, events)
+	$10::timestamptz[], $11::bigint[], $12::text[])
+	as n(name, version, build, commit_position, prepare_position, event_commit, event_prepare, state, problem, event_recorded_at, events, event_id)
 where c.name = n.name and c.version = n.version and c.build = n.build`
 
 const notifySQL = `select pg_notify('rapport_checkpoint', $1)`
@@ -114,6 +114,7 @@ type moves struct {
 	states, problems                               []string
 	recorded                                       []*time.Time
 	events                                         []int64
+	eventIDs                                       []string
 }
 
 func (v *moves) add(p *plan) {
@@ -122,8 +123,9 @@ func (v *moves) add(p *plan) {
 	v.builds = append(v.builds, int32(p.member.build))
 	v.commits = append(v.commits, int64(p.at.Commit))
 	v.prepares = append(v.prepares, int64(p.at.Prepare))
-	v.eventCommits = append(v.eventCommits, int64(p.event.Commit))
-	v.eventPrepares = append(v.eventPrepares, int64(p.event.Prepare))
+	v.eventCommits = append(v.eventCommits, int64(p.event.Position.Commit))
+	v.eventPrepares = append(v.eventPrepares, int64(p.event.Position.Prepare))
+	v.eventIDs = append(v.eventIDs, p.event.ID)
 	v.states = append(v.states, p.state)
 	v.problems = append(v.problems, p.problem)
 	v.events = append(v.events, int64(p.read))
@@ -136,7 +138,7 @@ func (v *moves) add(p *plan) {
 
 func (v *moves) args(rate float64, logID string) []any {
 	return []any{v.names, v.versions, v.builds, v.commits, v.prepares, v.eventCommits, v.eventPrepares, v.states, v.problems, v.recorded,
-		v.events, rate, logID}
+		v.events, v.eventIDs, rate, logID}
 }
 
 func scanKey(row pgx.CollectableRow) (k buildKey, err error) {

@@ -74,11 +74,11 @@ type spoiledLog struct {
 	spoil func([]codec.Raw) []codec.Raw
 }
 
-func (l *spoiledLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+func (l *spoiledLog) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	return func(yield func(eventlog.Message, error) bool) {
 		events, _ := l.after(domain.Position{})
 		for _, raw := range l.spoil(slices.Clone(events)) {
-			if after.Before(raw.Position) && !yield(eventlog.Message{Raw: &raw}, nil) {
+			if after.Position.Before(raw.Position) && !yield(eventlog.Message{Raw: &raw}, nil) {
 				return
 			}
 		}

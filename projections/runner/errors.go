@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 
@@ -11,31 +10,6 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 )
-
-// LogMismatchError says that rows were built from another log than the one connected. Run refuses to work.
-type LogMismatchError struct {
-	Projection string
-	Stored     string // identity of the log that the rows come from
-	Actual     string // identity of the log connected
-}
-
-func (e *LogMismatchError) Error() string {
-	return fmt.Sprintf("the rows of %s come from log %s, but log %s is connected: connect the former, or build the rows anew with `rapport projections rebuild --all`",
-		e.Projection, e.Stored, e.Actual)
-}
-
-// BeyondHeadError says that rows contain events that the log does not have: the log was restored from an older backup.
-// Run refuses to work.
-type BeyondHeadError struct {
-	Projection string
-	Position   domain.Position // of the last event in the rows
-	Head       domain.Position // of the last event in the log
-}
-
-func (e *BeyondHeadError) Error() string {
-	return fmt.Sprintf("the rows of %s contain events up to position %s, but the log ends at %s: restore the newer log, or build the rows anew with `rapport projections rebuild --all`",
-		e.Projection, e.Position, e.Head)
-}
 
 // ErrFrozen says that the log delivers nothing to the projections although it has grown. The runner subscribes anew and
 // goes on saying so until events arrive.

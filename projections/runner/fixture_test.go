@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -160,6 +161,7 @@ func all() []projection.Projection { return []projection.Projection{noteFold(&wh
 type memoryLog struct {
 	registry *codec.Registry
 	id       string
+	branch   int // told by the ids of events
 
 	mu       sync.Mutex
 	events   []codec.Raw
@@ -193,7 +195,7 @@ func (l *memoryLog) write(t testing.TB, n int, w written) {
 // raw appends an event as it is; l.mu is held.
 func (l *memoryLog) raw(raw codec.Raw) {
 	p := uint64(len(l.events)+1) * 100
-	raw.ID, raw.Position, raw.Revision = string(noteID(len(l.events)+1)), domain.Position{Commit: p, Prepare: p}, l.revision[raw.Stream]
+	raw.ID, raw.Position, raw.Revision = fmt.Sprintf("%08d-0000-7000-8000-%012d", l.branch, len(l.events)+1), domain.Position{Commit: p, Prepare: p}, l.revision[raw.Stream]
 	l.revision[raw.Stream]++
 	l.events = append(l.events, raw)
 	close(l.more)
@@ -217,15 +219,19 @@ func (l *memoryLog) after(p domain.Position) ([]codec.Raw, <-chan struct{}) {
 	return nil, l.more
 }
 
-func (l *memoryLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+func (l *memoryLog) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	return func(yield func(eventlog.Message, error) bool) {
-		for {
-			events, more := l.after(after)
+		if err := l.Check(ctx, after); err != nil {
+			yield(eventlog.Message{}, err)
+			return
+		}
+		for last := after.Position; ; {
+			events, more := l.after(last)
 			for _, raw := range events {
 				if !yield(eventlog.Message{Raw: &raw}, nil) {
 					return
 				}
-				after = raw.Position
+				last = raw.Position
 			}
 			if len(events) > 0 {
 				continue
@@ -254,13 +260,26 @@ func (l *memoryLog) ReadAll(_ context.Context, after domain.Position) iter.Seq2[
 	}
 }
 
-func (l *memoryLog) Head(context.Context) (domain.Position, error) {
+func (l *memoryLog) Head(context.Context) (domain.Mark, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.events) == 0 {
-		return domain.Position{}, nil
+		return domain.Mark{}, nil
 	}
-	return l.events[len(l.events)-1].Position, nil
+	return markOf(l.events[len(l.events)-1]), nil
+}
+
+func markOf(raw codec.Raw) domain.Mark { return domain.Mark{Position: raw.Position, ID: raw.ID} }
+
+func (l *memoryLog) Check(_ context.Context, m domain.Mark) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m.Position.IsZero() || slices.ContainsFunc(l.events, func(raw codec.Raw) bool {
+		return raw.Position == m.Position && (m.ID == "" || raw.ID == m.ID)
+	}) {
+		return nil
+	}
+	return fmt.Errorf("%w: no event %s at %s", eventlog.ErrOtherLog, m.ID, m.Position)
 }
 
 func (l *memoryLog) ID(context.Context) (string, error) { return l.id, nil }
@@ -350,10 +369,10 @@ func (f *fixture) await(what string, holds func() bool) {
 func (f *fixture) caughtUp(names ...string) {
 	f.t.Helper()
 	head, _ := f.log.Head(f.t.Context())
-	f.await(fmt.Sprint(names, " at ", head), func() bool {
+	f.await(fmt.Sprint(names, " at ", head.Position), func() bool {
 		const sql = `select count(*) from projection.checkpoint where name = any($1) and commit_position >= $2 and state = 'serving'`
 		var n int
-		if err := f.conn.QueryRow(f.t.Context(), sql, names, int64(head.Commit)).Scan(&n); err != nil {
+		if err := f.conn.QueryRow(f.t.Context(), sql, names, int64(head.Position.Commit)).Scan(&n); err != nil {
 			f.t.Fatal(err)
 		}
 		return n == len(names)

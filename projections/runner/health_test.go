@@ -41,7 +41,7 @@ func (g *gatedLog) freeze() (thaw func()) {
 	return sync.OnceFunc(func() { close(gate) })
 }
 
-func (g *gatedLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+func (g *gatedLog) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	g.subscriptions.Add(1)
 	return func(yield func(eventlog.Message, error) bool) {
 		for m, err := range g.memoryLog.Subscribe(ctx, after) {
@@ -61,7 +61,7 @@ func (g *gatedLog) Subscribe(ctx context.Context, after domain.Position) iter.Se
 	}
 }
 
-func (g *gatedLog) Head(ctx context.Context) (domain.Position, error) {
+func (g *gatedLog) Head(ctx context.Context) (domain.Mark, error) {
 	select {
 	case g.asked <- struct{}{}:
 	default:

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,15 +30,15 @@ type lane struct {
 	end      context.CancelFunc // ends the subscription, when there is something else to do
 
 	caughtUp atomic.Bool
-	at       atomic.Pointer[domain.Position] // for the watchdog
+	event    atomic.Pointer[domain.Position] // the last that all members have, for the watchdog
 	handling atomic.Bool                     // a batch or a stage is in hand
 }
 
-// lanes puts members at the same position together, and those that have caught up with each other, wherever they stand:
+// lanes puts members behind the same event together, and those that have caught up with each other, wherever they stand:
 // each drops what it has already. What is being built stays apart from what serves.
 func (t *term) lanes() []*lane {
 	type place struct {
-		at       domain.Position
+		event    domain.Position
 		building bool
 	}
 	var list []*lane
@@ -47,7 +48,7 @@ func (t *term) lanes() []*lane {
 		if m.problem != "" {
 			continue
 		}
-		where := place{m.at, m.state == stateBuilding}
+		where := place{m.event.Position, m.state == stateBuilding}
 		l := at[where]
 		if m.caughtUp {
 			l = live
@@ -74,11 +75,14 @@ func (t *term) lanes() []*lane {
 	return list
 }
 
-// stand notes where the last of the members stands, and returns it.
-func (l *lane) stand() domain.Position {
-	at := slices.MinFunc(l.members, func(a, b *member) int { return a.at.Compare(b.at) }).at
-	l.at.Store(&at)
-	return at
+// stand notes and returns the last event that all members have. What was searched behind it is searched again: a log that was
+// restored meanwhile may have other events there.
+func (l *lane) stand() domain.Mark {
+	last := slices.MinFunc(l.members, func(a, b *member) int {
+		return cmp.Or(a.event.Position.Compare(b.event.Position), cmp.Compare(b.event.ID, a.event.ID)) // one with an id first
+	}).event
+	l.event.Store(&last.Position)
+	return last
 }
 
 // run does what the stages of the members ask for, and reads the log, in turns, until ctx ends or the lane cannot go on.
@@ -115,16 +119,16 @@ func (l *lane) run(ctx context.Context) error {
 // read reads the log from where the last of the members stands, until ctx ends, a stage is over or the log cannot go on.
 func (l *lane) read(ctx context.Context) error {
 	r := l.term.runner
-	at := l.stand()
+	after := l.stand()
 	opts := r.opts.Bus
 	if l.building {
 		opts.MaxEvents, opts.MaxBytes, opts.Linger = buildEvents, r.opts.BuildBytes, buildLinger
 	}
-	r.log.InfoContext(ctx, "projections start", "projections", l.name, "position", at)
+	r.log.InfoContext(ctx, "projections start", "projections", l.name, "position", after.Position)
 	ctx, l.end = context.WithCancel(ctx)
 	defer l.end()
 	l.since = time.Now()
-	subscriber := bus.NewSubscriber(l.receive, at, r.decode, opts)
+	subscriber := bus.NewSubscriber(l.receive, after, r.decode, opts)
 	err := bus.Run(ctx, l.name, subscriber, l.handle, r.metrics.batch)
 	if errors.Is(err, bus.ErrOrder) {
 		err = errors.Join(err, l.distrust(ctx, err))
@@ -146,7 +150,7 @@ func (l *lane) distrust(ctx context.Context, fault error) (failed error) {
 }
 
 // receive is the log as the lane sees it.
-func (l *lane) receive(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+func (l *lane) receive(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	r := l.term.runner
 	return func(yield func(eventlog.Message, error) bool) {
 		for m, err := range r.source.Subscribe(ctx, after) {
@@ -183,7 +187,7 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 		l.term.runner.health(l.name, nil)
 		l.advance(batch)
 		return nil
-	case errors.Is(err, errFenced), errors.Is(err, errRegroup), errors.As(err, &mismatch), errors.Is(err, bus.ErrOrder):
+	case errors.Is(err, errFenced), errors.Is(err, errRegroup), errors.As(err, &mismatch), errors.Is(err, bus.ErrOrder), errors.Is(err, eventlog.ErrOtherLog):
 		l.term.interrupt(err)
 	case ctx.Err() != nil: // it is not tried again
 	default:
@@ -195,11 +199,19 @@ func (l *lane) handle(ctx context.Context, batch *bus.Batch) error {
 	return err
 }
 
-// follows returns an error when events are missing between the members' rows and a batch.
+// follows returns an error when events are missing between the members' rows and a batch, or the batch goes past the last event
+// of a member's rows and holds another one in its place.
 func (l *lane) follows(batch *bus.Batch) error {
 	for _, m := range l.members {
 		if m.at.Before(batch.After) {
 			return fmt.Errorf("%w: a batch begins behind %s, and %s stands at %s", bus.ErrOrder, batch.After, m.key(), m.at)
+		}
+		if m.event.ID == "" || !batch.After.Before(m.event.Position) || batch.End.Before(m.event.Position) {
+			continue
+		}
+		at, found := slices.BinarySearchFunc(batch.Items, m.event.Position, func(i bus.Item, p domain.Position) int { return i.Raw.Position.Compare(p) })
+		if !found || batch.Items[at].Mark() != m.event {
+			return fmt.Errorf("%w: event %s, the last of %s, did not come at %s", eventlog.ErrOtherLog, m.event.ID, m.key(), m.event.Position)
 		}
 	}
 	return nil
@@ -230,7 +242,7 @@ func (l *lane) settle(ctx context.Context) error {
 			return errFenced
 		case !ok || c.generation != m.generation:
 			return errRegroup
-		case c.at.Before(m.at): // a database that has lost commits: what lies between has to be read again
+		case c.at.Before(m.at), c.event != m.event && !m.event.Position.Before(c.event.Position): // a database that has lost commits: what lies between has to be read again
 			return errRegroup
 		}
 	}
@@ -252,15 +264,15 @@ func (m *member) load(c checkpoint, parked map[string]bool) {
 	if m.parked == nil {
 		m.parked = map[string]bool{}
 	}
-	m.engine.Reset(c.at.IsZero())
+	m.engine.Reset(c.event.Position.IsZero())
 	m.sync()
 }
 
 // advance is called after each batch that is stored: members that are halted leave, those that have come to the end of a
 // stage go on with the next, and lanes that have caught up are joined.
 func (l *lane) advance(batch *bus.Batch) {
-	if !batch.End.IsZero() {
-		l.at.Store(&batch.End)
+	if last := batch.Last().Position; !last.IsZero() {
+		l.event.Store(&last)
 	}
 	l.leave()
 	if len(l.members) == 0 || slices.ContainsFunc(l.members, func(m *member) bool { return m.state == stateIndexing || m.state == stateVerifying }) {

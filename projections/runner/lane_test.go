@@ -38,6 +38,9 @@ func (f *fixture) takeOver(r *Runner) []*lane {
 func (f *fixture) batch(from, to int) *bus.Batch {
 	events, _ := f.log.after(domain.Position{})
 	b := &bus.Batch{}
+	if from > 0 {
+		b.After = events[from-1].Position
+	}
 	for _, raw := range events[from:to] {
 		event, err := f.log.registry.Decode(raw)
 		b.Items = append(b.Items, bus.Item{Raw: raw, Event: event, Err: err})

@@ -57,7 +57,7 @@ func (f *fixture) fill(to *eventlog.ESDB) domain.Position {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return head
+	return head.Position
 }
 
 func (f *fixture) reached(head domain.Position, projections int) {

@@ -50,7 +50,8 @@ insert into projection.parked_audit (name, version, build, stream, action, first
 select $1, $2, $3, $4, $5, min(revision), max(revision), count(*), $6, $7 from events having count(*) > 0`
 	// bumpSQL tells the owner to read everything again, and what is halted to try again, unless its rows are not to be trusted.
 	bumpSQL = `update projection.checkpoint set generation = generation + 1, problem = case when distrusted then problem else '' end
-where name = $1 and version = $2 and ($3 = 0 or build = $3)`
+where name = $1 and version = $2 and build = $3`
+	buildsSQL = `select name, version, build from projection.checkpoint where name = $1 and version = $2 order by build`
 )
 
 // Parked returns the parked streams of all tables of a projection, oldest first, with their events. It returns a
@@ -131,7 +132,17 @@ func (r *Runner) Retry(ctx context.Context, name, stream, actor string) (applied
 		other := buildKey{name, streams[0].Version, streams[0].Build}
 		return 0, domain.Reject("projection-of-another-version", "what %s has parked only a binary of that version can apply: discard it, or let it go with the table", other)
 	}
+	admitted := map[buildKey]error{}
+	for _, s := range own {
+		key := buildKey{name, s.Version, s.Build}
+		if _, asked := admitted[key]; !asked {
+			admitted[key] = r.admit(ctx, key)
+		}
+	}
 	return r.empty(ctx, own, func(tx pgx.Tx, s ParkedStream) error {
+		if err := admitted[buildKey{name, s.Version, s.Build}]; err != nil {
+			return err
+		}
 		if err := r.reapply(ctx, tx, c.Build(s.Build), s); err != nil {
 			return err
 		}
@@ -166,8 +177,26 @@ func (r *Runner) parkedOr(ctx context.Context, c *projection.Compiled, stream st
 	case stream != "":
 		return nil, &domain.NotFoundError{Kind: "parked stream", ID: stream}
 	}
-	_, err = r.pool.Exec(ctx, bumpSQL, c.Name, c.Version, 0)
-	return nil, err
+	return nil, r.resume(ctx, c)
+}
+
+// resume lets what is halted of a projection try again. Builds whose rows come from another history stay halted, which is an
+// error.
+func (r *Runner) resume(ctx context.Context, c *projection.Compiled) error {
+	rows, err := r.pool.Query(ctx, buildsSQL, c.Name, c.Version)
+	if err != nil {
+		return err
+	}
+	builds, err := pgx.CollectRows(rows, scanKey)
+	for _, key := range builds {
+		if refusal := r.admit(ctx, key); refusal != nil {
+			err = errors.Join(err, refusal)
+			continue
+		}
+		_, failed := r.pool.Exec(ctx, bumpSQL, key.name, key.version, key.build)
+		err = errors.Join(err, failed)
+	}
+	return err
 }
 
 // empty runs work for each parked stream, each in a transaction that holds the checkpoint.

@@ -64,7 +64,7 @@ type plan struct {
 	ignored  int             // events of types that nobody here knows, of aggregates that the projection does not read
 	skipped  int             // events that the rows contain already
 	at       domain.Position // the checkpoint afterwards
-	event    domain.Position
+	event    domain.Mark
 	recorded time.Time // of the last event, zero when there is none
 	state    string
 	problem  string
@@ -104,10 +104,10 @@ func (p *plan) sort(batch *bus.Batch) {
 		p.problem = p.drift
 		return
 	}
-	if n := len(p.shared); n > 0 && len(m.parked) == 0 && len(p.poison) == 0 && m.at.Before(p.shared[0].Position) {
+	if n := len(p.shared); n > 0 && len(m.parked) == 0 && len(p.poison) == 0 && m.event.Position.Before(p.shared[0].Position) {
 		last := p.shared[n-1]
 		p.events, p.read = p.shared, n
-		p.at, p.event, p.recorded = last.Position, last.Position, last.RecordedAt
+		p.at, p.event, p.recorded = last.Position, domain.Mark{Position: last.Position, ID: last.ID}, last.RecordedAt
 	} else if !p.pick(batch) {
 		return
 	}
@@ -132,7 +132,7 @@ func (p *plan) pick(batch *bus.Batch) bool {
 	opened := map[string]bool{}
 	for i := range batch.Items {
 		item := &batch.Items[i]
-		if !m.at.Before(item.Raw.Position) {
+		if !m.event.Position.Before(item.Raw.Position) {
 			p.skipped++
 			continue
 		}
@@ -151,7 +151,7 @@ func (p *plan) pick(batch *bus.Batch) bool {
 				return false
 			}
 		}
-		p.at, p.event, p.recorded = item.Raw.Position, item.Raw.Position, item.Event.RecordedAt
+		p.at, p.event, p.recorded = item.Raw.Position, item.Mark(), item.Event.RecordedAt
 		p.read++
 		if !matches {
 			if item.Err != nil {
@@ -198,5 +198,5 @@ func (p *plan) blame(err error) {
 
 // changes reports whether the plan is worth a transaction.
 func (p *plan) changes() bool {
-	return p.at != p.member.at || p.state != p.member.state || p.problem != p.member.problem
+	return p.at != p.member.at || p.event != p.member.event || p.state != p.member.state || p.problem != p.member.problem
 }

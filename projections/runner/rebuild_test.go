@@ -133,7 +133,7 @@ func (f *fixture) writer() (stop func()) {
 			case err != nil:
 				f.t.Errorf("how far the log is read: %v", err)
 				return
-			case read >= int64(head.Commit):
+			case read >= int64(head.Position.Commit):
 				f.log.write(f.t, i%9, written{Text: fmt.Sprint("w", i%100), Amount: domain.MustMoney("1", "EUR").Amount})
 				i++
 			}
@@ -207,8 +207,8 @@ type counting struct {
 	scans atomic.Int32
 }
 
-func (l *counting) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
-	if after.IsZero() {
+func (l *counting) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
+	if after.Position.IsZero() {
 		l.scans.Add(1)
 	}
 	return l.memoryLog.Subscribe(ctx, after)
@@ -483,7 +483,7 @@ func TestNewerVersionIsBuiltBesideTheOlderProcess(t *testing.T) {
 	f.await("both versions to move on", func() bool {
 		const sql = "select count(*) from projection.checkpoint where name = 'note' and commit_position = $1"
 		var n int
-		if err := f.conn.QueryRow(t.Context(), sql, int64(head.Commit)).Scan(&n); err != nil {
+		if err := f.conn.QueryRow(t.Context(), sql, int64(head.Position.Commit)).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n == 2

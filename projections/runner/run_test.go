@@ -62,7 +62,7 @@ func (f *fixture) awaitBuild(name string, version, build int) {
 		const sql = `select exists (select from projection.checkpoint
 			where name = $1 and version = $2 and build = $3 and state = 'serving' and commit_position >= $4)`
 		var serves bool
-		if err := f.conn.QueryRow(f.t.Context(), sql, name, version, build, int64(head.Commit)).Scan(&serves); err != nil {
+		if err := f.conn.QueryRow(f.t.Context(), sql, name, version, build, int64(head.Position.Commit)).Scan(&serves); err != nil {
 			f.t.Fatal(err)
 		}
 		return serves
@@ -180,8 +180,8 @@ func TestLogThatEndsBeforeTheRowsIsRefused(t *testing.T) {
 			t.Errorf("%s is %s before anybody has verified it", s.Name, s.State)
 		}
 	}
-	var beyond *BeyondHeadError
-	if err := f.runner(quick(10), all()...).Run(t.Context()); !errors.As(err, &beyond) || beyond.Head.Commit != 500 || beyond.Position.Commit != 900 {
+	var history *OtherHistoryError
+	if err := f.runner(quick(10), all()...).Run(t.Context()); !errors.As(err, &history) || history.Head.Commit != 500 || history.Event.Position.Commit != 900 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -505,7 +505,7 @@ type stalledLog struct {
 	silent atomic.Bool // it has
 }
 
-func (l *stalledLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+func (l *stalledLog) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	if !l.silent.CompareAndSwap(false, true) {
 		return l.gatedLog.Subscribe(ctx, after)
 	}
@@ -545,7 +545,7 @@ type brokenLog struct {
 	times atomic.Int32 // that it does so; it works afterwards
 }
 
-func (l *brokenLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+func (l *brokenLog) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	if l.times.Add(-1) < 0 {
 		return l.memoryLog.Subscribe(ctx, after)
 	}
@@ -566,18 +566,5 @@ func TestLogThatFailsIsAskedAgain(t *testing.T) {
 	list, err := r.Status(t.Context())
 	if err != nil || list[0].Retries["log"] == 0 {
 		t.Errorf("retries %v, %v", list[0].Retries, err)
-	}
-}
-
-// S13 of docs/faults.md.
-func TestLogThatIsAnotherNowEndsTheRun(t *testing.T) {
-	t.Parallel()
-	f := setUp(t)
-	r := f.runner(quick(8), all()...)
-	log := &brokenLog{memoryLog: f.log, err: eventlog.ErrOtherLog}
-	log.times.Store(1)
-	r.source = log
-	if err := r.Run(t.Context()); !errors.Is(err, eventlog.ErrOtherLog) {
-		t.Errorf("got %v", err)
 	}
 }

@@ -7,7 +7,8 @@
 //     else believes to be the owner.
 //  2. Nothing is skipped silently. An event that cannot be applied is parked with its stream; an event of a newer kind than
 //     this binary knows halts the projections that it may concern; everything else is tried for ever.
-//  3. Rows of another log, or of events that the log has lost, are never built upon.
+//  3. Rows of another log, or of events that the log has lost, are never built upon: whenever a build is gone on with, the
+//     last event in its rows must stand in the log where it stood.
 //
 // Projections at the same position form a lane: one subscription, one decode, one transaction for each batch. A new or
 // rebuilt projection is a build beside the one that serves, if there is one: a table of its own that is loaded in large
@@ -58,9 +59,10 @@ const (
 
 // Log is what the runner needs of the event log.
 type Log interface {
-	Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error]
+	Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error]
 	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[codec.Raw, error]
-	Head(ctx context.Context) (domain.Position, error)
+	Head(ctx context.Context) (domain.Mark, error)
+	Check(ctx context.Context, m domain.Mark) error
 	ID(ctx context.Context) (string, error)
 }
 
@@ -173,8 +175,8 @@ func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.P
 }
 
 // Run keeps the projections up to date until ctx ends, and then returns nil. While another process does so it waits.
-// It returns an error only when to go on would be wrong: *LogMismatchError, *BeyondHeadError, bus.ErrOrder or
-// eventlog.ErrOtherLog. Databases and logs that do not answer are waited for.
+// It returns an error only when to go on would be wrong: *LogMismatchError, *OtherHistoryError or bus.ErrOrder. Databases and
+// logs that do not answer are waited for.
 func (r *Runner) Run(ctx context.Context) error {
 	pause := r.opts.Retry
 	for {
@@ -209,8 +211,8 @@ func (r *Runner) Run(ctx context.Context) error {
 // refused reports whether an error is one that Run returns.
 func refused(err error) bool {
 	var mismatch *LogMismatchError
-	var beyond *BeyondHeadError
-	return errors.As(err, &mismatch) || errors.As(err, &beyond) || errors.Is(err, bus.ErrOrder) || errors.Is(err, eventlog.ErrOtherLog)
+	var history *OtherHistoryError
+	return errors.As(err, &mismatch) || errors.As(err, &history) || errors.Is(err, bus.ErrOrder)
 }
 
 // roundHealth is the name under which trouble outside of lanes is reported.

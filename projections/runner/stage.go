@@ -89,7 +89,7 @@ func (m *member) sync() {
 	switch {
 	case !m.unfinished() || m.state == stateReady:
 		m.sample = nil
-	case m.sample == nil || m.sampled != m.at:
+	case m.sample == nil || m.sampled != m.event.Position:
 		m.sample, m.sampled = m.NewSample(m.verifyKeys), domain.Position{}
 	}
 }
@@ -97,14 +97,14 @@ func (m *member) sync() {
 // observe lets the sample see what was stored. A sample that has missed something, such as one of a build that was resumed,
 // is completed from the log when it is needed.
 func (m *member) observe(p *plan) {
-	if m.sample == nil || m.sampled != m.at {
+	if m.sample == nil || m.sampled != m.event.Position {
 		return
 	}
 	if err := m.sample.Follow(p.step); err != nil {
 		m.sampled = noPosition
 		return
 	}
-	m.sampled = p.at
+	m.sampled = p.event.Position
 }
 
 // verify compares some rows of members that have caught up with the fold of their events.
@@ -116,7 +116,7 @@ func (l *lane) verify(ctx context.Context) error {
 		}
 		m.sync()
 		due = append(due, m)
-		if m.sampled != m.at {
+		if m.sampled != m.event.Position {
 			behind = append(behind, m)
 		}
 	}
@@ -168,8 +168,8 @@ func (l *lane) resample(ctx context.Context, members []*member) error {
 		if m.sampled.Before(from) {
 			from = m.sampled
 		}
-		if to.Before(m.at) {
-			to = m.at
+		if to.Before(m.event.Position) {
+			to = m.event.Position
 		}
 	}
 	begun := map[*member]domain.Position{}
@@ -186,7 +186,7 @@ func (l *lane) resample(ctx context.Context, members []*member) error {
 		event, undecodable := r.decode.Decode(raw)
 		for _, m := range members {
 			first, stopped := parked[m][raw.Stream]
-			if m.problem != "" || !m.Matches(raw.Type) || !begun[m].Before(raw.Position) || m.at.Before(raw.Position) || stopped && raw.Revision >= first {
+			if m.problem != "" || !m.Matches(raw.Type) || !begun[m].Before(raw.Position) || m.event.Position.Before(raw.Position) || stopped && raw.Revision >= first {
 				continue
 			}
 			err := undecodable
@@ -202,7 +202,7 @@ func (l *lane) resample(ctx context.Context, members []*member) error {
 		}
 	}
 	for _, m := range members {
-		m.sampled = m.at
+		m.sampled = m.event.Position
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func (l *lane) difference(ctx context.Context, m *member) (key string, err error
 			switch {
 			case err != nil:
 				return err
-			case len(stored) != 1 || stored[0].generation != m.generation || stored[0].at != m.at:
+			case len(stored) != 1 || stored[0].generation != m.generation || stored[0].event != m.event:
 				return errRegroup
 			case stored[0].epoch != m.epoch:
 				return errFenced

@@ -36,20 +36,22 @@ type Status struct {
 	Version       int              `json:"version"`
 	State         State            `json:"state"`
 	Problem       string           `json:"problem,omitempty"`  // why it is halted
+	Remedy        string           `json:"remedy,omitempty"`   // the command that heals that, where there is one that always does
 	Retrying      string           `json:"retrying,omitempty"` // what this process is waiting for to heal
 	Readable      bool             `json:"readable"`           // queries of this binary find the columns that they need
-	Position      domain.Position  `json:"position"`
-	Head          *domain.Position `json:"head,omitempty"` // end of the log, looked up now; nil when the log does not answer
-	LagEvents     int              `json:"lagEvents"`      // MaxLagEvents means that many or more; -1 not known
-	Lag           time.Duration    `json:"lag"`            // age of the first event that is not applied; 0 when there is none
-	HeartbeatAge  time.Duration    `json:"heartbeatAge"`   // since an owner was seen working; -1 when there never was one
+	Position      domain.Position  `json:"position"`           // of the last event in its rows
+	Head          *domain.Position `json:"head,omitempty"`     // of the last event of the log, looked up now; nil when the log does not answer
+	LagEvents     int              `json:"lagEvents"`          // MaxLagEvents means that many or more; -1 not known
+	Lag           time.Duration    `json:"lag"`                // age of the first event that is not applied; 0 when there is none
+	HeartbeatAge  time.Duration    `json:"heartbeatAge"`       // since an owner was seen working; -1 when there never was one
 	ParkedStreams int              `json:"parkedStreams"`
 	ParkedEvents  int              `json:"parkedEvents"`
 	OldestParked  time.Duration    `json:"oldestParked"` // since the first stream still parked was parked; 0 when there is none
 	Retries       map[string]int64 `json:"retries"`      // failed attempts of this process by class, of all projections
 	Builds        []Build          `json:"builds"`       // all tables, the one that serves as well
 
-	event domain.Position // the last one in the rows
+	event domain.Mark // at Position
+	logID string
 }
 
 // Build is how one table of a projection stands.
@@ -59,15 +61,16 @@ type Build struct {
 	Stage    string          `json:"stage"`             // building, indexing, tailing, verifying, ready, serving, standby or retired
 	Problem  string          `json:"problem,omitempty"` // why it cannot go on
 	Hold     bool            `json:"hold,omitempty"`    // the switch is left to somebody
-	Position domain.Position `json:"position"`
-	Events   int64           `json:"events"`           // of the log, read since it began
-	Rate     float64         `json:"rate"`             // of them per second, lately
-	Percent  float64         `json:"percent"`          // of the log read, by position
-	Left     time.Duration   `json:"left"`             // until the log is read, at that rate; -1 not known, 0 when it is
-	DropAt   *time.Time      `json:"dropAt,omitempty"` // when the table may go; nil while nobody has said so
+	Position domain.Position `json:"position"`          // of the last event in the rows
+	Events   int64           `json:"events"`            // of the log, read since it began
+	Rate     float64         `json:"rate"`              // of them per second, lately
+	Percent  float64         `json:"percent"`           // of the log read, by the events that the tables that serve have seen; -1 not known
+	Left     time.Duration   `json:"left"`              // until the log is read, at that rate; -1 not known, 0 when it is
+	DropAt   *time.Time      `json:"dropAt,omitempty"`  // when the table may go; nil while nobody has said so
 
-	event     domain.Position // the last one in the rows
-	heartbeat float64         // seconds since an owner was seen working; -1 when there never was one
+	event     domain.Mark // at Position
+	logID     string
+	heartbeat float64 // seconds since an owner was seen working; -1 when there never was one
 	streams   int
 	parked    int
 	oldest    float64
@@ -82,7 +85,7 @@ func (s Status) Healthy() bool {
 	return (s.State == Running || s.State == Rebuilding) && s.Retrying == "" && s.ParkedStreams == 0 && !failed
 }
 
-const statusSQL = `select c.name, c.version, c.build, c.state, c.problem, c.hold, c.commit_position, c.prepare_position, c.event_commit, c.event_prepare, c.events, c.rate, c.drop_at,
+const statusSQL = `select c.name, c.version, c.build, c.state, c.problem, coalesce(c.log_id, ''), c.hold, c.event_commit, c.event_prepare, c.event_id, c.events, c.rate, c.drop_at,
 	case when o.heartbeat_at is null then -1 else greatest(extract(epoch from now() - o.heartbeat_at), 0) end::double precision,
 	(select count(*) from projection.parked_stream s where s.name = c.name and s.version = c.version and s.build = c.build),
 	(select count(*) from projection.parked_event e where e.name = c.name and e.version = c.version and e.build = c.build),
@@ -104,11 +107,11 @@ func (r *Runner) Status(ctx context.Context) ([]Status, error) {
 	if err := r.Err(); err != nil {
 		retrying = err.Error()
 	}
-	head, failed := r.source.Head(ctx)
+	look, failed := r.look(ctx)
 	if failed != nil {
 		retrying = failed.Error()
 	}
-	behind := map[domain.Position]*backlog{}
+	total := seen(builds)
 	list := make([]Status, len(r.projections))
 	for i, c := range r.projections {
 		s := &list[i]
@@ -120,25 +123,49 @@ func (r *Runner) Status(ctx context.Context) ([]Status, error) {
 		if failed != nil {
 			continue
 		}
-		s.Head = &head
-		if s.Problem == "" && head.Before(s.event) { // the owner will find that too, when it next takes over
-			s.State, s.Problem = Halted, (&BeyondHeadError{Projection: c.Name, Position: s.event, Head: head}).Error()
-		}
-		for j := range s.Builds {
-			s.Builds[j].progress(head)
-		}
-		if !s.Position.Before(head) {
-			s.LagEvents = 0
+		s.Head = &look.head
+		// The owner finds that too, when it next takes over or the log interrupts it; until then nobody is to build upon the rows.
+		if refusal := look.refuse(ctx, c.Name, s.logID, s.event); refused(refusal) {
+			s.State, s.Problem = Halted, refusal.Error()
+			if !s.coming() {
+				s.Remedy = RebuildAll
+			}
+		} else if refusal != nil {
+			s.Retrying = refusal.Error()
 			continue
 		}
-		b := behind[s.Position]
-		if b == nil {
-			b = r.backlog(ctx, s.Position)
-			behind[s.Position] = b
+		for j := range s.Builds {
+			s.Builds[j].progress(look.head, total)
 		}
+		b := look.behind(ctx, s.Position)
 		s.LagEvents, s.Lag = b.events, b.age
 	}
 	return list, nil
+}
+
+// behind returns what stands in the log behind a position.
+func (l *look) behind(ctx context.Context, p domain.Position) *backlog {
+	if !p.Before(l.head) {
+		return &backlog{}
+	}
+	b := l.backlogs[p]
+	if b == nil {
+		b = l.runner.backlog(ctx, p)
+		l.backlogs[p] = b
+	}
+	return b
+}
+
+// seen returns how many events the log has, as far as the builds that serve have read it; 0 when nothing serves.
+func seen(builds map[string][]Build) (events int64) {
+	for _, list := range builds {
+		for _, b := range list {
+			if b.Stage == stateServing {
+				events = max(events, b.Events)
+			}
+		}
+	}
+	return events
 }
 
 // builds reads the builds of all declared projections.
@@ -150,12 +177,12 @@ func (r *Runner) builds(ctx context.Context) (map[string][]Build, error) {
 	builds := map[string][]Build{}
 	var name string
 	var b Build
-	var commit, prepare, eventCommit, eventPrepare int64
-	targets := []any{&name, &b.Version, &b.Build, &b.Stage, &b.Problem, &b.Hold, &commit, &prepare, &eventCommit, &eventPrepare, &b.Events, &b.Rate, &b.DropAt,
+	var commit, prepare int64
+	targets := []any{&name, &b.Version, &b.Build, &b.Stage, &b.Problem, &b.logID, &b.Hold, &commit, &prepare, &b.event.ID, &b.Events, &b.Rate, &b.DropAt,
 		&b.heartbeat, &b.streams, &b.parked, &b.oldest}
 	_, err = pgx.ForEachRow(rows, targets, func() error {
 		b.Position = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
-		b.event = domain.Position{Commit: uint64(eventCommit), Prepare: uint64(eventPrepare)}
+		b.event.Position = b.Position
 		builds[name] = append(builds[name], b)
 		return nil
 	})
@@ -180,7 +207,7 @@ func (s *Status) lead(alive time.Duration) {
 	if lead == nil {
 		return
 	}
-	s.Version, s.Problem, s.Position, s.event = lead.Version, lead.Problem, lead.Position, lead.event
+	s.Version, s.Problem, s.Position, s.event, s.logID = lead.Version, lead.Problem, lead.Position, lead.event, lead.logID
 	s.ParkedStreams, s.ParkedEvents, s.OldestParked = lead.streams, lead.parked, seconds(lead.oldest)
 	if lead.heartbeat >= 0 {
 		s.HeartbeatAge = seconds(lead.heartbeat)
@@ -195,6 +222,11 @@ func (s *Status) lead(alive time.Duration) {
 	default:
 		s.State = Waiting
 	}
+}
+
+// coming reports whether a build that can go on is on its way to take the place of the one that serves.
+func (s *Status) coming() bool {
+	return slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Unfinished() && b.Problem == "" })
 }
 
 // readable reports whether the view has the columns that this binary reads. It has, when its own version serves.
@@ -216,17 +248,19 @@ func (r *Runner) readable(ctx context.Context, c *projection.Compiled, s *Status
 	return true, err
 }
 
-// progress computes how far the build is on its way to the head of the log.
-func (b *Build) progress(head domain.Position) {
+// progress computes how far the build is on its way to the head of the log, of which total events are known.
+func (b *Build) progress(head domain.Position, total int64) {
 	if !b.Position.Before(head) {
 		b.Percent = 100
 		return
 	}
-	b.Left = -1
-	done := float64(b.Position.Commit) / float64(head.Commit)
-	b.Percent = 100 * done
-	if done > 0 && b.Rate > 0 && b.Unfinished() {
-		b.Left = seconds(float64(b.Events) * (1 - done) / done / b.Rate)
+	b.Percent, b.Left = -1, -1
+	if total <= 0 || b.Events > total { // nothing serves yet, or what serves counts since a later moment
+		return
+	}
+	b.Percent = 100 * float64(b.Events) / float64(total)
+	if b.Rate > 0 && b.Unfinished() {
+		b.Left = seconds(float64(total-b.Events) / b.Rate)
 	}
 }
 

@@ -27,6 +27,9 @@ func lockTimeout(err error) bool {
 // errBehind says that a build has not all that the one that serves has: to switch would take readers back in time.
 var errBehind = errors.New("it has not caught up with the build that serves")
 
+// errUnknownHistory says that a build was not compared with the log yet.
+var errUnknownHistory = errors.New("nobody has asked whether its rows come from this log")
+
 const (
 	// serveSQL and standSQL are the two halves of a switch. What is replaced by something newer is kept for the time of grace; what
 	// is rolled back stays until it is replaced.
@@ -40,6 +43,11 @@ where name = $1 and version = $2 and build = $3`
 
 // turn points views at builds that are ready, all in one transaction. epoch is that of the owner, or 0 when somebody else asks.
 func (r *Runner) turn(ctx context.Context, targets []buildKey, epoch int64) error {
+	for _, key := range targets {
+		if err := r.admit(ctx, key); err != nil {
+			return err
+		}
+	}
 	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lockTimeoutSQL); err != nil {
 			return err
@@ -82,7 +90,7 @@ func (r *Runner) point(ctx context.Context, tx pgx.Tx, builds []checkpoint, targ
 		if serving.state != stateServing {
 			continue
 		}
-		if target.at.Before(serving.at) && serving.problem == "" && serving.logID == target.logID {
+		if target.event.Position.Before(serving.event.Position) && serving.problem == "" && serving.logID == target.logID {
 			return errBehind
 		}
 		var until *time.Time
@@ -147,6 +155,7 @@ func (r *Runner) choose(ctx context.Context, name, actor string, forward bool, w
 	}
 	ctx, cancel := context.WithTimeout(ctx, switchTimeout)
 	defer cancel()
+	var admitted buildKey
 	for {
 		var target checkpoint
 		err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
@@ -160,6 +169,9 @@ func (r *Runner) choose(ctx context.Context, name, actor string, forward bool, w
 			if target, err = which(builds); err != nil {
 				return err
 			}
+			if target.buildKey != admitted {
+				return errUnknownHistory
+			}
 			if err := r.point(ctx, tx, builds, target, forward); err != nil {
 				return err
 			}
@@ -169,6 +181,11 @@ func (r *Runner) choose(ctx context.Context, name, actor string, forward bool, w
 		case err == nil:
 			r.log.InfoContext(ctx, "switched", "projection", name, "version", target.version, "build", target.build, "actor", actor)
 			return r.step(stepSwitched)
+		case errors.Is(err, errUnknownHistory): // the log is not asked while builds are locked
+			if err := r.admit(ctx, target.buildKey); err != nil {
+				return unavailable(ctx, fmt.Errorf("switch %s: %w", name, err))
+			}
+			admitted = target.buildKey
 		case errors.Is(err, errBehind):
 			if !sleep(ctx, r.opts.Retry) {
 				return domain.Reject("projection-behind", "%s has not caught up with the build that serves", target.buildKey)

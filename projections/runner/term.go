@@ -183,7 +183,7 @@ func (t *term) load(ctx context.Context) error {
 	t.members = slices.DeleteFunc(t.members, func(m *member) bool { _, ok := found[m.buildKey]; return !ok }) // dropped
 	for _, m := range t.members {
 		c := found[m.buildKey]
-		if c.at.Before(m.at) {
+		if c.at.Before(m.at) || c.event.Position.Before(m.event.Position) {
 			m.caughtUp = false
 		}
 		m.load(c, parked[m.buildKey])
@@ -213,30 +213,24 @@ select pg_notify('rapport_checkpoint', commit_position::text) from halted`
 	return nil
 }
 
-// verify checks that the rows come from the log connected, and that the log has not lost what they contain. A build of which
+// verify checks that the rows come from the log connected, and that the log has the last event in them. A build of which
 // that is not true is halted, and refused unless another is on its way to replace it.
 func (t *term) verify(ctx context.Context) error {
-	id, err := t.runner.source.ID(ctx)
+	look, err := t.runner.look(ctx)
 	if err != nil {
-		return fmt.Errorf("identity of the log: %w", err)
+		return err
 	}
-	head, err := t.runner.source.Head(ctx)
-	if err != nil {
-		return fmt.Errorf("head of the log: %w", err)
-	}
-	t.logID = id
+	t.logID = look.id
 	refusals := map[string]error{}
 	replaced := map[string]bool{}
 	for _, m := range t.members {
-		var refusal error
+		refusal := look.refuse(ctx, m.key(), m.logID, m.event)
 		switch {
-		case m.logID != "" && m.logID != id:
-			refusal = &LogMismatchError{Projection: m.key(), Stored: m.logID, Actual: id}
-		case head.Before(m.event):
-			refusal = &BeyondHeadError{Projection: m.key(), Position: m.event, Head: head}
-		default:
+		case refusal == nil:
 			replaced[m.name] = true
 			continue
+		case !refused(refusal):
+			return refusal // the log does not answer
 		}
 		refusals[m.name] = refusal
 		if m.problem == refusal.Error() {
@@ -288,25 +282,25 @@ func (t *term) probe(ctx context.Context) {
 		}
 		at, busy, some := t.slowest()
 		if !some {
-			at = head // nobody reads, so nobody stands still
+			at = head.Position // nobody reads, so nobody stands still
 		}
-		switch w.look(at, head, busy, r.now(), r.opts.Stall) {
+		switch w.look(at, head.Position, busy, r.now(), r.opts.Stall) {
 		case moving:
 			r.freeze(nil)
 		case stalled:
-			r.freeze(fmt.Errorf("%w: at %s, the log ends at %s", ErrFrozen, at, head))
-			r.log.WarnContext(ctx, "subscription stands still; subscribing anew", "position", at, "head", head)
+			r.freeze(fmt.Errorf("%w: at %s, the log ends at %s", ErrFrozen, at, head.Position))
+			r.log.WarnContext(ctx, "subscription stands still; subscribing anew", "position", at, "head", head.Position)
 			t.interrupt(errRegroup)
 		}
 	}
 }
 
-// slowest returns the position of the lane that is farthest behind, and whether it is handling a batch.
+// slowest returns the last event of the lane that is farthest behind, and whether it is handling a batch.
 func (t *term) slowest() (at domain.Position, busy, some bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, l := range t.running {
-		if p := l.at.Load(); p != nil && (!some || p.Before(at)) {
+		if p := l.event.Load(); p != nil && (!some || p.Before(at)) {
 			at, busy, some = *p, l.handling.Load(), true
 		}
 	}

@@ -213,7 +213,7 @@ func (l *lane) check(stored []checkpoint) error {
 			return errFenced
 		case c.generation != m.generation:
 			return errRegroup
-		case c.at != m.at:
+		case c.at != m.at, c.event != m.event:
 			return errStale
 		case c.logID != "" && c.logID != l.term.logID:
 			return &LogMismatchError{Projection: m.key(), Stored: c.logID, Actual: l.term.logID}
@@ -393,7 +393,7 @@ func (l *lane) committed(plans []*plan) {
 		}
 		m.at, m.event, m.state, m.problem = p.at, p.event, p.state, p.problem
 		if m.problem != "" {
-			r.log.Error("projection halted", "projection", m.Name, "version", m.version, "build", m.build, "position", m.at, "problem", m.problem,
+			r.log.Error("projection halted", "projection", m.Name, "version", m.version, "build", m.build, "position", m.event.Position, "problem", m.problem,
 				"next", "rapport projections status")
 		}
 		r.metrics.applied(p)
