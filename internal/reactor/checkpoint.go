@@ -26,16 +26,16 @@ func (e *LogMismatchError) Error() string {
 		e.Reactor, e.Stored, e.Actual, e.Reactor)
 }
 
-// BeyondHeadError says that a reactor has had effects for events that the log does not have: the log was restored from an
-// older backup. Run refuses to work.
-type BeyondHeadError struct {
-	Reactor        string
-	Position, Head domain.Position
+// OtherHistoryError says that a reactor has had effects for events that the log does not have: the log was restored from an
+// older copy, and may have grown since. Run refuses to work.
+type OtherHistoryError struct {
+	Reactor string
+	Event   domain.Mark // the last that has had its effect
 }
 
-func (e *BeyondHeadError) Error() string {
-	return fmt.Sprintf("reactor %s has come to position %s, but the log ends at %s: restore the newer log, or run `rapport reactors begin %s`, which begins at the end of this one",
-		e.Reactor, e.Position, e.Head, e.Reactor)
+func (e *OtherHistoryError) Error() string {
+	return fmt.Sprintf("reactor %s has come to event %s at position %s, which is not in this log: restore the newer log, or run `rapport reactors begin %s`, which begins at the end of this one",
+		e.Reactor, e.Event.ID, e.Event.Position, e.Reactor)
 }
 
 // errFenced says that another process has taken over.
@@ -44,47 +44,55 @@ var errFenced = errors.New("another process has taken over the reactor")
 // refused reports whether an error is one that Run returns.
 func refused(err error) bool {
 	var mismatch *LogMismatchError
-	var beyond *BeyondHeadError
-	return errors.As(err, &mismatch) || errors.As(err, &beyond) || errors.Is(err, bus.ErrOrder) || errors.Is(err, eventlog.ErrOtherLog)
+	var history *OtherHistoryError
+	return errors.As(err, &mismatch) || errors.As(err, &history) || errors.Is(err, bus.ErrOrder)
+}
+
+// belongs returns why a reactor that has worked on a log up to an event may not go on with the one connected, whose identity is
+// id; nil when it may, or another error when the log does not answer.
+func belongs(ctx context.Context, log Log, id, name, stored string, event domain.Mark) error {
+	if stored != id {
+		return &LogMismatchError{name, stored, id}
+	}
+	err := log.Check(ctx, event)
+	if errors.Is(err, eventlog.ErrOtherLog) {
+		return &OtherHistoryError{name, event}
+	}
+	return err
 }
 
 // The head is written only when there is no row: a first run begins there.
-const takeSQL = `insert into reactor.checkpoint as c (name, log_id, commit_position, prepare_position, epoch, heartbeat_at)
-values ($1, $2, $3, $4, 1, clock_timestamp())
+const takeSQL = `insert into reactor.checkpoint as c (name, log_id, commit_position, prepare_position, event_commit, event_prepare, event_id, epoch, heartbeat_at)
+values ($1, $2, $3, $4, $3, $4, $5, 1, clock_timestamp())
 on conflict (name) do update set epoch = c.epoch + 1, heartbeat_at = clock_timestamp()
-returning log_id, commit_position, prepare_position, epoch`
+returning log_id, event_commit, event_prepare, event_id, epoch`
 
-// take makes this process the owner, and returns where to go on.
-func (r *Reactor) take(ctx context.Context) (at domain.Position, logID string, epoch int64, err error) {
+// take makes this process the owner, and returns the event behind which to go on.
+func (r *Reactor) take(ctx context.Context) (after domain.Mark, logID string, epoch int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sqlBudget)
 	defer cancel()
 	id, err := r.log.ID(ctx)
 	if err != nil {
-		return at, "", 0, fmt.Errorf("identity of the log: %w", err)
+		return after, "", 0, fmt.Errorf("identity of the log: %w", err)
 	}
 	head, err := r.log.Head(ctx)
 	if err != nil {
-		return at, "", 0, fmt.Errorf("head of the log: %w", err)
+		return after, "", 0, fmt.Errorf("head of the log: %w", err)
 	}
 	var stored string
 	var commit, prepare int64
-	err = r.pool.QueryRow(ctx, takeSQL, r.opts.Name, id, int64(head.Commit), int64(head.Prepare)).Scan(&stored, &commit, &prepare, &epoch)
+	err = r.pool.QueryRow(ctx, takeSQL, r.opts.Name, id, int64(head.Position.Commit), int64(head.Position.Prepare), head.ID).
+		Scan(&stored, &commit, &prepare, &after.ID, &epoch)
 	if err != nil {
-		return at, "", 0, err
+		return after, "", 0, err
 	}
-	at = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
-	if stored != id {
-		return at, id, epoch, &LogMismatchError{r.opts.Name, stored, id}
-	}
-	// From here on nobody else moves the checkpoint. It may lie behind events of the node's own, beyond the head.
-	end, err := r.log.End(ctx)
-	if err != nil {
-		return at, "", epoch, fmt.Errorf("end of the log: %w", err)
-	}
-	if end.Before(at) {
-		return at, id, epoch, &BeyondHeadError{r.opts.Name, at, end}
-	}
-	return at, id, epoch, nil
+	after.Position = position(commit, prepare)
+	// From here on nobody else moves the checkpoint.
+	return after, id, epoch, belongs(ctx, r.log, id, r.opts.Name, stored, after)
+}
+
+func position(commit, prepare int64) domain.Position {
+	return domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
 }
 
 // Step points, in order: where tests let a reactor fail.
@@ -94,23 +102,25 @@ const (
 )
 
 // What fails stays noted while the checkpoint is before it.
-const settleSQL = `update reactor.checkpoint set commit_position = $3, prepare_position = $4,
-	problem = case when $5 then problem else '' end, failing_commit = case when $5 then failing_commit end,
-	failing_prepare = case when $5 then failing_prepare end, failing_since = case when $5 then failing_since end,
-	updated_at = now(), heartbeat_at = clock_timestamp()
-where name = $1 and epoch = $2 and (commit_position, prepare_position) <= ($3, $4)`
+const settleSQL = `update reactor.checkpoint set event_commit = $3, event_prepare = $4, event_id = $5, commit_position = $6, prepare_position = $7,
+	problem = case when $8 then problem else '' end, failing_commit = case when $8 then failing_commit end,
+	failing_prepare = case when $8 then failing_prepare end, failing_id = case when $8 then failing_id else '' end,
+	failing_since = case when $8 then failing_since end, updated_at = now(), heartbeat_at = clock_timestamp()
+where name = $1 and epoch = $2 and (event_commit, event_prepare) <= ($3, $4)`
 
-// settle moves the checkpoint, unless another process has taken over.
-func (r *Reactor) settle(ctx context.Context, epoch int64, end domain.Position) error {
+// settle moves the checkpoint to the last event that has had its effect and to how far the log was searched, unless another
+// process has taken over.
+func (r *Reactor) settle(ctx context.Context, epoch int64, event domain.Mark, searched domain.Position) error {
 	if err := r.step(stepPublished); err != nil {
 		return err
 	}
 	// What has been published is better remembered, also when the process is asked to stop.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sqlBudget)
 	defer cancel()
-	moved, err := r.pool.Exec(ctx, settleSQL, r.opts.Name, epoch, int64(end.Commit), int64(end.Prepare), end.Before(r.failingAt()))
+	moved, err := r.pool.Exec(ctx, settleSQL, r.opts.Name, epoch, int64(event.Position.Commit), int64(event.Position.Prepare), event.ID,
+		int64(searched.Commit), int64(searched.Prepare), event.Position.Before(r.failingAt().Position))
 	if err != nil {
-		return fmt.Errorf("move the checkpoint to %s: %w", end, err)
+		return fmt.Errorf("move the checkpoint to %s: %w", event.Position, err)
 	}
 	if moved.RowsAffected() == 0 {
 		return errFenced
@@ -120,13 +130,13 @@ func (r *Reactor) settle(ctx context.Context, epoch int64, end domain.Position) 
 
 // fails says to other processes which event fails, unless another one has taken over; it does its best, because this one
 // says the same.
-func (r *Reactor) fails(epoch int64, at domain.Position, problem error) {
-	const sql = `update reactor.checkpoint set problem = $3, failing_commit = $4, failing_prepare = $5,
-	failing_since = case when (failing_commit, failing_prepare) = ($4, $5) then failing_since else now() end
+func (r *Reactor) fails(epoch int64, event domain.Mark, problem error) {
+	const sql = `update reactor.checkpoint set problem = $3, failing_commit = $4, failing_prepare = $5, failing_id = $6,
+	failing_since = case when (failing_commit, failing_prepare, failing_id) = ($4, $5, $6) then failing_since else now() end
 where name = $1 and epoch = $2`
 	ctx, cancel := context.WithTimeout(context.Background(), sqlBudget)
 	defer cancel()
-	if _, err := r.pool.Exec(ctx, sql, r.opts.Name, epoch, printable(problem.Error()), int64(at.Commit), int64(at.Prepare)); err != nil {
+	if _, err := r.pool.Exec(ctx, sql, r.opts.Name, epoch, printable(problem.Error()), int64(event.Position.Commit), int64(event.Position.Prepare), event.ID); err != nil {
 		r.logger.DebugContext(ctx, "failing event not noted", "reactor", r.opts.Name, "err", err)
 	}
 }
@@ -136,32 +146,35 @@ func printable(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// skipped reports whether somebody has decided that an event has no effect.
-func (r *Reactor) skipped(ctx context.Context, at domain.Position) (skipped bool, err error) {
+// skipped reports whether somebody has decided that an event has no effect. Decisions of before name no event.
+func (r *Reactor) skipped(ctx context.Context, event domain.Mark) (skipped bool, err error) {
 	const sql = `select exists (select from reactor.decision
-	where name = $1 and action = 'skipped' and commit_position = $2 and prepare_position = $3)`
+	where name = $1 and action = 'skipped' and commit_position = $2 and prepare_position = $3 and event_id in ('', $4))`
 	ctx, cancel := context.WithTimeout(ctx, sqlBudget)
 	defer cancel()
-	err = r.pool.QueryRow(ctx, sql, r.opts.Name, int64(at.Commit), int64(at.Prepare)).Scan(&skipped)
+	err = r.pool.QueryRow(ctx, sql, r.opts.Name, int64(event.Position.Commit), int64(event.Position.Prepare), event.ID).Scan(&skipped)
 	return skipped, err
 }
 
 // Status is how a reactor stands, as its row tells.
 type Status struct {
 	Name         string           `json:"name"`
-	Position     domain.Position  `json:"position"`          // everything up to here has had its effect
-	Head         *domain.Position `json:"head,omitempty"`    // end of the log; nil when it does not answer
+	Position     domain.Position  `json:"position"`          // of the last event that has had its effect
+	Head         *domain.Position `json:"head,omitempty"`    // of the last event of the log; nil when it does not answer
 	Lag          time.Duration    `json:"lag"`               // age of the first event behind Position; 0 when there is none
-	Problem      string           `json:"problem,omitempty"` // why the next event has not had its effect
+	Problem      string           `json:"problem,omitempty"` // why the next event has not had its effect, or why none will
 	Failing      *domain.Position `json:"failing,omitempty"` // which that is; nil when nothing fails
 	FailingFor   time.Duration    `json:"failingFor"`        // since it failed first
 	HeartbeatAge time.Duration    `json:"heartbeatAge"`      // since an owner was seen working; -1 when there never was one
+
+	event domain.Mark // at Position
+	logID string
 }
 
 // Healthy reports whether nobody's attention is needed.
 func (s Status) Healthy() bool { return s.Failing == nil && s.Problem == "" }
 
-const statusSQL = `select name, commit_position, prepare_position, problem, failing_commit, failing_prepare,
+const statusSQL = `select name, log_id, event_commit, event_prepare, event_id, problem, failing_commit, failing_prepare,
 	coalesce(greatest(extract(epoch from now() - failing_since), 0), 0)::double precision,
 	case when heartbeat_at is null then -1 else greatest(extract(epoch from now() - heartbeat_at), 0) end::double precision
 from reactor.checkpoint`
@@ -193,10 +206,11 @@ func statuses(ctx context.Context, pool *pgxpool.Pool, log Log, decode bus.Decod
 		var commit, prepare int64
 		var failingCommit, failingPrepare *int64
 		var failing, beat float64
-		err = row.Scan(&s.Name, &commit, &prepare, &s.Problem, &failingCommit, &failingPrepare, &failing, &beat)
-		s.Position = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
+		err = row.Scan(&s.Name, &s.logID, &commit, &prepare, &s.event.ID, &s.Problem, &failingCommit, &failingPrepare, &failing, &beat)
+		s.Position = position(commit, prepare)
+		s.event.Position = s.Position
 		if failingCommit != nil && failingPrepare != nil {
-			s.Failing = &domain.Position{Commit: uint64(*failingCommit), Prepare: uint64(*failingPrepare)}
+			s.Failing = new(position(*failingCommit, *failingPrepare))
 		}
 		s.FailingFor, s.HeartbeatAge = seconds(failing), -1
 		if beat >= 0 {
@@ -207,14 +221,19 @@ func statuses(ctx context.Context, pool *pgxpool.Pool, log Log, decode bus.Decod
 	if err != nil || len(list) == 0 {
 		return list, err
 	}
+	id, failed := log.ID(ctx)
 	head, err := log.Head(ctx)
-	if err != nil {
+	if failed != nil || err != nil {
 		return list, nil // the rows are true all the same; Head is missing
 	}
 	for i := range list {
-		list[i].Head = &head
-		if list[i].Position.Before(head) {
-			list[i].Lag = age(ctx, log, decode, list[i].Position)
+		s := &list[i]
+		s.Head = &head.Position
+		if refusal := belongs(ctx, log, id, s.Name, s.logID, s.event); refused(refusal) {
+			s.Problem = refusal.Error()
+		}
+		if s.Position.Before(head.Position) {
+			s.Lag = age(ctx, log, decode, s.Position)
 		}
 	}
 	return list, nil
@@ -237,7 +256,7 @@ func age(ctx context.Context, log Log, decode bus.Decoder, after domain.Position
 	return 0
 }
 
-const decideSQL = `insert into reactor.decision (name, action, commit_position, prepare_position, actor, reason) values ($1, $2, $3, $4, $5, $6)`
+const decideSQL = `insert into reactor.decision (name, action, commit_position, prepare_position, event_id, actor, reason) values ($1, $2, $3, $4, $5, $6, $7)`
 
 // Skip decides that the event that a reactor fails at has no effect; who decided and why is kept. The reactor goes on with
 // its next attempt. It returns *domain.NotFoundError for a reactor that never ran, and *domain.Rejection when position is
@@ -245,9 +264,10 @@ const decideSQL = `insert into reactor.decision (name, action, commit_position, 
 func Skip(ctx context.Context, pool *pgxpool.Pool, name string, at domain.Position, actor, reason string) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		var failing bool
-		const sql = `select failing_commit is not distinct from $2 and failing_prepare is not distinct from $3
+		var id string
+		const sql = `select failing_commit is not distinct from $2 and failing_prepare is not distinct from $3, failing_id
 from reactor.checkpoint where name = $1 for update`
-		err := tx.QueryRow(ctx, sql, name, int64(at.Commit), int64(at.Prepare)).Scan(&failing)
+		err := tx.QueryRow(ctx, sql, name, int64(at.Commit), int64(at.Prepare)).Scan(&failing, &id)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return &domain.NotFoundError{Kind: "reactor", ID: name}
@@ -256,7 +276,7 @@ from reactor.checkpoint where name = $1 for update`
 		case !failing:
 			return domain.Reject("not-failing", "reactor %s does not fail at position %s", name, at)
 		}
-		_, err = tx.Exec(ctx, decideSQL, name, "skipped", int64(at.Commit), int64(at.Prepare), actor, reason)
+		_, err = tx.Exec(ctx, decideSQL, name, "skipped", int64(at.Commit), int64(at.Prepare), id, actor, reason)
 		return err
 	})
 }
@@ -273,18 +293,19 @@ func Begin(ctx context.Context, pool *pgxpool.Pool, log Log, name, actor, reason
 		return domain.Position{}, err
 	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		const sql = `update reactor.checkpoint set log_id = $2, commit_position = $3, prepare_position = $4, epoch = epoch + 1,
-	problem = '', failing_commit = null, failing_prepare = null, failing_since = null, begun_at = now(), updated_at = now()
+		const sql = `update reactor.checkpoint set log_id = $2, commit_position = $3, prepare_position = $4, event_commit = $3, event_prepare = $4,
+	event_id = $5, epoch = epoch + 1, problem = '', failing_commit = null, failing_prepare = null, failing_id = '', failing_since = null,
+	begun_at = now(), updated_at = now()
 where name = $1`
-		begun, err := tx.Exec(ctx, sql, name, id, int64(head.Commit), int64(head.Prepare))
+		begun, err := tx.Exec(ctx, sql, name, id, int64(head.Position.Commit), int64(head.Position.Prepare), head.ID)
 		if err != nil {
 			return fmt.Errorf("begin reactor %s: %w", name, err)
 		}
 		if begun.RowsAffected() == 0 {
 			return &domain.NotFoundError{Kind: "reactor", ID: name}
 		}
-		_, err = tx.Exec(ctx, decideSQL, name, "begun", int64(head.Commit), int64(head.Prepare), actor, reason)
+		_, err = tx.Exec(ctx, decideSQL, name, "begun", int64(head.Position.Commit), int64(head.Position.Prepare), head.ID, actor, reason)
 		return err
 	})
-	return head, err
+	return head.Position, err
 }

@@ -68,12 +68,14 @@ func setUp(t testing.TB) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.pool.Close)
-	migration, err := os.ReadFile("../../readmodels/migrations/003_reactor.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.pool.Exec(t.Context(), string(migration)); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"003_reactor.sql", "005_reactor_mark.sql"} {
+		migration, err := os.ReadFile("../../readmodels/migrations/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.pool.Exec(t.Context(), string(migration)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if f.registry, err = codec.New(domain.Definition{
 		Name: "note", Plural: "notes", Doc: "A note.",

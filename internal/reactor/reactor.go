@@ -49,10 +49,10 @@ const (
 
 // Log is what a reactor needs of the event log.
 type Log interface {
-	Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error]
+	Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error]
 	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[codec.Raw, error]
-	Head(ctx context.Context) (domain.Position, error)
-	End(ctx context.Context) (domain.Position, error)
+	Head(ctx context.Context) (domain.Mark, error)
+	Check(ctx context.Context, m domain.Mark) error
 	ID(ctx context.Context) (string, error)
 }
 
@@ -101,8 +101,8 @@ type Reactor struct {
 	step    func(point string) error // where tests make it fail
 
 	mu      sync.Mutex
-	problem error           // what is being retried
-	failing domain.Position // of the event that cannot be published; zero when there is none
+	problem error       // what is being retried
+	failing domain.Mark // the event that cannot be published; zero when there is none
 }
 
 // errName says what a name of a reactor is.
@@ -148,7 +148,7 @@ func (r *Reactor) wants(eventType string) bool {
 }
 
 // Run works until ctx ends, and then returns nil. While another process works it waits. It returns an error only when to
-// go on would be wrong: *LogMismatchError, *BeyondHeadError, bus.ErrOrder or eventlog.ErrOtherLog.
+// go on would be wrong: *LogMismatchError, *OtherHistoryError or bus.ErrOrder.
 func (r *Reactor) Run(ctx context.Context) error {
 	pause := r.opts.Retry
 	for {
@@ -157,7 +157,7 @@ func (r *Reactor) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		r.report(domain.Position{}, err)
+		r.report(domain.Mark{}, err)
 		if refused(err) {
 			return err
 		}
@@ -176,8 +176,8 @@ func (r *Reactor) Run(ctx context.Context) error {
 func (r *Reactor) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.problem != nil && !r.failing.IsZero() {
-		return fmt.Errorf("reactor %s: event at %s: %w", r.opts.Name, r.failing, r.problem)
+	if r.problem != nil && !r.failing.Position.IsZero() {
+		return fmt.Errorf("reactor %s: event at %s: %w", r.opts.Name, r.failing.Position, r.problem)
 	}
 	if r.problem != nil {
 		return fmt.Errorf("reactor %s: %w", r.opts.Name, r.problem)
@@ -186,14 +186,14 @@ func (r *Reactor) Err() error {
 }
 
 // report notes what is wrong, and with which event if it is about one; nil means that nothing is wrong any more.
-func (r *Reactor) report(at domain.Position, err error) {
+func (r *Reactor) report(event domain.Mark, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.problem, r.failing = err, at
+	r.problem, r.failing = err, event
 }
 
 // failingAt returns the event that cannot be published, zero when there is none.
-func (r *Reactor) failingAt() domain.Position {
+func (r *Reactor) failingAt() domain.Mark {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.failing
@@ -209,20 +209,21 @@ func (r *Reactor) term(ctx context.Context) error {
 	if err := r.await(ctx, lock.Conn()); err != nil {
 		return err
 	}
-	at, logID, epoch, err := r.take(ctx)
+	after, logID, epoch, err := r.take(ctx)
 	if err != nil {
 		return err
 	}
-	r.report(domain.Position{}, nil)
-	r.logger.InfoContext(ctx, "reactor starts", "reactor", r.opts.Name, "position", at)
+	r.report(domain.Mark{}, nil)
+	r.logger.InfoContext(ctx, "reactor starts", "reactor", r.opts.Name, "position", after.Position)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var beating sync.WaitGroup
 	defer beating.Wait()
 	defer cancel(nil)
 	beating.Go(func() { r.beat(ctx, lock.Conn(), epoch, cancel) })
-	subscriber := bus.NewEventSubscriber(r.log.Subscribe, at, r.decode, r.opts.Bus, r.wants,
-		func(ctx context.Context, end domain.Position) error { return r.settle(ctx, epoch, end) })
+	subscriber := bus.NewEventSubscriber(r.log.Subscribe, after, r.decode, r.opts.Bus, r.wants, func(ctx context.Context, event domain.Mark, searched domain.Position) error {
+		return r.settle(ctx, epoch, event, searched)
+	})
 	react := func(ctx context.Context, item *bus.Item) (*bus.Outgoing, error) { return r.react(ctx, logID, item) }
 	observe := func(item *bus.Item, published bool, err error) { r.observe(epoch, item, published, err) }
 	err = bus.React(ctx, r.opts.Name, subscriber, r.opts.To, react, bus.ReactOptions{Registerer: r.opts.Registerer, Observe: observe})
@@ -234,8 +235,8 @@ func (r *Reactor) term(ctx context.Context) error {
 
 // react makes the message of an event. One that failed before is passed over when somebody has decided so meanwhile.
 func (r *Reactor) react(ctx context.Context, logID string, item *bus.Item) (*bus.Outgoing, error) {
-	if r.failingAt() == item.Raw.Position {
-		skipped, err := r.skipped(ctx, item.Raw.Position)
+	if r.failingAt() == item.Mark() {
+		skipped, err := r.skipped(ctx, item.Mark())
 		if err != nil {
 			return nil, err
 		}
@@ -255,7 +256,7 @@ func (r *Reactor) react(ctx context.Context, logID string, item *bus.Item) (*bus
 func (r *Reactor) observe(epoch int64, item *bus.Item, published bool, err error) {
 	switch {
 	case err == nil:
-		r.report(domain.Position{}, nil)
+		r.report(domain.Mark{}, nil)
 		if published {
 			r.metrics.published.WithLabelValues(r.opts.Name).Inc()
 		}
@@ -264,8 +265,8 @@ func (r *Reactor) observe(epoch int64, item *bus.Item, published bool, err error
 		return
 	}
 	r.metrics.failures.WithLabelValues(r.opts.Name).Inc()
-	r.report(item.Raw.Position, err)
-	r.fails(epoch, item.Raw.Position, err)
+	r.report(item.Mark(), err)
+	r.fails(epoch, item.Mark(), err)
 }
 
 // await waits for the advisory lock of the reactor.
@@ -279,7 +280,7 @@ func (r *Reactor) await(ctx context.Context, conn *pgx.Conn) error {
 			return nil
 		}
 		if !waiting {
-			r.report(domain.Position{}, nil) // whoever works says what is wrong
+			r.report(domain.Mark{}, nil) // whoever works says what is wrong
 			r.logger.InfoContext(ctx, "reactor is run by another process; waiting", "reactor", r.opts.Name)
 		}
 		if !sleep(ctx, r.opts.LockRetry) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -348,17 +349,17 @@ func TestOwnerThatWasTakenForDeadMovesNoCheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := old.settle(t.Context(), epoch, end); !errors.Is(err, errFenced) {
+	if err := old.settle(t.Context(), epoch, end, end.Position); !errors.Is(err, errFenced) {
 		t.Errorf("the old owner moved it: %v", err)
 	}
 	old.fails(epoch, end, errors.New("the broker is down for the old owner"))
 	if s, err := now.Status(t.Context()); err != nil || !s.Healthy() {
 		t.Errorf("the old owner's trouble is said to be the new one's: %+v, %v", s, err)
 	}
-	if err := now.settle(t.Context(), newer, end); err != nil {
+	if err := now.settle(t.Context(), newer, end, end.Position); err != nil {
 		t.Error(err)
 	}
-	if err := now.settle(t.Context(), newer, head); !errors.Is(err, errFenced) {
+	if err := now.settle(t.Context(), newer, head, end.Position); !errors.Is(err, errFenced) {
 		t.Errorf("the checkpoint went back: %v", err)
 	}
 }
@@ -387,51 +388,94 @@ func TestOtherLogIsRefusedUntilSomebodyBegins(t *testing.T) {
 	if s, err := r.Status(t.Context()); err != nil || s.Position != head || len(kept.ids()) > 0 {
 		t.Errorf("began at %+v with %d effects, %v", s, len(kept.ids()), err)
 	}
-	if _, err := f.pool.Exec(t.Context(), "update reactor.checkpoint set commit_position = 1 << 40, prepare_position = 1 << 40"); err != nil {
+}
+
+// S13: a log that was restored from an older copy has another event, or none, where the reactor stands, however far it has grown.
+func TestRestoredCopyIsRefusedUntilSomebodyBegins(t *testing.T) {
+	t.Parallel()
+	const setEvent = "update reactor.checkpoint set event_commit = event_commit + $1, event_prepare = event_prepare + $1, event_id = $2"
+	for name, c := range map[string]struct {
+		beyond int
+		id     string
+	}{
+		"another event":                  {0, "00000000-0000-4000-8000-000000000001"},
+		"beyond the end":                 {1 << 40, "00000000-0000-4000-8000-000000000001"},
+		"a checkpoint of before, beyond": {1 << 40, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, kept := setUp(t), &memory{}
+			f.write(3)
+			f.begun(options(kept))
+			f.write(3)
+			if _, err := f.pool.Exec(t.Context(), setEvent, c.beyond, c.id); err != nil {
+				t.Fatal(err)
+			}
+			r, progress := f.reactor(options(kept))
+			if s, err := r.Status(t.Context()); err != nil || s.Healthy() || !strings.Contains(s.Problem, "rapport reactors begin crm") {
+				t.Errorf("%+v, %v", s, err)
+			}
+			refusal, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			var history *OtherHistoryError
+			if err := r.Run(refusal); !errors.As(err, &history) || r.Err() == nil {
+				t.Fatalf("got %v", err)
+			}
+			head, err := Begin(t.Context(), f.pool, f.log, "crm", "ann", "restored")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.start(r)
+			f.settled(r, progress)
+			if s, err := r.Status(t.Context()); err != nil || !s.Healthy() || s.Position != head || len(kept.ids()) > 0 {
+				t.Errorf("began at %+v with %d effects, %v", s, len(kept.ids()), err)
+			}
+		})
+	}
+}
+
+// The reactor goes on behind its event, not behind what was searched: a restored log may have other events there.
+func TestSearchBeginsAtTheLastEvent(t *testing.T) {
+	t.Parallel()
+	f, kept := setUp(t), &memory{}
+	f.write(1)
+	f.begun(options(kept))
+	const ahead = "update reactor.checkpoint set commit_position = 1 << 40, prepare_position = 1 << 40"
+	if _, err := f.pool.Exec(t.Context(), ahead); err != nil {
 		t.Fatal(err)
 	}
-	late, _ := f.reactor(options(kept))
-	var beyond *BeyondHeadError
-	if _, _, _, err := late.take(t.Context()); !errors.As(err, &beyond) {
-		t.Errorf("got %v", err)
+	f.write(3)
+	r, progress := f.reactor(options(kept))
+	f.start(r)
+	f.settled(r, progress)
+	if got := kept.ids(); !slices.Equal(got, f.written[1:]) {
+		t.Errorf("published %v of %v", got, f.written)
 	}
 }
 
-// longTail is a log behind whose last event of ours stand events of the node's own.
-type longTail struct {
-	Log
-	head domain.Position
-}
-
-func (l longTail) Head(context.Context) (domain.Position, error) { return l.head, nil }
-
-// A checkpoint goes on with the events of the node's own, which the head does not count.
-func TestReproCheckpointBehindEventsOfTheNode(t *testing.T) {
+// A decision to skip is about one event, not about what another history has at its place.
+func TestSkippedIsTheEventAndNotItsPlace(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.write(1)
-	head, err := f.log.Head(t.Context())
+	f.begun(options(&memory{}))
+	r, _ := f.reactor(options(&memory{}))
+	_, _, epoch, err := r.take(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.write(1)
-	reactor, err := New(f.pool, longTail{f.log, head}, f.registry, options(&memory{}))
+	event, err := f.log.Head(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, epoch, err := reactor.take(t.Context())
-	if err != nil {
+	r.fails(epoch, event, errors.New("too large"))
+	if err := Skip(t.Context(), f.pool, "crm", event.Position, "ann", "too large"); err != nil {
 		t.Fatal(err)
 	}
-	end, err := f.log.End(t.Context())
-	if err != nil || !head.Before(end) {
-		t.Fatalf("the log ends at %s, its head is %s, error %v", end, head, err)
-	}
-	if err := reactor.settle(t.Context(), epoch, end); err != nil {
-		t.Fatal(err)
-	}
-	if at, _, _, err := reactor.take(t.Context()); err != nil || at != end {
-		t.Errorf("went on at %s, error %v; want %s", at, err, end)
+	for id, want := range map[string]bool{event.ID: true, "00000000-0000-4000-8000-000000000001": false} {
+		if got, err := r.skipped(t.Context(), domain.Mark{Position: event.Position, ID: id}); err != nil || got != want {
+			t.Errorf("event %s: skipped %t, %v", id, got, err)
+		}
 	}
 }
 
@@ -504,7 +548,7 @@ func TestPublishedEventIsACloudEvent(t *testing.T) {
 		"subject": "main.note-00000000-0000-7000-8000-000000000001", "time": "2026-03-01T11:00:00Z",
 		"dataschema":      "https://github.com/rapport-crm/rapport/blob/main/docs/events/schemas/note.written.1.json",
 		"datacontenttype": "application/json", "data": map[string]any{"text": "a <text>"},
-		"position": head.String(), "revision": "2", "recordedtime": "2026-03-01T12:00:00Z", "correlationid": "conversation",
+		"position": head.Position.String(), "revision": "2", "recordedtime": "2026-03-01T12:00:00Z", "correlationid": "conversation",
 		"causationid": "cause", "tenant": "main", "actor": "Zoë", "actorkind": "automation", "onbehalfof": "ann", "traceparent": trace,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
