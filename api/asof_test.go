@@ -295,10 +295,10 @@ func (s *stack) caughtUp() domain.Position {
 		s.t.Fatal(err)
 	}
 	for {
-		err := s.reads.WaitFor(s.t.Context(), head)
+		err := s.reads.WaitFor(s.t.Context(), head.Position)
 		var late *domain.UnavailableError
 		if err == nil {
-			return head
+			return head.Position
 		}
 		if !errors.As(err, &late) || s.t.Context().Err() != nil {
 			s.t.Fatal(err)

@@ -102,7 +102,7 @@ func (b *bench) oneByOne(ctx context.Context) (perSecond float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	took, err := r.catchUp(ctx, "baseline", head, runner.Options{BuildBytes: 1})
+	took, err := r.catchUp(ctx, "baseline", head.Position, runner.Options{BuildBytes: 1})
 	b.slow = float64(b.baseline) / took.Seconds()
 	return b.slow, err
 }

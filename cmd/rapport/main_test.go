@@ -161,7 +161,7 @@ func (s *server) catchUp() {
 		s.t.Fatal(err)
 	}
 	defer reads.Close()
-	if err := waitFor(s.t.Context(), reads, head); err != nil {
+	if err := waitFor(s.t.Context(), reads, head.Position); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -349,7 +349,7 @@ func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *re
 	var answer bytes.Buffer
 	head, err := l.Head(ctx)
 	if err == nil {
-		err = waitFor(ctx, reads, head)
+		err = waitFor(ctx, reads, head.Position)
 	}
 	if err == nil { // some read models have come so far, and others may still be built
 		err = patiently(ctx, func() error {

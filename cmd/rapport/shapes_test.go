@@ -211,10 +211,11 @@ func (s *server) interrupted(files []string, after int) (accepted int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bus, err := st.newBus(l, "", commands.Options{Logger: logger})
+	secret, err := st.secret("")
 	if err != nil {
 		t.Fatal(err)
 	}
+	bus := newBus(l, secret, commands.Options{Logger: logger})
 	mapping, err := importer.Shipped("online-retail")
 	if err != nil {
 		t.Fatal(err)

@@ -144,9 +144,9 @@ func (l *log) reached(ctx context.Context, flag string, p domain.Position) error
 	if p.IsZero() {
 		return nil
 	}
-	end, err := l.End(ctx)
-	if err == nil && end.Before(p) {
-		err = &usageError{fmt.Sprintf("%s %s: the log ends at position %s", flag, p, end)}
+	head, err := l.Head(ctx)
+	if err == nil && head.Position.Before(p) {
+		err = &usageError{fmt.Sprintf("%s %s: the log ends at position %s", flag, p, head.Position)}
 	}
 	return err
 }

@@ -49,7 +49,7 @@ func (p *projector) catchUp() error {
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		p.stop = stop
-		subscriber := bus.NewSubscriber(p.subscribe, from, p.decode, bus.Options{
+		subscriber := bus.NewSubscriber(p.subscribe, domain.Mark{Position: from}, p.decode, bus.Options{
 			MaxEvents: 1 + p.rng.IntN(40), Logger: slog.New(slog.DiscardHandler),
 		})
 		err := bus.Run(ctx, "simulated", subscriber, p.handle, nil)
@@ -62,10 +62,10 @@ func (p *projector) catchUp() error {
 }
 
 // subscribe is a log that delivers everything behind a position, and then nothing more.
-func (p *projector) subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+func (p *projector) subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	return func(yield func(eventlog.Message, error) bool) {
 		for i := range p.log {
-			if after.Before(p.log[i].Position) && !yield(eventlog.Message{Raw: &p.log[i]}, nil) {
+			if after.Position.Before(p.log[i].Position) && !yield(eventlog.Message{Raw: &p.log[i]}, nil) {
 				return
 			}
 		}

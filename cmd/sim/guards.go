@@ -236,11 +236,11 @@ var mutations = []mutation{
 	},
 	{
 		"what is at the checkpoint is not applied again", "projections/runner/plan.go",
-		"if !m.at.Before(item.Raw.Position) {", "if item.Raw.Position.Before(m.at) {", []string{"./projections/runner", "-run=DeliveredAgain|DependOnDelivery"},
+		"if !m.event.Position.Before(item.Raw.Position) {", "if item.Raw.Position.Before(m.event.Position) {", []string{"./projections/runner", "-run=DeliveredAgain|DependOnDelivery"},
 	},
 	{
 		"a checkpoint that is not as remembered stops the batch", "projections/runner/transaction.go",
-		"case c.at != m.at:", "case false:", []string{"./projections/runner", "-run=LostCommits"},
+		"case c.at != m.at, c.event != m.event:", "case false:", []string{"./projections/runner", "-run=LostCommits"},
 	},
 	{
 		"a batch is acknowledged after its commit", "projections/runner/lane.go",
@@ -284,16 +284,32 @@ var mutations = []mutation{
 	},
 	{
 		"the epoch fences reactors", "internal/reactor/checkpoint.go",
-		"where name = $1 and epoch = $2 and (commit_position", "where name = $1 and $2::bigint is not null and (commit_position",
+		"where name = $1 and epoch = $2 and (event_commit", "where name = $1 and $2::bigint is not null and (event_commit",
 		[]string{"./internal/reactor", "-run=TakenForDead"},
 	},
 	{
 		"a reactor begins at the end of the log", "internal/reactor/checkpoint.go",
-		"int64(head.Commit), int64(head.Prepare)).Scan", "int64(head.Commit*0), int64(head.Prepare*0)).Scan", []string{"./internal/reactor", "-run=HistoryHasNoEffect"},
+		"int64(head.Position.Commit), int64(head.Position.Prepare), head.ID).\n", "int64(head.Position.Commit*0), int64(head.Position.Prepare*0), \"\").\n", []string{"./internal/reactor", "-run=HistoryHasNoEffect"},
 	},
 	{
 		"a reactor does not go on in another log", "internal/reactor/checkpoint.go",
 		"if stored != id {", "if false {", []string{"./internal/reactor", "-run=OtherLog"},
+	},
+	{
+		"a reactor does not go on where another event stands", "internal/reactor/checkpoint.go",
+		"if errors.Is(err, eventlog.ErrOtherLog) {", "if false {", []string{"./internal/reactor", "-run=RestoredCopy"},
+	},
+	{
+		"rows are not built upon where another event stands", "projections/runner/history.go",
+		"if lost {", "if false {", []string{"./projections/runner", "-run=RestoredCopy"},
+	},
+	{
+		"a table that is ahead of its lane finds its event", "projections/runner/lane.go",
+		"if !found || batch.Items[at].Mark() != m.event {", "if false && at > 0 {", []string{"./projections/runner", "-run=EveryMember"},
+	},
+	{
+		"a switch asks the log first", "projections/runner/switch.go",
+		"if target.buildKey != admitted {", "if false {", []string{"./projections/runner", "-run=SwitchAsks"},
 	},
 	{
 		"a query waits for a connection within a bound", "readmodels/store.go",

@@ -113,17 +113,15 @@ func (connection) ReadAll(context.Context, domain.Position) iter.Seq2[codec.Raw,
 	return func(yield func(codec.Raw, error) bool) { yield(codec.Raw{}, errors.ErrUnsupported) }
 }
 
-func (connection) Subscribe(context.Context, domain.Position) iter.Seq2[eventlog.Message, error] {
+func (connection) Subscribe(context.Context, domain.Mark) iter.Seq2[eventlog.Message, error] {
 	return func(yield func(eventlog.Message, error) bool) { yield(eventlog.Message{}, errors.ErrUnsupported) }
 }
 
-func (connection) Head(context.Context) (domain.Position, error) {
-	return domain.Position{}, errors.ErrUnsupported
+func (connection) Head(context.Context) (domain.Mark, error) {
+	return domain.Mark{}, errors.ErrUnsupported
 }
 
-func (connection) End(context.Context) (domain.Position, error) {
-	return domain.Position{}, errors.ErrUnsupported
-}
+func (connection) Check(context.Context, domain.Mark) error { return errors.ErrUnsupported }
 
 func (connection) ID(context.Context) (string, error) { return logID, nil }
 func (connection) Close() error                       { return nil }

@@ -51,14 +51,14 @@ func (l *shakyLog) cut() int {
 	return l.rng.IntN(len(l.events))
 }
 
-func (l *shakyLog) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[eventlog.Message, error] {
+func (l *shakyLog) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	return func(yield func(eventlog.Message, error) bool) {
 		left, events := l.cut(), l.events
 		if l.spoil != nil {
 			left, events = len(events)+1, l.spoil(events)
 		}
 		for i := range events {
-			if !after.Before(events[i].Position) {
+			if !after.Position.Before(events[i].Position) {
 				continue
 			}
 			if left--; left < 0 {
@@ -86,9 +86,13 @@ func (l *shakyLog) ReadAll(_ context.Context, after domain.Position) iter.Seq2[c
 	}
 }
 
-func (l *shakyLog) Head(context.Context) (domain.Position, error) {
-	return l.events[len(l.events)-1].Position, nil
+func (l *shakyLog) Head(context.Context) (domain.Mark, error) {
+	last := l.events[len(l.events)-1]
+	return domain.Mark{Position: last.Position, ID: last.ID}, nil
 }
+
+// Check implements runner.Log: the log is the same for the whole of its life.
+func (l *shakyLog) Check(context.Context, domain.Mark) error { return nil }
 
 func (l *shakyLog) ID(context.Context) (string, error) { return logID, nil }
 
@@ -144,7 +148,7 @@ func (s *simulation) await(t *testing.T, conn *pgx.Conn, l *shakyLog) {
 	for {
 		const sql = `select count(*) from projection.checkpoint where state = 'serving' and commit_position >= $1`
 		var serving int
-		if err := conn.QueryRow(t.Context(), sql, int64(head.Commit)).Scan(&serving); err != nil {
+		if err := conn.QueryRow(t.Context(), sql, int64(head.Position.Commit)).Scan(&serving); err != nil {
 			t.Fatal(err)
 		}
 		if serving == len(projections.All()) {
@@ -154,7 +158,7 @@ func (s *simulation) await(t *testing.T, conn *pgx.Conn, l *shakyLog) {
 		_, err := conn.WaitForNotification(ctx)
 		cancel()
 		if err != nil {
-			t.Fatalf("seed %d: %d projections serve at %s: %v", s.seed, serving, head, err)
+			t.Fatalf("seed %d: %d projections serve at %s: %v", s.seed, serving, head.Position, err)
 		}
 	}
 }
