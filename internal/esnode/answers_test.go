@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -435,5 +436,50 @@ func TestStartingNodeAnswersAsEnginesDo(t *testing.T) {
 		}
 		clock.add(time.Hour)
 		mustAppend(t, connect(t, n), "s", esdb.NoStream{}, events(1)...)
+	})
+}
+
+// replayAll replays the cases of a situation.
+func (r *replay) replayAll(cases []engineanswers.Case, asked string, md func(engineanswers.Case) metadata.MD) {
+	r.t.Helper()
+	replayed := 0
+	for _, c := range cases {
+		if situation(c) != asked {
+			continue
+		}
+		replayed++
+		if diff := cmp.Diff(recordedAnswer(c), call(r.t, r.conn, md(c), c, r.requests(c))); diff != "" {
+			r.t.Errorf("%s\n(-engine +node):\n%s", c.Name, diff)
+		}
+	}
+	if replayed == 0 {
+		r.t.Errorf("no case is %s", asked)
+	}
+}
+
+// ofEventStoreDB are the cases that only this engine was asked in a cluster and with users.
+func ofEventStoreDB(t *testing.T) []engineanswers.Case {
+	return slices.DeleteFunc(engineanswers.Load(t), func(c engineanswers.Case) bool { return c.Engine != engineanswers.EventStoreDB })
+}
+
+func TestFollowerAnswersAsEnginesDo(t *testing.T) {
+	n := openStrict(t, t.TempDir(), &Strict{Follower: true, NoIdentity: true}, time.Now)
+	r := &replay{t: t, node: n, conn: dialTo(t, n.FollowerAddr(), insecure.NewCredentials()), engine: engineanswers.EventStoreDB}
+	// The log that was read began with an event of the engine's own.
+	c := engineanswers.Find(t, engineanswers.EventStoreDB, "follower, no preference: read $all")
+	first := c.Responses[0].(*streams.ReadResp).GetEvent().GetEvent()
+	position := r.append(string(first.GetStreamIdentifier().GetStreamName()), first)
+	if err := n.cluster.behind.reach(testContext(t), position, n.store.stop); err != nil {
+		t.Fatal(err)
+	}
+	r.replayAll(ofEventStoreDB(t), atFollower, func(c engineanswers.Case) metadata.MD { return metadata.New(c.Metadata) })
+}
+
+func TestUsersAreAnsweredAsEnginesDo(t *testing.T) {
+	n := openStrict(t, t.TempDir(), &Strict{NoIdentity: true, Users: []User{{Name: "limited", Password: "right"}}}, time.Now)
+	r := &replay{t: t, node: n, conn: dial(t, n), engine: engineanswers.EventStoreDB}
+	r.replayAll(ofEventStoreDB(t), withUsers, func(c engineanswers.Case) metadata.MD {
+		who, _, _ := strings.Cut(c.Name, ":")
+		return map[string]metadata.MD{whoNobody: nil, whoStranger: basic("limited", "wrong"), whoLimited: basic("limited", "right")}[who]
 	})
 }

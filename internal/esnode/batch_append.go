@@ -18,6 +18,9 @@ import (
 // named by a correlation id and sent in as many messages as the client likes. Every
 // append is answered once, refusals too; only the end of the node ends the call early.
 func (s *streamsService) BatchAppend(stream streams.Streams_BatchAppendServer) error {
+	if err := s.manners.enter(stream.Context()); err != nil {
+		return err
+	}
 	c := &batchCall{
 		service: s, stream: stream, ctx: stream.Context(),
 		incoming: make(chan batchMessage), receiving: true, stop: s.store.stop,
@@ -237,7 +240,11 @@ func (c *batchCall) gather(b *batch, messages []*streams.BatchAppendReq_Proposed
 
 // submit hands a whole batch over to the writer.
 func (c *batchCall) submit(b *batch) error {
-	if err := c.service.manners.admitAppend(); err != nil {
+	if err := c.service.manners.enter(c.ctx); err != nil { // the leader may be another one by now
+		c.end(err)
+		return nil
+	}
+	if err := c.service.manners.admitAppend(c.ctx, b.stream); err != nil {
 		return c.refuseBatch(b, err)
 	}
 	req := &request{op: opAppend, stream: b.stream, expected: b.expected, events: b.gathered.events, finished: c.finished}

@@ -183,7 +183,7 @@ func TestUnfinishedBatchIsNotWritten(t *testing.T) {
 	b.end()
 	_, err := readStream(t, c, "s", esdb.ReadStreamOptions{}, 1)
 	wantCode(t, err, esdb.ErrorCodeResourceNotFound)
-	if held := n.streams.openBytes.Load(); held != 0 {
+	if held := n.members[0].streams.openBytes.Load(); held != 0 {
 		t.Errorf("%d bytes are still held", held)
 	}
 }
@@ -408,7 +408,7 @@ func TestBatchesThatAreRefused(t *testing.T) {
 	b.end()
 	_, err := readStream(t, c, "s", esdb.ReadStreamOptions{}, 1)
 	wantCode(t, err, esdb.ErrorCodeResourceNotFound)
-	if held := n.streams.openBytes.Load(); held != 0 {
+	if held := n.members[0].streams.openBytes.Load(); held != 0 {
 		t.Errorf("%d bytes are still held", held)
 	}
 }
@@ -444,7 +444,7 @@ func TestOpenBatchesAreBounded(t *testing.T) {
 			break
 		}
 	}
-	if held := n.streams.openBytes.Load(); held != 0 {
+	if held := n.members[0].streams.openBytes.Load(); held != 0 {
 		t.Errorf("%d bytes are still held", held)
 	}
 	other := openBatches(t, n)

@@ -10,16 +10,29 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
 )
 
-// crashDirVariable turns the test binary into a node on the named directory, to be killed.
-const crashDirVariable = "RAPPORT_TEST_CRASH_DIR"
+const (
+	// crashDirVariable turns the test binary into a node on the named directory, to be killed.
+	crashDirVariable = "RAPPORT_TEST_CRASH_DIR"
+	// crashStrictVariable makes that node a strict one.
+	crashStrictVariable = "RAPPORT_TEST_CRASH_STRICT"
+)
+
+// crashManners are the strict manners under which an append is never refused.
+var crashManners = Strict{Offsets: true, InvalidPositions: true, Late: 3 * time.Millisecond, Foreign: 0.5, Deletion: true}
 
 // runCrashChild serves the directory until the process is killed or its input ends.
 func runCrashChild(dir string) int {
-	n, err := Open(context.Background(), Options{Dir: dir})
+	opts := Options{Dir: dir}
+	if os.Getenv(crashStrictVariable) != "" {
+		opts.Strict = &crashManners
+	}
+	n, err := Open(context.Background(), opts)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -35,10 +48,13 @@ func runCrashChild(dir string) int {
 }
 
 // startCrashChild returns a running process and a connection string of its node.
-func startCrashChild(t *testing.T, dir string) (*exec.Cmd, string) {
+func startCrashChild(t *testing.T, dir string, strict bool) (*exec.Cmd, string) {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), crashDirVariable+"="+dir)
+	if strict {
+		child.Env = append(child.Env, crashStrictVariable+"=yes")
+	}
 	child.Stderr = os.Stderr
 	if _, err := child.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -87,8 +103,14 @@ func crashWriter(ctx context.Context, c *esdb.Client, stream string, acknowledge
 // place it was acknowledged, and none in part; what was not acknowledged can be
 // repeated and is then there once.
 func TestKilledNodeHasWhatItAcknowledged(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		t.Run(fmt.Sprintf("strict=%v", strict), func(t *testing.T) { killUnderLoad(t, strict) })
+	}
+}
+
+func killUnderLoad(t *testing.T, strict bool) {
 	dir := t.TempDir()
-	child, connection := startCrashChild(t, dir)
+	child, connection := startCrashChild(t, dir, strict)
 	const writers, enough = 8, 400
 	var acknowledged atomic.Int64
 	attempts := make([][]attempted, writers)
@@ -117,15 +139,25 @@ func TestKilledNodeHasWhatItAcknowledged(t *testing.T) {
 	_ = child.Wait() // killed
 	_ = sub.Close()
 
-	c := connect(t, openNode(t, dir))
+	n := openNode(t, dir)
+	c := connect(t, n)
 	for _, list := range attempts {
 		checkSurvivors(t, c, list)
 	}
-	all := readAll(t, c, esdb.ReadAllOptions{}, everything)
+	all := map[uint64]uuid.UUID{}
+	for _, e := range readAll(t, c, esdb.ReadAllOptions{}, everything) {
+		all[e.Event.Position.Commit] = e.Event.EventID
+	}
 	for _, e := range seen {
-		if got := all[e.Position.Commit-1].Event; got.EventID != e.EventID {
-			t.Fatalf("position %d was %s, is %s", e.Position.Commit, e.EventID, got.EventID)
+		if all[e.Position.Commit] != e.EventID {
+			t.Fatalf("position %d was %s, is %s", e.Position.Commit, e.EventID, all[e.Position.Commit])
 		}
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := Verify(testContext(t), dir, nil); err != nil || report.Damaged != 0 {
+		t.Errorf("the log is not sound: %+v, %v", report, err)
 	}
 }
 

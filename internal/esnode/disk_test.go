@@ -453,7 +453,7 @@ func TestFailedSyncIsFinal(t *testing.T) {
 // S14: a directory that another process uses is refused.
 func TestDirectoryOfAnotherProcessIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	child, _ := startCrashChild(t, dir)
+	child, _ := startCrashChild(t, dir, false)
 	defer func() {
 		if err := child.Process.Kill(); err != nil {
 			t.Error(err)

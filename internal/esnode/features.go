@@ -2,12 +2,10 @@ package esnode
 
 import (
 	"context"
-	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
-	"github.com/google/uuid"
 )
 
 // serverVersion is the EventStoreDB release whose protocol the node speaks. Clients
@@ -36,22 +34,27 @@ func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*ser
 	}, nil
 }
 
-// gossipService describes a cluster of one, for clients that discover.
+// gossipService describes the members of a cluster, for clients that discover.
 type gossipService struct {
 	gossip.UnimplementedGossipServer
-	instance uuid.UUID
-	host     string
-	port     uint32
-	now      func() time.Time
+	*cluster
 }
 
 // Read implements the Gossip service.
-func (g *gossipService) Read(context.Context, *shared.Empty) (*gossip.ClusterInfo, error) {
-	return &gossip.ClusterInfo{Members: []*gossip.MemberInfo{{
-		InstanceId:   &shared.UUID{Value: &shared.UUID_String_{String_: g.instance.String()}},
-		TimeStamp:    ticksOf(g.now()),
-		State:        gossip.MemberInfo_Leader,
-		IsAlive:      true,
-		HttpEndPoint: &gossip.EndPoint{Address: g.host, Port: g.port},
-	}}}, nil
+func (g gossipService) Read(context.Context, *shared.Empty) (*gossip.ClusterInfo, error) {
+	info := &gossip.ClusterInfo{}
+	for i, address := range g.addresses {
+		state := gossip.MemberInfo_Follower
+		if g.leads(i) {
+			state = gossip.MemberInfo_Leader
+		}
+		info.Members = append(info.Members, &gossip.MemberInfo{
+			InstanceId:   &shared.UUID{Value: &shared.UUID_String_{String_: g.instance(i).String()}},
+			TimeStamp:    ticksOf(g.store.now()),
+			State:        state,
+			IsAlive:      true,
+			HttpEndPoint: &gossip.EndPoint{Address: address.IP.String(), Port: uint32(address.Port)},
+		})
+	}
+	return info, nil
 }

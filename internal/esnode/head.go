@@ -2,6 +2,8 @@ package esnode
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -101,4 +103,11 @@ func (h *head) reach(ctx context.Context, position uint64, stop <-chan struct{})
 		}
 	}
 	return nil
+}
+
+// watched are the streams for which somebody waits.
+func (h *head) watched() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.streams))
 }

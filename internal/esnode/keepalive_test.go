@@ -28,7 +28,7 @@ func TestIdleSubscriptionOutlivesKeepalive(t *testing.T) {
 			t.Fatal(err)
 		}
 		listener := bufconn.Listen(64 << 10)
-		server := newServer(&streamsService{store: s}, &net.TCPAddr{})
+		server := newServer(&streamsService{store: s}, &cluster{})
 		go func() { _ = server.Serve(listener) }()
 		conn, err := grpc.NewClient("passthrough:///bufconn",
 			grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -23,6 +23,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -69,16 +70,23 @@ func (m measured) GetDiskUsage(string) (vfs.DiskUsage, error) {
 
 // Node is a running server. It is safe for concurrent use; Close must be called.
 type Node struct {
-	store    *store
-	streams  *streamsService
-	server   *grpc.Server
-	listener net.Listener
-	serving  sync.WaitGroup
-	logger   *slog.Logger
-	control  *controller
+	store   *store
+	members []*member // the node itself, and the follower that a strict one may have
+	cluster *cluster
+	secured bool
+	serving sync.WaitGroup
+	logger  *slog.Logger
+	control *controller
 
 	closeOnce sync.Once
 	closeErr  error
+}
+
+// member is one address at which a node serves its store.
+type member struct {
+	listener net.Listener
+	streams  *streamsService
+	server   *grpc.Server
 }
 
 // Open opens or creates the log in opts.Dir and serves it. It returns an error that is
@@ -91,6 +99,9 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 	n, err := open(ctx, opts, fs, time.Now)
 	if err != nil {
 		return nil, err
+	}
+	if n.secured {
+		return n, nil // orders are taken over plain connections only
 	}
 	if err := n.control.announce(opts.Dir, n.Addr()); err != nil {
 		return nil, errors.Join(fmt.Errorf("event node: %w", err), n.Close())
@@ -111,7 +122,7 @@ func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*
 			os.Exit(exitSyncFailed)
 		}
 	}
-	listener, err := listen(ctx, opts.Listen)
+	listeners, err := listenAll(ctx, opts)
 	if err != nil {
 		return nil, fmt.Errorf("event node: %w", err)
 	}
@@ -122,21 +133,55 @@ func open(ctx context.Context, opts Options, fs vfs.FS, now func() time.Time) (*
 	}
 	s, err := openStore(ctx, storing)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("event node: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("event node: %w", err), closeAll(listeners))
 	}
-	manners := newManners(opts.Strict, s, now)
-	n := &Node{store: s, streams: &streamsService{store: s, manners: manners}, listener: listener, logger: opts.Logger, control: newController(s)}
-	n.server = newServer(n.streams, listener.Addr().(*net.TCPAddr))
-	n.control.register(n.server)
+	n := &Node{store: s, cluster: newCluster(s, listeners), logger: opts.Logger, control: newController(s)}
+	manners := newManners(opts.Strict, s, n.cluster, now)
+	var secured []grpc.ServerOption
 	if manners != nil {
 		n.serving.Go(manners.foreignApplications)
-	}
-	n.serving.Go(func() {
-		if err := n.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			n.logger.Error("event node stopped serving", "err", err)
+		n.serving.Go(manners.followLeader)
+		if certificate := manners.Certificate; certificate != nil {
+			n.secured, secured = true, []grpc.ServerOption{grpc.Creds(credentials.NewServerTLSFromCert(certificate))}
 		}
-	})
+	}
+	for i, listener := range listeners {
+		service := &streamsService{store: s, manners: manners.of(i)}
+		m := &member{listener: listener, streams: service, server: newServer(service, n.cluster, secured...)}
+		n.control.register(m.server)
+		n.members = append(n.members, m)
+		n.serving.Go(func() {
+			if err := m.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+				n.logger.Error("event node stopped serving", "err", err)
+			}
+		})
+	}
 	return n, nil
+}
+
+// listenAll returns the listeners of a node: its own, and one of the follower that it may
+// have.
+func listenAll(ctx context.Context, opts Options) ([]net.Listener, error) {
+	addresses := []string{opts.Listen}
+	if opts.Strict != nil && opts.Strict.Follower {
+		addresses = append(addresses, opts.Strict.FollowerListen)
+	}
+	var listeners []net.Listener
+	for _, address := range addresses {
+		l, err := listen(ctx, address)
+		if err != nil {
+			return nil, errors.Join(err, closeAll(listeners))
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []net.Listener) (err error) {
+	for _, l := range listeners {
+		err = errors.Join(err, l.Close())
+	}
+	return err
 }
 
 // listen refuses every address but loopback: the node has no authentication.
@@ -165,8 +210,8 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 // spends some time of an append on growing its stack.
 const streamWorkers = 64
 
-func newServer(service *streamsService, address *net.TCPAddr) *grpc.Server {
-	server := grpc.NewServer(
+func newServer(service *streamsService, members *cluster, secured ...grpc.ServerOption) *grpc.Server {
+	server := grpc.NewServer(append(secured,
 		grpc.ForceServerCodecV2(newWireCodec()),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
@@ -174,20 +219,21 @@ func newServer(service *streamsService, address *net.TCPAddr) *grpc.Server {
 		grpc.StreamInterceptor(streamErrors),
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
-	)
+	)...)
 	streams.RegisterStreamsServer(server, service)
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
-	gossip.RegisterGossipServer(server, &gossipService{
-		instance: service.store.logID, host: address.IP.String(), port: uint32(address.Port), now: service.store.now,
-	})
+	gossip.RegisterGossipServer(server, gossipService{cluster: members})
 	return server
 }
 
 // Addr is the host:port the node listens on.
-func (n *Node) Addr() string { return n.listener.Addr().String() }
+func (n *Node) Addr() string { return n.members[0].listener.Addr().String() }
 
-// ConnectionString is what clients connect with.
-func (n *Node) ConnectionString() string { return "esdb://" + n.Addr() + "?tls=false" }
+// ConnectionString is what clients connect with. Where the node has users or a certificate
+// of its own clients add theirs.
+func (n *Node) ConnectionString() string {
+	return fmt.Sprintf("esdb://%s?tls=%t", n.Addr(), n.secured)
+}
 
 // LogID is the log's identity, a UUID made when it was first opened. Clients read it
 // from the one event of the stream $rapport-log.
@@ -198,11 +244,19 @@ func (n *Node) LogID() string { return n.store.logID.String() }
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
 		n.store.stopReaders()
-		impatient := time.AfterFunc(stopGrace, n.server.Stop)
-		n.server.GracefulStop()
-		impatient.Stop()
+		var stopping sync.WaitGroup
+		for _, m := range n.members {
+			stopping.Go(func() {
+				impatient := time.AfterFunc(stopGrace, m.server.Stop)
+				m.server.GracefulStop()
+				impatient.Stop()
+			})
+		}
+		stopping.Wait()
 		n.serving.Wait()
-		n.streams.receivers.Wait()
+		for _, m := range n.members {
+			m.streams.receivers.Wait()
+		}
 		n.closeErr = errors.Join(n.control.retract(), n.store.close())
 	})
 	return n.closeErr

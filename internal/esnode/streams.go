@@ -28,6 +28,9 @@ type streamsService struct {
 
 // Append implements the Streams service.
 func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
+	if err := s.manners.enter(stream.Context()); err != nil {
+		return drained(stream, err)
+	}
 	first, err := stream.Recv()
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -44,7 +47,7 @@ func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
 	if err != nil {
 		return drained(stream, err)
 	}
-	if err := s.manners.admitAppend(); err != nil {
+	if err := s.manners.admitAppend(stream.Context(), name); err != nil {
 		if errors.Is(err, blankAnswer{}) {
 			return stream.SendAndClose(&streams.AppendResp{})
 		}
@@ -151,6 +154,9 @@ func proposedFromProto(stream string, m proposedMessage) (proposed, error) {
 
 // Delete implements the Streams service: a soft delete.
 func (s *streamsService) Delete(ctx context.Context, req *streams.DeleteReq) (*streams.DeleteResp, error) {
+	if err := s.manners.enter(ctx); err != nil {
+		return nil, err
+	}
 	name, err := writableName(req.GetOptions().GetStreamIdentifier())
 	if err != nil {
 		return nil, err
@@ -159,7 +165,7 @@ func (s *streamsService) Delete(ctx context.Context, req *streams.DeleteReq) (*s
 	if err != nil {
 		return nil, err
 	}
-	if err := s.manners.admit(); err != nil {
+	if err := s.manners.admit(ctx, toWrite, name); err != nil {
 		return nil, err
 	}
 	done, err := s.store.delete(ctx, name, expected)
@@ -173,6 +179,9 @@ func (s *streamsService) Delete(ctx context.Context, req *streams.DeleteReq) (*s
 
 // Tombstone implements the Streams service: a delete for ever.
 func (s *streamsService) Tombstone(ctx context.Context, req *streams.TombstoneReq) (*streams.TombstoneResp, error) {
+	if err := s.manners.enter(ctx); err != nil {
+		return nil, err
+	}
 	name, err := writableName(req.GetOptions().GetStreamIdentifier())
 	if err != nil {
 		return nil, err
@@ -181,7 +190,7 @@ func (s *streamsService) Tombstone(ctx context.Context, req *streams.TombstoneRe
 	if err != nil {
 		return nil, err
 	}
-	if err := s.manners.admit(); err != nil {
+	if err := s.manners.admit(ctx, toWrite, name); err != nil {
 		return nil, err
 	}
 	done, err := s.store.tombstone(ctx, name, expected)

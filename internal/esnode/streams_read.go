@@ -17,7 +17,10 @@ func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadS
 	if options == nil {
 		return invalid("a read needs options")
 	}
-	r := &reader{store: s.store, manners: s.manners, head: s.store.head, stream: stream, ctx: stream.Context()}
+	if err := s.manners.enter(stream.Context()); err != nil {
+		return err
+	}
+	r := &reader{store: s.store, manners: s.manners, head: s.manners.head(s.store), stream: stream, ctx: stream.Context()}
 	r.resolve = options.GetResolveLinks()
 	r.stringIDs = options.GetUuidOption().GetString_() != nil
 	r.positions = options.GetControlOption().GetCompatibility() >= 1
@@ -27,9 +30,6 @@ func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadS
 	_, subscribe := options.GetCountOption().(*streams.ReadReq_Options_Subscription)
 	if subscribe && r.direction == backwards {
 		return invalid("a subscription reads forwards")
-	}
-	if err := s.manners.admit(); err != nil {
-		return err
 	}
 	count := options.GetCount()
 	switch of := options.GetStreamOption().(type) {
@@ -41,6 +41,9 @@ func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadS
 		if options.GetFilter() != nil {
 			return invalid("only $all can be filtered")
 		}
+		if err := s.manners.admit(r.ctx, toRead, name); err != nil {
+			return err
+		}
 		if subscribe {
 			return r.subscribeStream(name, of.Stream)
 		}
@@ -48,6 +51,9 @@ func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadS
 	case *streams.ReadReq_Options_All:
 		f, err := newFilter(options.GetFilter())
 		if err != nil {
+			return err
+		}
+		if err := s.manners.admit(r.ctx, toRead, allStream); err != nil {
 			return err
 		}
 		if subscribe {
@@ -186,7 +192,7 @@ func (r *reader) readable(name string) (st streamState, there bool, err error) {
 
 // state is what the reader sees of a stream.
 func (r *reader) state(name string) (streamState, error) {
-	if r.manners != nil && r.manners.Late > 0 {
+	if r.manners.showsLate(r.head) {
 		return r.store.shownState(r.ctx, name, r.head)
 	}
 	return r.store.syncedState(r.ctx, name)

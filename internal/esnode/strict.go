@@ -1,6 +1,8 @@
 package esnode
 
 import (
+	"context"
+	"crypto/tls"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -58,6 +60,34 @@ type Strict struct {
 	// SparseCheckpoints makes a filtered subscription, when it has caught up, tell the
 	// position of the last event that passed the filter and not how far it has searched.
 	SparseCheckpoints bool
+
+	// Follower gives the node a second address, of a follower: it serves reads and
+	// subscriptions with a lag, forwards writes, and ends every call that carries the
+	// header requires-leader with the address of the leader. Gossip tells of both.
+	Follower bool
+	// FollowerListen is where the follower listens, as Options.Listen.
+	FollowerListen string
+	// FollowerLag bounds the random time by which the follower shows commits later.
+	FollowerLag time.Duration
+
+	// Certificate makes the node speak TLS, and TLS only. Orders such as backups are not
+	// taken then.
+	Certificate *tls.Certificate
+	// Users are who may call the Streams service. Nil means that anybody may do
+	// everything. A caller without a name is told that access is denied, one with a wrong
+	// password that it is not authenticated.
+	Users []User
+}
+
+// User is somebody who may read and write ordinary streams of a strict node.
+type User struct {
+	Name, Password string
+	// Admin may do everything; others have no access to streams whose names begin with $.
+	Admin bool
+	// ReadAll is the right to read $all.
+	ReadAll bool
+	// NoWrite are prefixes of streams that the user must not write.
+	NoWrite []string
 }
 
 const (
@@ -80,6 +110,8 @@ type manners struct {
 	Strict
 	answers *dice
 	store   *store
+	cluster *cluster
+	member  int // of the cluster
 	now     func() time.Time
 	ready   time.Time // calls are answered from here on
 }
@@ -90,15 +122,26 @@ const (
 	diceAnswers
 	diceLate
 	diceForeign
+	diceFollower
 )
 
-func newManners(strict *Strict, s *store, now func() time.Time) *manners {
+func newManners(strict *Strict, s *store, c *cluster, now func() time.Time) *manners {
 	if strict == nil {
 		return nil
 	}
-	m := &manners{Strict: *strict, answers: newDice(strict.Seed, diceAnswers), store: s, now: now}
+	m := &manners{Strict: *strict, answers: newDice(strict.Seed, diceAnswers), store: s, cluster: c, now: now}
 	m.ready = now().Add(newDice(strict.Seed, diceReady).duration(strict.NotReady))
 	return m
+}
+
+// of returns the manners of one member of the cluster.
+func (m *manners) of(member int) *manners {
+	if m == nil {
+		return nil
+	}
+	its := *m
+	its.member = member
+	return &its
 }
 
 // dice is chance with a seed. It is safe for concurrent use.
@@ -156,11 +199,15 @@ type blankAnswer struct{}
 
 func (blankAnswer) Error() string { return "an answer without a result" }
 
-// admit refuses a call for no fault of its own.
-func (m *manners) admit() error {
-	switch {
-	case m == nil:
+// admit refuses a call that its caller has no right to, or for no fault of its own.
+func (m *manners) admit(ctx context.Context, a access, stream string) error {
+	if m == nil {
 		return nil
+	}
+	if err := m.permit(ctx, a, stream); err != nil {
+		return err
+	}
+	switch {
 	case m.now().Before(m.ready):
 		return &refusedNow{textNotReady}
 	case m.answers.chance(m.Busy):
@@ -170,8 +217,8 @@ func (m *manners) admit() error {
 }
 
 // admitAppend is admit for an append, which may also get a blank answer.
-func (m *manners) admitAppend() error {
-	if err := m.admit(); err != nil || m == nil {
+func (m *manners) admitAppend(ctx context.Context, stream string) error {
+	if err := m.admit(ctx, toWrite, stream); err != nil || m == nil {
 		return err
 	}
 	if m.answers.chance(m.Blank) {
