@@ -32,12 +32,12 @@ func TestMain(m *testing.M) {
 	testscript.Main(withPostgres{m}, map[string]func(){"rapport": main})
 }
 
-// withPostgres stops the tests' PostgreSQL behind the last of them.
+// withPostgres stops what tests share behind the last of them: the scenarios' server, and PostgreSQL.
 type withPostgres struct{ *testing.M }
 
 func (m withPostgres) Run() int {
 	code := m.M.Run()
-	if err := pgtest.Stop(); err != nil {
+	if err := errors.Join(scenarios.stop(), pgtest.Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
