@@ -111,6 +111,11 @@ sim-guards: ## Break each guard in a copy of the tree, and require that a test n
 repro: ## Repeat every fault that was found and mended
 	@go test -count=1 -timeout $(TIMEOUT) -run '^TestRepro' -v ./... | { grep -E '^(--- |    |FAIL|panic)' || true; }
 
+.PHONY: capabilities
+capabilities: setup ## Run the scenario tests, and print which rows of docs/capabilities.md work, partly work, or do not yet
+	@go test -count=1 -json -timeout $(TIMEOUT) -run '^Test[AN][0-9]+_' \
+		$$(grep -rlE '^func Test[AN][0-9]+_' --include='*_test.go' . | xargs -n 1 dirname | sort -u) | go run ./internal/capability docs/capabilities.md
+
 .PHONY: bench
 bench: setup ## Measure, and print a report in Markdown that names the machine
 	@go run ./cmd/bench
