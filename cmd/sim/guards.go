@@ -147,7 +147,7 @@ var mutations = []mutation{
 	},
 	{
 		"the same ids with other content are no repetition", "internal/eventlog/append.go",
-		"if e.Revision != first+uint64(i) || !same(e, batch[i]) {", "if false {", []string{"./internal/eventlog", "-run=Mismatch"},
+		"if e.Revision != from+uint64(i) || !same(e, batch[i]) {", "if false {", []string{"./internal/eventlog", "-run=Mismatch"},
 	},
 	{
 		"the last append is compared when it is repeated", "internal/eventlog/append.go",

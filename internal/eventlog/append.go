@@ -60,7 +60,7 @@ func (l *ESDB) append(ctx context.Context, stream string, expected domain.Expect
 		return domain.Unknown{Err: fmt.Errorf("%s: the log answered revision %d, want %d", appendTo(stream, expected), committed.Revision, revision)}
 	}
 	if newest == 0 || committed.Position.Commit <= newest {
-		return l.repeated(ctx, stream, expected, batch, committed)
+		return l.repeated(ctx, stream, expected, batch, committed, newest == 0)
 	}
 	l.saw(committed.Position)
 	return committed
@@ -104,12 +104,13 @@ func (l *ESDB) saw(position domain.Position) {
 // repeated looks at what stands where an append was answered that may be the repetition of an earlier one: its position
 // is not beyond all that was known before it, or is missing. The node compares ids alone and answers success whatever the
 // events hold, so the comparison is made here. What cannot be seen to stand there is not known to be stored: the client
-// itself makes a success without a position of an answer that it does not understand.
-func (l *ESDB) repeated(ctx context.Context, stream string, expected domain.Expected, batch []esdb.EventData, answer domain.Committed) domain.Outcome {
-	first := answer.Revision + 1 - uint64(len(batch))
-	stored, err := l.storedAt(ctx, stream, first, len(batch))
+// itself makes a success without a position of an answer that it does not understand. First says that this is the first answer
+// of the log to this process, with which nothing can be compared.
+func (l *ESDB) repeated(ctx context.Context, stream string, expected domain.Expected, batch []esdb.EventData, answer domain.Committed, first bool) domain.Outcome {
+	from := answer.Revision + 1 - uint64(len(batch))
+	stored, err := l.storedAt(ctx, stream, from, len(batch))
 	switch {
-	case err != nil && !answer.Position.IsZero(): // the events are durable, and a failure to read them must not hide that
+	case err != nil && first && !answer.Position.IsZero(): // nothing speaks for a repetition, and the log says where they stand
 		l.logger.DebugContext(ctx, "appended events not read", "stream", stream, "revision", answer.Revision, "err", err)
 		return answer
 	case err != nil:
@@ -118,7 +119,7 @@ func (l *ESDB) repeated(ctx context.Context, stream string, expected domain.Expe
 		return domain.Unknown{Err: failure(ctx, appendTo(stream, expected), errNotStored)}
 	}
 	for i, e := range stored {
-		if e.Revision != first+uint64(i) || !same(e, batch[i]) {
+		if e.Revision != from+uint64(i) || !same(e, batch[i]) {
 			l.logger.WarnContext(ctx, "append repeats the ids of other events", "stream", stream, "revision", e.Revision)
 			actual, err := l.tail(ctx, stream)
 			if err != nil {

@@ -22,6 +22,7 @@ import (
 const (
 	appendDeadline   = 10 * time.Second // of one append
 	readDeadline     = 30 * time.Second // of one page of a read
+	readPatience     = 3 * time.Second  // with a node that refuses a read for the moment
 	watchdogInterval = 15 * time.Second // after which a silent subscription is compared with the head of the log
 	firstBackoff     = 50 * time.Millisecond
 	lastBackoff      = 5 * time.Second
@@ -38,7 +39,7 @@ const (
 
 // timing is the set of durations, so that tests need not wait for them.
 type timing struct {
-	append, read, watchdog, firstBackoff, lastBackoff time.Duration
+	append, read, patience, watchdog, firstBackoff, lastBackoff time.Duration
 }
 
 // ESDB is a Log on an EventStoreDB node, a cluster or the embedded node.
@@ -124,7 +125,7 @@ func Dial(ctx context.Context, connectionString string, options ...Option) (*ESD
 
 		config:  *config,
 		logger:  slog.Default(),
-		timing:  timing{appendDeadline, readDeadline, watchdogInterval, firstBackoff, lastBackoff},
+		timing:  timing{appendDeadline, readDeadline, readPatience, watchdogInterval, firstBackoff, lastBackoff},
 		closing: make(chan struct{}),
 		jobs:    make(chan func()),
 		idle:    make(chan struct{}, maxIdle),

@@ -29,7 +29,7 @@ func TestGrantKeepsWhatStandsThere(t *testing.T) {
 			}
 			log := dial(t, at)
 			if c.before != "" {
-				write(t, official(t, at), allMetadataStream, esdb.NoStream{}, esdb.EventData{
+				other(t, at, allMetadataStream, esdb.EventData{
 					EventID: uuid.New(), EventType: metadataType, ContentType: esdb.ContentTypeJson, Data: []byte(c.before),
 				})
 			}

@@ -116,7 +116,7 @@ func TestCutConnectionsLoseAndRepeatNothing(t *testing.T) {
 	seed := testSeed(t)
 	proxy := startCutter(t, target.Host, seed)
 	target.Host = proxy.listener.Addr().String()
-	brisk := timing{append: 5 * time.Second, read: 5 * time.Second, watchdog: 50 * time.Millisecond, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond}
+	brisk := timing{append: 5 * time.Second, read: 5 * time.Second, patience: 5 * time.Second, watchdog: 50 * time.Millisecond, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond}
 
 	const writers, appends, batch = 4, 100, 3
 	steady := dial(t, direct)
@@ -206,7 +206,7 @@ func TestSubscriptionOutlivesTheNode(t *testing.T) {
 	}
 	node := open()
 	log := dial(t, node.ConnectionString(), withTiming(timing{
-		append: 5 * time.Second, read: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+		append: 5 * time.Second, read: 5 * time.Second, patience: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
 	}))
 	stream := newStream()
 	const restarts = 3
@@ -255,7 +255,7 @@ func TestReproOlderCopyUnderASubscription(t *testing.T) {
 	lost := commit(t, first, newStream(), domain.NoStream, newEvents(2)...)
 
 	log := dial(t, node.ConnectionString(), withTiming(timing{
-		append: 5 * time.Second, read: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+		append: 5 * time.Second, read: 5 * time.Second, patience: 5 * time.Second, watchdog: time.Second, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
 	}))
 	for m, err := range log.Subscribe(t.Context(), domain.Mark{}) {
 		switch {

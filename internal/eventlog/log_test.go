@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -31,6 +32,25 @@ func address(t testing.TB) string {
 		return s
 	}
 	return nodetest.Open(t, esnode.Options{Dir: t.TempDir()}).ConnectionString()
+}
+
+// plain is address with an ordinary node: the tests of the protocol itself ask what it answers when all is well, and those of
+// its strict manner stand with the node.
+func plain(t testing.TB) string {
+	t.Helper()
+	if s := os.Getenv(external); s != "" {
+		return s
+	}
+	node, err := esnode.Open(t.Context(), esnode.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			t.Errorf("close node: %v", err)
+		}
+	})
+	return node.ConnectionString()
 }
 
 // way holds options of every log that is dialled; see TestAppendsThroughTheClient.
@@ -83,12 +103,41 @@ func newEvents(n int) []NewEvent {
 // commit appends and fails the test for anything but success.
 func commit(t testing.TB, log Log, stream string, expected domain.Expected, events ...NewEvent) domain.Committed {
 	t.Helper()
-	outcome := log.Append(t.Context(), stream, expected, events)
+	outcome := settle(t, log, stream, expected, events)
 	c, ok := outcome.(domain.Committed)
 	if !ok {
 		t.Fatalf("append to %s at %s: %T %+v", stream, expected, outcome, outcome)
 	}
 	return c
+}
+
+// settle appends, and on a strict node again while the outcome is unknown, as everybody has to.
+func settle(t testing.TB, log Log, stream string, expected domain.Expected, events []NewEvent) domain.Outcome {
+	t.Helper()
+	for {
+		outcome := log.Append(t.Context(), stream, expected, events)
+		if _, unknown := outcome.(domain.Unknown); !unknown || !nodetest.Strict() || t.Context().Err() != nil {
+			return outcome
+		}
+	}
+}
+
+// other writes a stream of any name, as another application does, whose stream is new.
+func other(t testing.TB, at, stream string, events ...esdb.EventData) {
+	t.Helper()
+	log := dial(t, at)
+	for {
+		switch o := log.append(t.Context(), stream, domain.NoStream, events).(type) {
+		case domain.Committed:
+			return
+		case domain.Unknown:
+			if !nodetest.Strict() || t.Context().Err() != nil {
+				t.Fatalf("append to %s: %v", stream, o.Err)
+			}
+		default:
+			t.Fatalf("append to %s: %T %+v", stream, o, o)
+		}
+	}
 }
 
 // all drains a read.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -141,6 +142,7 @@ func (l *ESDB) ID(ctx context.Context) (string, error) {
 // because another log may stand behind the same address after a restore.
 func (l *ESDB) Identity(ctx context.Context) (Identity, error) {
 	const doing = "read the identity of the log"
+	patience, pause := time.Now().Add(l.timing.patience), l.timing.firstBackoff
 	for {
 		i, s, err := l.findIdentity(ctx)
 		if err != nil {
@@ -153,7 +155,13 @@ func (l *ESDB) Identity(ctx context.Context) (Identity, error) {
 			l.ours.Store(s)
 			return i, nil
 		}
-		if err := l.createIdentity(ctx, i); err != nil {
+		err = l.createIdentity(ctx, i)
+		var away *domain.UnavailableError
+		if errors.As(err, &away) && time.Now().Before(patience) && l.pause(ctx, pause) {
+			pause = min(2*pause, l.timing.lastBackoff)
+			continue // nobody knows whether it stands there now
+		}
+		if err != nil {
 			return Identity{}, err
 		}
 	}

@@ -78,7 +78,7 @@ var strangers = []string{
 // What others write is never delivered, whatever it is called and whatever it holds.
 func TestStrangersAreNotDelivered(t *testing.T) {
 	at := address(t)
-	log, client := dial(t, at), official(t, at)
+	log := dial(t, at)
 	var want []string
 	stream, expected := newStream(), domain.NoStream
 	for i, name := range strangers {
@@ -87,7 +87,7 @@ func TestStrangersAreNotDelivered(t *testing.T) {
 			{EventType: "x", ContentType: esdb.ContentTypeBinary, Data: []byte{0xff, 0}, Metadata: []byte("no json")},
 		} {
 			e.EventID = uuid.New()
-			write(t, client, name+fmt.Sprint(i, j), esdb.NoStream{}, e)
+			other(t, at, name+fmt.Sprint(i, j), e)
 		}
 		events := newEvents(1)
 		expected = domain.AtRevision(commit(t, log, stream, expected, events...).Revision)
@@ -96,7 +96,7 @@ func TestStrangersAreNotDelivered(t *testing.T) {
 			t.Errorf("head %+v, want %s", h, events[0].ID)
 		}
 	}
-	write(t, client, "last-1", esdb.NoStream{}, happenings(3)...)
+	other(t, at, "last-1", happenings(3)...)
 	if h := head(t, log); h.ID != want[len(want)-1] {
 		t.Errorf("head %+v, want the last of ours", h)
 	}

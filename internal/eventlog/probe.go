@@ -240,11 +240,7 @@ func (l *ESDB) Await(ctx context.Context, patience time.Duration, waiting func(*
 			waiting(problem)
 			told = problem.Cause
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-patient.Done():
-			timer.Stop()
+		if !l.pause(patient, pause) {
 			return err
 		}
 	}

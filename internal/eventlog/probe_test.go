@@ -98,7 +98,7 @@ func TestProbeNamesTheCause(t *testing.T) {
 func expectCause(t *testing.T, connectionString string, want error) {
 	t.Helper()
 	err := dial(t, connectionString, withTiming(timing{
-		append: 5 * time.Second, read: 3 * time.Second, watchdog: time.Minute, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+		append: 5 * time.Second, read: 3 * time.Second, patience: 0, watchdog: time.Minute, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
 	})).Probe(t.Context())
 	if !errors.Is(err, want) || (err == nil) != (want == nil) {
 		t.Fatalf("got %v, want %v", err, want)
@@ -221,8 +221,10 @@ func TestAwaitWaitsForWhatPasses(t *testing.T) {
 			return wrongRevision(), nil
 		},
 	}
+	hasty := patient
+	hasty.patience = 0 // so that it is Await that waits
 	var told []error
-	err := dial(t, node.start(t), withTiming(patient)).Await(t.Context(), time.Minute, func(p *ProbeError) { told = append(told, p.Cause) })
+	err := dial(t, node.start(t), withTiming(hasty)).Await(t.Context(), time.Minute, func(p *ProbeError) { told = append(told, p.Cause) })
 	if err != nil || len(told) != 1 || told[0] != ErrNotReady {
 		t.Errorf("got %v, told %v", err, told)
 	}

@@ -129,7 +129,7 @@ func wantCode(t testing.TB, err error, want esdb.ErrorCode) {
 }
 
 func TestProtocolStreamReads(t *testing.T) {
-	c, stream := official(t, address(t)), newStream()
+	c, stream := official(t, plain(t)), newStream()
 	_, err := revisions(t, c, stream, esdb.ReadStreamOptions{})
 	wantCode(t, err, esdb.ErrorCodeResourceNotFound)
 	write(t, c, stream, esdb.NoStream{}, happenings(5)...)
@@ -146,7 +146,7 @@ func TestProtocolStreamReads(t *testing.T) {
 
 // A read of $all includes its position when it goes forwards and excludes it when it goes backwards.
 func TestProtocolAllReads(t *testing.T) {
-	c, stream := official(t, address(t)), newStream()
+	c, stream := official(t, plain(t)), newStream()
 	middle := write(t, c, stream, esdb.NoStream{}, happenings(2)...)
 	write(t, c, stream, esdb.Revision(1), happenings(1)...)
 	at := esdb.Position{Commit: middle.CommitPosition, Prepare: middle.PreparePosition}
@@ -170,7 +170,7 @@ func TestProtocolAllReads(t *testing.T) {
 
 // Limits in the metadata of a stream limit its reads, and whatever else stands there is kept as it was written.
 func TestProtocolMetadata(t *testing.T) {
-	c, stream := official(t, address(t)), newStream()
+	c, stream := official(t, plain(t)), newStream()
 	write(t, c, stream, esdb.NoStream{}, happenings(10)...)
 	set := func(expected esdb.ExpectedRevision, change func(*esdb.StreamMetadata)) {
 		t.Helper()
@@ -203,7 +203,7 @@ func TestProtocolMetadata(t *testing.T) {
 
 // A deleted stream is not found, and goes on with its revisions when it is appended to again.
 func TestProtocolSoftDelete(t *testing.T) {
-	c, stream := official(t, address(t)), newStream()
+	c, stream := official(t, plain(t)), newStream()
 	write(t, c, stream, esdb.NoStream{}, happenings(3)...)
 	remove := func(expected esdb.ExpectedRevision) error {
 		_, err := c.DeleteStream(t.Context(), stream, esdb.DeleteStreamOptions{ExpectedRevision: expected})
@@ -225,7 +225,7 @@ func TestProtocolSoftDelete(t *testing.T) {
 
 // A tombstone ends a stream for ever.
 func TestProtocolTombstone(t *testing.T) {
-	c, stream := official(t, address(t)), newStream()
+	c, stream := official(t, plain(t)), newStream()
 	write(t, c, stream, esdb.NoStream{}, happenings(1)...)
 	if _, err := c.TombstoneStream(t.Context(), stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Revision(0)}); err != nil {
 		t.Fatal(err)
@@ -240,7 +240,7 @@ func TestProtocolTombstone(t *testing.T) {
 
 // S9: the same append again gives the same answer, whatever it expected, also when others have appended since.
 func TestProtocolIdempotency(t *testing.T) {
-	c := official(t, address(t))
+	c := official(t, plain(t))
 	for name, expected := range map[string]esdb.ExpectedRevision{
 		"any": esdb.Any{}, "no stream": esdb.NoStream{}, "exists": esdb.StreamExists{}, "exact": esdb.Revision(0),
 	} {
@@ -271,7 +271,7 @@ func TestProtocolIdempotency(t *testing.T) {
 }
 
 func TestProtocolLinks(t *testing.T) {
-	c, target, links := official(t, address(t)), newStream(), newStream()
+	c, target, links := official(t, plain(t)), newStream(), newStream()
 	write(t, c, target, esdb.NoStream{}, happenings(2)...)
 	for _, to := range []string{"1@" + target, "7@" + target} {
 		write(t, c, links, esdb.Any{}, esdb.EventData{EventID: uuid.New(), EventType: "$>", ContentType: esdb.ContentTypeBinary, Data: []byte(to)})
@@ -322,7 +322,7 @@ func TestProtocolLinks(t *testing.T) {
 
 // A subscription to a stream brings what comes after its revision, says when it has caught up, and goes on.
 func TestProtocolStreamSubscription(t *testing.T) {
-	c, stream := official(t, address(t)), newStream()
+	c, stream := official(t, plain(t)), newStream()
 	write(t, c, stream, esdb.NoStream{}, happenings(4)...)
 	sub, err := c.SubscribeToStream(t.Context(), stream, esdb.SubscribeToStreamOptions{From: esdb.Revision(1)})
 	if err != nil {
@@ -349,7 +349,7 @@ func TestProtocolStreamSubscription(t *testing.T) {
 // Filters go by prefix or regular expression, of the stream or the type. A filter that lets nothing pass still tells how
 // far it has come.
 func TestProtocolFilters(t *testing.T) {
-	at := address(t)
+	at := plain(t)
 	c, stream := official(t, at), newStream()
 	tail := strings.TrimPrefix(stream, "main.")
 	eventType := "type-" + tail
@@ -398,7 +398,7 @@ func TestProtocolFilters(t *testing.T) {
 // S15: a stream that is truncated while it is being read gives its events in order up to some point, each once, and never
 // gives a revision again.
 func TestProtocolTruncationDuringRead(t *testing.T) {
-	at := address(t)
+	at := plain(t)
 	c, stream := official(t, at), newStream()
 	const total = 900
 	write(t, c, stream, esdb.NoStream{}, happenings(total)...)
@@ -432,7 +432,7 @@ func TestProtocolTruncationDuringRead(t *testing.T) {
 
 // Clients for other languages append over BatchAppend when the node announces it.
 func TestProtocolBatchAppend(t *testing.T) {
-	at := address(t)
+	at := plain(t)
 	conn, c := wireNode(t, at), official(t, at)
 	methods, err := serverfeatures.NewServerFeaturesClient(conn).GetSupportedMethods(t.Context(), &shared.Empty{})
 	if err != nil {

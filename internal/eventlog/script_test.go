@@ -224,18 +224,18 @@ func hang(stream grpc.ServerStream) error {
 // impatient is a timing under which faults are noticed at once, and under which whatever is slow is taken for a fault: for
 // tests that mind neither how often something was tried nor that a sound answer came too late.
 var impatient = timing{
-	append: 200 * time.Millisecond, read: 200 * time.Millisecond, watchdog: 20 * time.Millisecond,
+	append: 200 * time.Millisecond, read: 200 * time.Millisecond, patience: 0, watchdog: 20 * time.Millisecond,
 	firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
 }
 
 // patient is a timing under which nothing that comes is too late, and what broke is tried again at once.
 var patient = timing{
-	append: time.Minute, read: time.Minute, watchdog: time.Minute, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
+	append: time.Minute, read: time.Minute, patience: time.Minute, watchdog: time.Minute, firstBackoff: time.Millisecond, lastBackoff: 20 * time.Millisecond,
 }
 
 // watching is patient, but looks at once whether a silent subscription has missed something.
 var watching = timing{
-	append: patient.append, read: patient.read, watchdog: impatient.watchdog, firstBackoff: patient.firstBackoff, lastBackoff: patient.lastBackoff,
+	append: patient.append, read: patient.read, patience: patient.patience, watchdog: impatient.watchdog, firstBackoff: patient.firstBackoff, lastBackoff: patient.lastBackoff,
 }
 
 func after(position uint64) domain.Mark { return domain.Mark{Position: at(position)} }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math/rand/v2"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -62,16 +61,10 @@ func (f *follower) run(ctx context.Context) error {
 		case ctx.Err() != nil, permanent(err):
 			return failure(ctx, fmt.Sprintf("subscribe after %s", f.last), err)
 		}
-		wait := f.backoff/2 + rand.N(f.backoff/2+1)
+		wait := f.backoff
 		f.backoff = min(2*f.backoff, f.log.timing.lastBackoff)
 		f.log.logger.WarnContext(ctx, "event log subscription interrupted", "position", f.last.String(), "retry_in", wait.String(), "err", err)
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		case <-f.log.closing:
-		}
-		timer.Stop()
+		f.log.pause(ctx, wait)
 	}
 }
 

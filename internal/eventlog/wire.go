@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -178,13 +179,16 @@ func (l *ESDB) closeWire() {
 	}
 }
 
-// withLeader runs a call on the connection to the leader. It follows the leader to the member that a refusal names.
+// withLeader runs a call that changes nothing on the connection to the leader. It follows the leader to the member that a
+// refusal names, and repeats a call that a node refuses for the moment.
 func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.ClientConn) error) error {
 	if err := l.start(); err != nil {
 		return err
 	}
 	defer l.work.Done()
-	for changes := 0; ; changes++ {
+	patience := time.Now().Add(l.timing.patience)
+	pause := l.timing.firstBackoff
+	for changes := 0; ; {
 		conn, err := l.leader(ctx)
 		if err != nil {
 			return err
@@ -198,14 +202,18 @@ func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.
 			return ErrClosed
 		}
 		var ended *endedCall
-		elsewhere := errors.As(err, &ended) && notLeader(ended.trailer)
-		if elsewhere && changes < maxLeaderChanges {
-			if address, named := leaderIn(ended.trailer); named {
-				if _, err := l.connect(address); err != nil {
-					return err
-				}
-				continue
+		errors.As(err, &ended)
+		elsewhere := notLeader(trailerOf(ended))
+		if address, named := leaderIn(trailerOf(ended)); named && changes < maxLeaderChanges {
+			if _, err := l.connect(address); err != nil {
+				return err
 			}
+			changes++
+			continue
+		}
+		if notNow(err) && time.Now().Before(patience) && l.pause(ctx, pause) {
+			pause = min(2*pause, l.timing.lastBackoff)
+			continue
 		}
 		if elsewhere || lostConnection(err) || status.Code(err) == codes.DeadlineExceeded {
 			l.dropWire(conn)
@@ -217,10 +225,37 @@ func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.
 	}
 }
 
+// notNow reports whether a node that is there refuses a call for the moment: it has just been started, or has too much to do.
+func notNow(err error) bool {
+	text := status.Convert(err).Message()
+	return status.Code(err) == codes.Unavailable && (strings.Contains(text, "Server Is Not Ready") || strings.Contains(text, "Server Is Busy"))
+}
+
+// pause waits for about d, and reports false when ctx or the log ended first.
+func (l *ESDB) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d/2 + rand.N(d/2+1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-l.closing:
+	}
+	return false
+}
+
 // endedCall is how a node ended a call, with what it said beside the error.
 type endedCall struct {
 	err     error
 	trailer metadata.MD
+}
+
+// trailerOf returns what a node said beside the error; nothing when there is none.
+func trailerOf(e *endedCall) metadata.MD {
+	if e == nil {
+		return nil
+	}
+	return e.trailer
 }
 
 func (e *endedCall) Error() string { return e.err.Error() }
