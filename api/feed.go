@@ -93,7 +93,7 @@ func (s *Server) feedRoutes() error {
 		"With Accept: text/event-stream it goes on for ever with what is recorded, each event with its position as id; " +
 		"a client that reconnects with Last-Event-ID misses nothing and sees nothing twice."
 	op.Parameters = []*huma.Param{
-		textParameter("query", "after", "Position after which to begin; the beginning of the log when left out, its end for end. One that the log has not reached is refused.", "0", false),
+		textParameter("query", "after", "Position after which to begin, also one where no event stands; the beginning of the log when left out, its end for end. One that the log has not reached is refused.", "0", false),
 		{Name: "limit", In: "query", Description: "Events of a page, 100 when left out, 1,000 at most. A stream ends after so many, and otherwise with the log.", Example: 20, Schema: &huma.Schema{Type: huma.TypeInteger}},
 		textParameter("query", "types", "Event types separated by commas; a type that ends in a dot stands for all that begin so. One that the server does not know, such as of a newer version, is refused.", "customer.,opportunity.won", false),
 		textParameter("query", "subject", "Only events that concern this customer.", "", false),
@@ -132,9 +132,11 @@ func (s *Server) feed(c echo.Context) error {
 		return err
 	}
 	if req.end {
-		if req.after, err = s.opts.Log.Head(r.Context()); err != nil {
+		head, err := s.opts.Log.Head(r.Context())
+		if err != nil {
 			return err
 		}
+		req.after = head.Position
 	}
 	media := accepted(r.Header.Get("Accept"), feedMedia...)
 	if media == mediaJSON {
@@ -160,18 +162,10 @@ func (s *Server) feed(c echo.Context) error {
 // checkAfter refuses to begin after a position that the log has not reached, such as one of another log or of a time before
 // this one was restored: what is written up to there would be left out.
 func (s *Server) checkAfter(ctx context.Context, q feedRequest) error {
-	if q.after.IsZero() || q.end {
+	if q.end {
 		return nil
 	}
-	head, err := s.opts.Log.Head(ctx)
-	if err != nil || !head.Before(q.after) {
-		return err
-	}
-	reached, err := s.opts.Reads.Position(ctx) // may have come further although nothing followed
-	if err != nil || !reached.Before(q.after) {
-		return err
-	}
-	return domain.Invalid(q.from, "the log ends at position %s", head)
+	return s.reached(ctx, q.from, q.after)
 }
 
 // parseFeed reads the parameters of the feed.

@@ -134,6 +134,14 @@ type lagError struct{ name, state string }
 
 func (e *lagError) Error() string { return fmt.Sprintf("projection %s is %s", e.name, e.state) }
 
+// halted says what heals a projection that cannot go on, where one command does.
+func halted(p ProjectionStatus) string {
+	if p.Remedy == "" {
+		return "halted"
+	}
+	return "halted: its rows are not of this log; run `" + p.Remedy + "`"
+}
+
 // building says how far the table is that queries wait for.
 func building(p ProjectionStatus) string {
 	for _, b := range p.Builds {
@@ -167,7 +175,7 @@ func (s *Server) projectionsReady(ctx context.Context) error {
 		}
 		switch {
 		case p.State == "halted":
-			return &lagError{p.Name, "halted"}
+			return &lagError{p.Name, halted(p)}
 		case !p.Readable:
 			return &lagError{p.Name, building(p)}
 		case p.State != "rebuilding" && p.LagSeconds > MaxReadyLag.Seconds():

@@ -111,8 +111,8 @@ type hangingLog struct {
 	rude *rude
 }
 
-func (h hangingLog) Head(ctx context.Context) (domain.Position, error) {
-	return domain.Position{}, h.rude.check(ctx)
+func (h hangingLog) Head(ctx context.Context) (domain.Mark, error) {
+	return domain.Mark{}, h.rude.check(ctx)
 }
 
 // healthPatience bounds an answer about health. Nothing that hangs here ends within it.

@@ -44,7 +44,7 @@ type EventLog interface {
 	Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error]
 	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error]
 	Subscribe(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error]
-	Head(ctx context.Context) (domain.Position, error)
+	Head(ctx context.Context) (domain.Mark, error)
 }
 
 // Historian computes from the log what happened to records and to everything linked to them.
@@ -69,8 +69,9 @@ type ProjectionStatus struct {
 	Readable         bool             `json:"readable" doc:"Whether queries can be answered: a table serves, and has the columns that they need."`
 	Healthy          bool             `json:"healthy" doc:"Whether it needs nobody's attention."`
 	Problem          string           `json:"problem,omitempty" doc:"Why it is halted, or what it waits for."`
-	Position         domain.Position  `json:"position" doc:"Place in the log up to which its rows reflect the events."`
-	Head             *domain.Position `json:"head,omitempty" doc:"End of the log; absent when the log does not answer."`
+	Remedy           string           `json:"remedy,omitempty" doc:"The command that heals that, where there is one that always does."`
+	Position         domain.Position  `json:"position" doc:"Place in the log of the last event that its rows reflect."`
+	Head             *domain.Position `json:"head,omitempty" doc:"Place of the last event of the log; absent when the log does not answer."`
 	LagEvents        int              `json:"lagEvents" doc:"Events not applied yet, counted to 1,000; -1 when not known."`
 	LagSeconds       float64          `json:"lagSeconds" doc:"Age of the first event that is not applied; 0 when there is none."`
 	HeartbeatSeconds float64          `json:"heartbeatSeconds" doc:"Time since somebody was seen working on it; -1 when nobody ever was."`

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -15,7 +16,7 @@ import (
 
 // Consistency are the parameters of queries that say which state they see.
 type Consistency struct {
-	MinPosition string `query:"minPosition" doc:"Wait, up to 5 seconds, until the read models reflect this position of the log, as a receipt names it; 503 when they do not."`
+	MinPosition string `query:"minPosition" doc:"Wait, up to 5 seconds, until the read models reflect this position of the log, as a receipt names it; 503 when they do not, 400 when the log itself has not reached it by then."`
 	PastParameters
 }
 
@@ -190,7 +191,8 @@ func recordAnswer[R any](row R, revision int64, basis Shown, ifNoneMatch string)
 	return answer
 }
 
-// await waits, within the read models' own bound, until they reflect the position that the client asks for.
+// await waits, within the read models' own bound, until they reflect the position that the client asks for. One that the log
+// has not reached by then is no position of the log.
 func (s *Server) await(ctx context.Context, minPosition string) error {
 	if minPosition == "" {
 		return nil
@@ -199,7 +201,27 @@ func (s *Server) await(ctx context.Context, minPosition string) error {
 	if err != nil {
 		return err
 	}
-	return s.opts.Reads.WaitFor(ctx, p)
+	late := s.opts.Reads.WaitFor(ctx, p)
+	if late == nil || s.opts.Log == nil {
+		return late
+	}
+	var beyond *domain.InvalidError
+	if err := s.reached(ctx, "minPosition", p); errors.As(err, &beyond) {
+		return err
+	}
+	return late
+}
+
+// reached refuses a position that the log has not reached. Name is where it was given.
+func (s *Server) reached(ctx context.Context, name string, p domain.Position) error {
+	if p.IsZero() {
+		return nil
+	}
+	head, err := s.opts.Log.Head(ctx)
+	if err == nil && head.Position.Before(p) {
+		err = domain.Invalid(name, "the log ends at position %s", head.Position)
+	}
+	return err
 }
 
 func parsePosition(name, text string) (domain.Position, error) {

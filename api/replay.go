@@ -15,7 +15,7 @@ const MaxReplay = 50
 type ReplayParameters struct {
 	IDParameter
 	Consistency
-	After string `query:"after" doc:"Position after whose event to go on: the member next of the part before."`
+	After string `query:"after" doc:"Position behind which to go on, such as the member next of the part before; with axis=occurred that of an event of the record."`
 	Limit int    `query:"limit" minimum:"1" maximum:"50" default:"20" doc:"Entries of a part, 50 at most."`
 }
 
@@ -53,6 +53,9 @@ func replay[S any](s *Server, aggregate, plural, words, example string) {
 		func(ctx context.Context, in *ReplayParameters) (*ListAnswer[readmodels.ReplayEntry[S]], error) {
 			after, err := parsePosition("after", in.After)
 			if err != nil {
+				return nil, err
+			}
+			if err := s.reached(ctx, "after", after); err != nil {
 				return nil, err
 			}
 			id, reads, err := s.record(ctx, in.IDParameter, in.Consistency)

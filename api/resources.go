@@ -176,6 +176,9 @@ func (s *Server) history(ctx context.Context, in *HistoryParameters) (*ListAnswe
 	if err != nil {
 		return nil, err
 	}
+	if err := s.reached(ctx, "after", after); err != nil {
+		return nil, err
+	}
 	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err

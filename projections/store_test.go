@@ -56,8 +56,8 @@ func storeAt(t *testing.T, events []domain.Recorded) (*readmodels.Store, *pgx.Co
 		if len(events) > 0 {
 			position = events[len(events)-1].Position
 		}
-		exec(t, conn, `insert into projection.checkpoint (name, version, state, commit_position, prepare_position, definition)
-			values ($1, $2, 'serving', $3, $4, $5)`,
+		exec(t, conn, `insert into projection.checkpoint (name, version, state, commit_position, prepare_position, event_commit, event_prepare, definition)
+			values ($1, $2, 'serving', $3, $4, $3, $4, $5)`,
 			c.Name, c.Version, int64(position.Commit), int64(position.Prepare), c.Table.Definition())
 	}
 	return s, conn

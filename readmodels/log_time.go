@@ -43,9 +43,9 @@ func (s *Store) LogTimeOf(ctx context.Context, tenant domain.Tenant, at time.Tim
 	return in, next, err
 }
 
-// LogTimeBefore returns the second that begins last in the log up to a position, nil when none does.
+// LogTimeBefore returns the second that begins last in the log before a position, nil when none does.
 func (s *Store) LogTimeBefore(ctx context.Context, tenant domain.Tenant, p domain.Position) (*LogTime, error) {
-	return s.logTime(ctx, "tenant = $1 and first_position <= $2 order by first_position desc limit 1", string(tenant), p.Order())
+	return s.logTime(ctx, "tenant = $1 and first_position < $2 order by first_position desc limit 1", string(tenant), p.Order())
 }
 
 func (s *Store) logTime(ctx context.Context, where string, args ...any) (*LogTime, error) {

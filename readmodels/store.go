@@ -121,22 +121,30 @@ func (s *Store) Close() {
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return unavailable(s.pool.Ping(ctx)) }
 
-// positionSQL looks at the builds that the views point at, halted ones too: queries read their rows.
-const positionSQL = `
+// positionSQL and searchedSQL look at the builds that the views point at, halted ones too: queries read their rows.
+const (
+	positionSQL = `
+select event_commit, event_prepare
+from projection.checkpoint
+where state = 'serving'
+order by event_commit, event_prepare
+limit 1`
+	searchedSQL = `
 select commit_position, prepare_position
 from projection.checkpoint
 where state = 'serving'
 order by commit_position, prepare_position
 limit 1`
+)
 
-// Position returns the place in the log that all serving projections have reached: every query made later reflects it at
+// Position returns the place of the last event that all serving projections have: every query made later reflects it at
 // least. It is zero when no projection serves.
 func (s *Store) Position(ctx context.Context) (domain.Position, error) {
-	return position(ctx, s.pool, &reading{})
+	return position(ctx, s.pool, positionSQL, &reading{})
 }
 
-// WaitFor returns once all serving projections have reached p. It waits until ctx ends, MaxWait at most, and then returns
-// an *domain.UnavailableError.
+// WaitFor returns once all serving projections have everything up to p, whether or not an event stands there. It waits until
+// ctx ends, MaxWait at most, and then returns an *domain.UnavailableError.
 func (s *Store) WaitFor(ctx context.Context, p domain.Position) error {
 	ctx, cancel := context.WithTimeout(ctx, MaxWait)
 	defer cancel()
@@ -144,7 +152,7 @@ func (s *Store) WaitFor(ctx context.Context, p domain.Position) error {
 	defer poll.Stop()
 	for {
 		moved := s.movement() // before the look, so that no notification falls between the two
-		at, err := s.Position(ctx)
+		at, err := position(ctx, s.pool, searchedSQL, &reading{})
 		switch {
 		case err == nil && !at.Before(p):
 			return nil
@@ -238,16 +246,16 @@ func (s *Store) read(ctx context.Context, tenant domain.Tenant, r Reach, queries
 // send is read by a querier that within has given.
 func (s *Store) send(ctx context.Context, q Querier, queries *reading) (domain.Position, error) {
 	if s.moment == nil {
-		return position(ctx, q, queries)
+		return position(ctx, q, positionSQL, queries)
 	}
 	return s.moment.Position, q.SendBatch(ctx, queries.onto(&pgx.Batch{})).Close()
 }
 
-// position runs the queries after it has read the position, which the rows therefore reflect at least.
-func position(ctx context.Context, q Querier, queries *reading) (domain.Position, error) {
+// position runs the queries after it has read a position by sql, which the rows therefore reflect at least.
+func position(ctx context.Context, q Querier, sql string, queries *reading) (domain.Position, error) {
 	var at domain.Position
 	var batch pgx.Batch
-	batch.Queue(positionSQL).Query(func(rows pgx.Rows) error {
+	batch.Queue(sql).Query(func(rows pgx.Rows) error {
 		var commit, prepare int64
 		_, err := pgx.ForEachRow(rows, []any{&commit, &prepare}, func() error {
 			at = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}

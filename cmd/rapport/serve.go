@@ -291,7 +291,7 @@ func (a admin) Status(ctx context.Context) ([]api.ProjectionStatus, error) {
 	out := make([]api.ProjectionStatus, len(statuses))
 	for i, s := range statuses {
 		out[i] = api.ProjectionStatus{
-			Name: s.Name, Version: s.Version, State: string(s.State), Healthy: s.Healthy(), Problem: cmp.Or(s.Problem, s.Retrying),
+			Name: s.Name, Version: s.Version, State: string(s.State), Healthy: s.Healthy(), Problem: cmp.Or(s.Problem, s.Retrying), Remedy: s.Remedy,
 			Position: s.Position, Head: s.Head, LagEvents: s.LagEvents, LagSeconds: s.Lag.Seconds(),
 			HeartbeatSeconds: s.HeartbeatAge.Seconds(), ParkedStreams: s.ParkedStreams, ParkedEvents: s.ParkedEvents,
 			Readable: s.Readable, Builds: make([]api.ProjectionBuild, len(s.Builds)),

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -134,8 +135,14 @@ func (s *Store) Subscribe(ctx context.Context, after domain.Position) iter.Seq2[
 	}
 }
 
-// Head returns the position of the last event of the log, zero when there is none.
-func (s *Store) Head(ctx context.Context) (domain.Position, error) {
-	m, err := s.log.Head(ctx)
-	return m.Position, err
+// Head returns the last event of the log, zero when there is none. It asks the log anew.
+func (s *Store) Head(ctx context.Context) (domain.Mark, error) { return s.log.Head(ctx) }
+
+// Stands reports whether an event stands where it stood, as it does as long as the log was not replaced by an older copy.
+func (s *Store) Stands(ctx context.Context, m domain.Mark) (bool, error) {
+	err := s.log.Check(ctx, m)
+	if errors.Is(err, ErrOtherLog) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -87,8 +87,8 @@ func TestTypedEventsComeBackWithTheirEnvelope(t *testing.T) {
 		}
 	}
 	check("read", store.Read(t.Context(), stream, 0))
-	check("read all", store.ReadAll(t.Context(), start))
-	check("subscribe", store.Subscribe(t.Context(), start))
+	check("read all", store.ReadAll(t.Context(), start.Position))
+	check("subscribe", store.Subscribe(t.Context(), start.Position))
 	for e, err := range store.Read(t.Context(), stream, 1) {
 		if err != nil || e.Event != (lit{Room: "attic"}) {
 			t.Errorf("from revision 1: %+v, %v", e, err)

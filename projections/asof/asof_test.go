@@ -33,6 +33,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type memoryLog struct {
 	mu     sync.Mutex
 	events []domain.Recorded
+	branch int // told by the ids of events
 	scans  atomic.Int64
 	gate   chan struct{} // scans wait for it; nil means none
 }
@@ -51,7 +52,7 @@ func (l *memoryLog) append(stream domain.StreamID, event domain.Event, recorded,
 	defer l.mu.Unlock()
 	at := uint64(10 * (len(l.events) + 1))
 	e := domain.Recorded{
-		ID: fmt.Sprintf("00000000-0000-7000-9000-%012d", at), Stream: stream, Position: domain.Position{Commit: at, Prepare: at},
+		ID: fmt.Sprintf("%08d-0000-7000-9000-%012d", l.branch, at), Stream: stream, Position: domain.Position{Commit: at, Prepare: at},
 		Metadata: domain.Metadata{Schema: 1, Tenant: tenant, OccurredAt: occurred, RecordedAt: recorded},
 		Event:    event,
 	}
@@ -99,12 +100,19 @@ func (l *memoryLog) ReadTypes(ctx context.Context, after domain.Position, wanted
 	}
 }
 
-func (l *memoryLog) Head(context.Context) (domain.Position, error) {
+func (l *memoryLog) Head(context.Context) (domain.Mark, error) {
 	all := l.all()
 	if len(all) == 0 {
-		return domain.Position{}, nil
+		return domain.Mark{}, nil
 	}
-	return all[len(all)-1].Position, nil
+	last := all[len(all)-1]
+	return domain.Mark{Position: last.Position, ID: last.ID}, nil
+}
+
+func (l *memoryLog) Stands(_ context.Context, m domain.Mark) (bool, error) {
+	return m.Position.IsZero() || slices.ContainsFunc(l.all(), func(e domain.Recorded) bool {
+		return e.Position == m.Position && e.ID == m.ID
+	}), nil
 }
 
 // fixture is an Evaluator with its database.
@@ -373,6 +381,24 @@ func TestLeftoversOfTheDeadAreDroppedAndThoseOfTheLivingAreNot(t *testing.T) {
 	f.expect(moment(10), "bolt")
 }
 
+// S13: the log is replaced by an older copy that grows past the moment in another way.
+func TestASnapshotOfAnotherHistoryIsMadeAnew(t *testing.T) {
+	f := open(t, Options{})
+	f.log.add(1, "bolt", noon, noon)
+	f.log.add(2, "nut", noon, noon)
+	f.log.add(3, "washer", noon, noon)
+	f.expect(moment(20), "bolt", "nut")
+	f.log.events, f.log.branch = f.log.events[:1], 1
+	f.log.add(2, "screw", noon, noon)
+	f.expect(moment(20), "bolt", "screw")
+	scans := f.log.scans.Load()
+	f.log.add(3, "washer", noon, noon) // what follows does not matter
+	f.expect(moment(20), "bolt", "screw")
+	if n := f.log.scans.Load(); n != scans {
+		t.Errorf("made anew although nothing was replaced")
+	}
+}
+
 func TestASnapshotThatWasDroppedIsMadeAnew(t *testing.T) {
 	f := open(t, Options{})
 	f.log.add(1, "bolt", noon, noon)
@@ -572,6 +598,9 @@ func TestATimeIsTheLongestBeginningRecordedByIt(t *testing.T) {
 			if err != nil || got != seen {
 				t.Fatalf("seed %d, round %d: at %s %d events are seen, not %d (%v)", seed, round, when, got, seen, err)
 			}
+			if !m.Position.IsZero() && !slices.ContainsFunc(f.log.all(), func(e domain.Recorded) bool { return e.Position == m.Position }) {
+				t.Fatalf("seed %d, round %d: at %s stands position %s, where no event is", seed, round, when, m.Position)
+			}
 			if len(f.log.events) == 0 {
 				continue
 			}
@@ -580,6 +609,34 @@ func TestATimeIsTheLongestBeginningRecordedByIt(t *testing.T) {
 			if err != nil || !back.Time.Equal(e.RecordedAt) || back.Position != e.Position {
 				t.Fatalf("seed %d, round %d: position %s is at %s, not %s (%v)", seed, round, e.Position, back.Time, e.RecordedAt, err)
 			}
+			f.resolvesAnyNumber(random)
 		}
+	}
+}
+
+// resolvesAnyNumber fails the test unless a number up to the last event stands for the last event at or before it, and one beyond
+// is refused.
+func (f *fixture) resolvesAnyNumber(random *rand.Rand) {
+	f.Helper()
+	all := f.log.all()
+	head := all[len(all)-1].Position
+	number := random.Uint64N(head.Commit + 20)
+	at := domain.Position{Commit: number, Prepare: number}
+	m, err := f.Resolve(f.Context(), tenant, readmodels.PastQuery{AsOf: readmodels.Point{Position: &at}})
+	if head.Before(at) {
+		var invalid *domain.InvalidError
+		if !errors.As(err, &invalid) {
+			f.Fatalf("position %s beyond %s: %v", at, head, err)
+		}
+		return
+	}
+	var want time.Time
+	for _, e := range all {
+		if !at.Before(e.Position) {
+			want = e.RecordedAt
+		}
+	}
+	if err != nil || m.Position != at || !m.Time.Equal(want) {
+		f.Fatalf("position %s became %s at %s, not %s (%v)", at, m.Position, m.Time, want, err)
 	}
 }

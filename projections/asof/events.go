@@ -18,8 +18,10 @@ type Log interface {
 	Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error]
 	// ReadTypes yields the events of all streams after a position whose types are wanted, up to the end of the log.
 	ReadTypes(ctx context.Context, after domain.Position, wanted func(eventType string) bool) iter.Seq2[domain.Recorded, error]
-	// Head returns the position of the last event, zero when there is none.
-	Head(ctx context.Context) (domain.Position, error)
+	// Head returns the last event, zero when there is none.
+	Head(ctx context.Context) (domain.Mark, error)
+	// Stands reports whether an event stands where it stood.
+	Stands(ctx context.Context, m domain.Mark) (bool, error)
 }
 
 // Order returns those of events, which are in the order of the log, that are seen as of a moment, in the order in which

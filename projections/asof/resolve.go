@@ -25,10 +25,11 @@ func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q readmod
 	if q.KnownAt.Time.After(now) {
 		return m, domain.Invalid("knownAt", "lies in the future, which nobody knows yet")
 	}
-	end, err := e.end(ctx)
+	head, err := e.log.Head(ctx)
 	if err != nil {
 		return m, err
 	}
+	end := head.Position
 	known, name := q.AsOf, "asOf"
 	if m.Axis == readmodels.AxisOccurred {
 		known, name = q.KnownAt, "knownAt"
@@ -55,20 +56,6 @@ func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q readmod
 	return m, err
 }
 
-// end returns the position beyond which nothing is known: that of the last event, or of the read models, which may have
-// come further although nothing followed.
-func (e *Evaluator) end(ctx context.Context) (domain.Position, error) {
-	head, err := e.log.Head(ctx)
-	if err != nil {
-		return head, err
-	}
-	reached, err := e.reads.Position(ctx)
-	if head.Before(reached) {
-		head = reached
-	}
-	return head, err
-}
-
 // positionAt returns the position of the last event of the longest beginning of a tenant's events of which none was
 // recorded after t.
 func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time.Time, end domain.Position) (domain.Position, error) {
@@ -80,11 +67,11 @@ func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time
 	switch {
 	case in != nil && (next == nil || in.FirstPosition < next.FirstPosition):
 		if in.FirstRecordedAt.After(t) {
-			return before(in.First()), nil
+			return e.lastBefore(ctx, tenant, in.First())
 		}
 		last = in.First()
 	case next != nil:
-		return before(next.First()), nil
+		return e.lastBefore(ctx, tenant, next.First())
 	default: // nothing was recorded later, as far as the read models know: look at what they do not know yet
 		newest, err := e.reads.LogTimeBefore(ctx, tenant, end)
 		if err != nil {
@@ -105,6 +92,28 @@ func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time
 			return last, nil
 		}
 		last = event.Position
+	}
+	return last, nil
+}
+
+// lastBefore returns the position of a tenant's last event before a position, zero when there is none. Events lie any distance
+// apart, so that it is looked for.
+func (e *Evaluator) lastBefore(ctx context.Context, tenant domain.Tenant, p domain.Position) (last domain.Position, err error) {
+	begin, err := e.reads.LogTimeBefore(ctx, tenant, p)
+	if err != nil || begin == nil {
+		return last, err
+	}
+	last = begin.First()
+	for event, err := range e.log.ReadTypes(ctx, last, every) {
+		if err != nil {
+			return last, err
+		}
+		if !event.Position.Before(p) {
+			break
+		}
+		if event.Tenant == tenant {
+			last = event.Position
+		}
 	}
 	return last, nil
 }
@@ -134,12 +143,3 @@ func (e *Evaluator) timeAt(ctx context.Context, tenant domain.Tenant, p domain.P
 }
 
 func every(string) bool { return true }
-
-// before returns the last position before another.
-func before(p domain.Position) domain.Position {
-	if p.Commit == p.Prepare {
-		p.Commit--
-	}
-	p.Prepare--
-	return p
-}

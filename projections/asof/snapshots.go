@@ -36,6 +36,9 @@ func keyOf(tenant domain.Tenant, c *projection.Compiled, m readmodels.AsOf) key 
 }
 
 // snapshot is one projection as of one moment, in a schema of its own. Fields below made are set before made is closed.
+//
+// It was made from a log that had the event newest, at or behind its moment. While that stands where it stood, everything before
+// it is what it was.
 type snapshot struct {
 	key   key
 	users int       // requests that hold it; guarded by snapshots.mu
@@ -43,6 +46,7 @@ type snapshot struct {
 
 	made   chan struct{}
 	err    error
+	newest domain.Mark
 	schema string
 	owner  int32 // number of the lock under which it was begun
 	bytes  int64
@@ -206,7 +210,8 @@ func (s *snapshots) sweep() {
 	}
 }
 
-// errLost says that snapshots are not what they were: the session that protected them has ended, or somebody dropped them.
+// errLost says that snapshots are not what they were: the session that protected them has ended, somebody dropped them, or the
+// log that they were made from was replaced by another.
 var errLost = errors.New("the snapshots are lost")
 
 // within lets f query the rows of the projections as of a moment, which it has made when they are not kept.
@@ -262,6 +267,9 @@ func (s *snapshots) try(ctx context.Context, tenant domain.Tenant, m readmodels.
 		}
 		path[i] = one.schema
 	}
+	if err := s.current(ctx, held); err != nil {
+		return err
+	}
 	for _, one := range held[1:] {
 		if one.owner != held[0].owner { // one was made before the lock was lost, the other since
 			s.forget(held)
@@ -279,6 +287,24 @@ func (s *snapshots) try(ctx context.Context, tenant domain.Tenant, m readmodels.
 		}
 		return f(tx)
 	})
+}
+
+// current returns errLost when the log has another history than one of the snapshots was made from.
+func (s *snapshots) current(ctx context.Context, held []*snapshot) error {
+	for i, one := range held {
+		if i > 0 && one.newest == held[i-1].newest {
+			continue
+		}
+		stands, err := s.evaluator.log.Stands(ctx, one.newest)
+		if err != nil {
+			return err
+		}
+		if !stands {
+			s.forget(held)
+			return errLost
+		}
+	}
+	return nil
 }
 
 // hold returns the snapshots of the projections, made, being made, or begun now.
@@ -418,6 +444,13 @@ func (s *snapshots) makeOne(ctx context.Context, tenant domain.Tenant, m readmod
 		return &domain.UnavailableError{What: unavailable, Err: ctx.Err()}
 	}
 	start := s.evaluator.opts.Clock()
+	newest, err := s.evaluator.log.Head(ctx)
+	if err != nil {
+		return err
+	}
+	for _, one := range begun {
+		one.newest = newest
+	}
 	evaluation, events, err := s.evaluator.evaluate(ctx, tenant, m, list)
 	if err != nil {
 		return err

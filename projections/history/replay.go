@@ -203,6 +203,22 @@ func Difference(before, after json.RawMessage) ([]readmodels.Change, error) {
 	return changes, nil
 }
 
+// behind returns how many of the events of the story, which are in its order, stand up to a position.
+func (s *Story) behind(own []domain.Recorded, after domain.Position) (int, error) {
+	if s.axis != readmodels.AxisOccurred || after.IsZero() {
+		i := slices.IndexFunc(own, func(e domain.Recorded) bool { return after.Before(e.Position) })
+		if i < 0 {
+			i = len(own)
+		}
+		return i, nil
+	}
+	i := slices.IndexFunc(own, func(e domain.Recorded) bool { return e.Position == after })
+	if i < 0 {
+		return 0, domain.Invalid("after", "is not the position of an event of this record, and with axis=occurred nothing else says where to go on")
+	}
+	return i + 1, nil
+}
+
 // members returns the members of a view as records: an object is one, a list one for each element, and anything else one
 // with a nameless field.
 func members(state json.RawMessage) (map[string]map[string]record, error) {
@@ -235,19 +251,17 @@ func members(state json.RawMessage) (map[string]map[string]record, error) {
 	return out, nil
 }
 
-// Replay returns up to limit entries behind the event at a position, the zero position standing before the first, each
-// with the state of the record after it.
+// Replay returns up to limit entries behind a position, the zero position standing before the first, each with the state of the
+// record after it. On AxisOccurred, which has another order than positions, only that of an event of the record is behind
+// something: any other is a *domain.InvalidError.
 func (s *Story) Replay(after domain.Position, limit int) ([]readmodels.ReplayEntry[any], error) {
 	own, err := s.own()
 	if err != nil {
 		return nil, err
 	}
-	from := 0
-	if !after.IsZero() {
-		from = 1 + slices.IndexFunc(own, func(e domain.Recorded) bool { return e.Position == after })
-		if from == 0 {
-			return nil, domain.Invalid("after", "is not the position of an event of this record")
-		}
+	from, err := s.behind(own, after)
+	if err != nil {
+		return nil, err
 	}
 	page, err := s.tell(own[from:min(from+limit, len(own))])
 	if err != nil {

@@ -121,8 +121,8 @@ where not exists (select from projection.checkpoint where name = $1 and version 
 on conflict do nothing`
 
 	// takeSQL makes the caller the owner: whoever was it finds another epoch and writes nothing more. What was halted gets another
-	// chance with this binary, unless its rows are not to be trusted.
-	takeSQL = `update projection.checkpoint set epoch = $3, problem = case when distrusted then problem else '' end,
+	// chance with this binary, unless its rows are not to be trusted. The search behind the last event begins anew.
+	takeSQL = `update projection.checkpoint set epoch = $3, commit_position = event_commit, prepare_position = event_prepare, problem = case when distrusted then problem else '' end,
 	state = case state when 'retired' then 'tailing' else state end,
 	drop_at = case when state = 'retired' or ` + unfinishedSQL + ` then null else drop_at end
 where ` + ofVersions

@@ -29,7 +29,7 @@ const (
 // Log is what a run needs of the event log.
 type Log interface {
 	ReadTypes(ctx context.Context, after domain.Position, wanted func(eventType string) bool) iter.Seq2[domain.Recorded, error]
-	Head(ctx context.Context) (domain.Position, error)
+	Head(ctx context.Context) (domain.Mark, error)
 }
 
 // Progress says how far a run has come.
@@ -86,9 +86,11 @@ func (r Run) Do(ctx context.Context, each func(Change) error) (s Summary, err er
 	if err != nil {
 		return s, err
 	}
-	if s.Position, err = r.Log.Head(ctx); err != nil {
+	head, err := r.Log.Head(ctx)
+	if err != nil {
 		return s, err
 	}
+	s.Position = head.Position
 	scratch, err := open(ctx, r.URL)
 	if err != nil {
 		return s, err

@@ -64,9 +64,9 @@ func (h *history) ReadTypes(ctx context.Context, after domain.Position, wanted f
 }
 
 // Head implements whatif.Log.
-func (h *history) Head(context.Context) (domain.Position, error) {
+func (h *history) Head(context.Context) (domain.Mark, error) {
 	n := uint64(len(h.events))
-	return domain.Position{Commit: n, Prepare: n}, nil
+	return domain.Mark{Position: domain.Position{Commit: n, Prepare: n}}, nil
 }
 
 func id(n int) domain.ID { return domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", n)) }
@@ -345,6 +345,6 @@ func TestProgressIsCountedInEvents(t *testing.T) {
 // ending is a history whose head is where its last event stands.
 type ending struct{ *history }
 
-func (e ending) Head(context.Context) (domain.Position, error) {
-	return e.events[len(e.events)-1].Position, nil
+func (e ending) Head(context.Context) (domain.Mark, error) {
+	return domain.Mark{Position: e.events[len(e.events)-1].Position}, nil
 }
