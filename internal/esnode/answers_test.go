@@ -434,7 +434,15 @@ func TestStartingNodeAnswersAsEnginesDo(t *testing.T) {
 		if replayed == 0 || n.store.synced() != 0 {
 			t.Errorf("%d cases were replayed, the log ends at %d", replayed, n.store.synced())
 		}
+		impatient, cancel := context.WithCancel(testContext(t))
+		cancel()
+		if err := n.Ready(impatient); !errors.Is(err, context.Canceled) {
+			t.Errorf("the node is ready: %v", err)
+		}
 		clock.add(time.Hour)
+		if err := n.Ready(testContext(t)); err != nil {
+			t.Error(err)
+		}
 		mustAppend(t, connect(t, n), "s", esdb.NoStream{}, events(1)...)
 	})
 }

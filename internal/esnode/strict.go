@@ -199,6 +199,23 @@ type blankAnswer struct{}
 
 func (blankAnswer) Error() string { return "an answer without a result" }
 
+// Ready waits until a strict node takes calls after its start; an ordinary one does so as
+// soon as it is open. The error is that of ctx.
+func (n *Node) Ready(ctx context.Context) error {
+	m := n.members[0].streams.manners
+	if m == nil {
+		return nil
+	}
+	timer := time.NewTimer(m.ready.Sub(m.now()))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // admit refuses a call that its caller has no right to, or for no fault of its own.
 func (m *manners) admit(ctx context.Context, a access, stream string) error {
 	if m == nil {

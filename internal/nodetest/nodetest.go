@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,7 +18,8 @@ import (
 )
 
 const (
-	// Variable chooses the manner of the nodes: "strict", or ordinary without it.
+	// Variable chooses the manner of the nodes: "strict", or ordinary without it. Words
+	// that begin with a dash leave manners out, as in "strict -busy -foreign"; see without.
 	Variable = "RAPPORT_TEST_NODE"
 	// SeedVariable repeats what a strict run left to chance. Each test tells its value.
 	SeedVariable = "RAPPORT_TEST_NODE_SEED"
@@ -32,8 +34,19 @@ const (
 	foreign  = 0.3
 )
 
+// without are the manners that Variable can leave out.
+var without = map[string]func(*esnode.Strict){
+	"-offsets": func(s *esnode.Strict) { s.Offsets, s.InvalidPositions = false, false },
+	"-ready":   func(s *esnode.Strict) { s.NotReady = 0 },
+	"-busy":    func(s *esnode.Strict) { s.Busy = 0 },
+	"-late":    func(s *esnode.Strict) { s.Late = 0 },
+	"-foreign": func(s *esnode.Strict) { s.Foreign = 0 },
+}
+
 // Open opens a node and closes it with the test; closing it before is fine. Logs that
-// were dialled afterwards are closed first if they, too, are closed by t.Cleanup.
+// were dialled afterwards are closed first if they, too, are closed by t.Cleanup. Open
+// waits until the node takes calls; who was connected before its restart meets a node that
+// does not.
 func Open(t testing.TB, opts esnode.Options) *esnode.Node {
 	t.Helper()
 	if Strict() {
@@ -51,6 +64,9 @@ func Open(t testing.TB, opts esnode.Options) *esnode.Node {
 			t.Errorf("close node: %v", err)
 		}
 	})
+	if err := n.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 
@@ -63,21 +79,36 @@ func OpenWithout(ctx context.Context, opts esnode.Options) (*esnode.Node, error)
 }
 
 // Strict says whether strict nodes were chosen.
-func Strict() bool { return os.Getenv(Variable) == strict }
+func Strict() bool {
+	words := strings.Fields(os.Getenv(Variable))
+	return len(words) > 0 && words[0] == strict
+}
 
-// Manners are the strict manners that every suite has to bear.
+// Manners are the strict manners that every suite has to bear, but for those that were
+// left out.
 func Manners(seed uint64) *esnode.Strict {
-	return &esnode.Strict{
+	s := &esnode.Strict{
 		Seed: seed, Offsets: true, InvalidPositions: true, NoIdentity: true, NotReady: notReady, Busy: busy, Late: late,
 		Foreign: foreign, Deletion: true, SparseCheckpoints: true,
 	}
+	for _, word := range strings.Fields(os.Getenv(Variable)) {
+		if word == strict {
+			continue
+		}
+		leave, known := without[word]
+		if !known {
+			panic(fmt.Sprintf("%s: no manner is called %s", Variable, word))
+		}
+		leave(s)
+	}
+	return s
 }
 
 // Tell logs how to repeat what a strict node leaves to chance in this test.
 func Tell(t testing.TB) {
 	t.Helper()
 	if Strict() {
-		t.Logf("%s=%s %s=%d", Variable, strict, SeedVariable, seed())
+		t.Logf("%s=%q %s=%d", Variable, os.Getenv(Variable), SeedVariable, seed())
 	}
 }
 
@@ -86,7 +117,7 @@ func Environ() []string {
 	if !Strict() {
 		return nil
 	}
-	return []string{Variable + "=" + strict, fmt.Sprintf("%s=%d", SeedVariable, seed())}
+	return []string{Variable + "=" + os.Getenv(Variable), fmt.Sprintf("%s=%d", SeedVariable, seed())}
 }
 
 // seed is one number for the whole process.

@@ -3,6 +3,7 @@ package nodetest
 import (
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 // A node is strict when the variable says so, and a program that the test starts is told
 // the same manner and seed.
 func TestMannerIsChosenByTheEnvironment(t *testing.T) {
-	for value, want := range map[string]bool{"": false, "ordinary": false, strict: true} {
+	for value, want := range map[string]bool{"": false, "ordinary": false, strict: true, "strict -busy": true} {
 		t.Run("manner "+value, func(t *testing.T) {
 			t.Setenv(Variable, value)
 			if Strict() != want {
@@ -22,7 +23,7 @@ func TestMannerIsChosenByTheEnvironment(t *testing.T) {
 			if err := n.Close(); err != nil { // and again behind the test
 				t.Fatal(err)
 			}
-			environ := []string{Variable + "=" + strict, fmt.Sprintf("%s=%d", SeedVariable, seed())}
+			environ := []string{Variable + "=" + value, fmt.Sprintf("%s=%d", SeedVariable, seed())}
 			if !want {
 				environ = nil
 			}
@@ -30,5 +31,17 @@ func TestMannerIsChosenByTheEnvironment(t *testing.T) {
 				t.Errorf("a program is told %v", Environ())
 			}
 		})
+	}
+}
+
+// Each word leaves out something that is there without it.
+func TestMannersCanBeLeftOut(t *testing.T) {
+	t.Setenv(Variable, strict)
+	all := Manners(1)
+	for word := range without {
+		t.Setenv(Variable, strict+" "+word)
+		if reflect.DeepEqual(Manners(1), all) {
+			t.Errorf("%s leaves nothing out", word)
+		}
 	}
 }
