@@ -318,7 +318,8 @@ func permanent(err error) bool {
 		codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented:
 		return true
 	}
-	return errors.Is(err, ErrClosed) || errors.Is(err, ErrStreamDeleted) || errors.Is(err, ErrOtherLog) || errors.Is(err, domain.ErrCorrupt)
+	return errors.Is(err, ErrClosed) || errors.Is(err, ErrStreamDeleted) || errors.Is(err, ErrOtherLog) || errors.Is(err, ErrOtherSecret) ||
+		errors.Is(err, ErrUnfinishedCopy) || errors.Is(err, domain.ErrCorrupt)
 }
 
 // failure makes the error that callers see: the context's own when it ended, *domain.UnavailableError for what may pass,

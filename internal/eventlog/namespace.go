@@ -148,10 +148,17 @@ func (l *ESDB) Identity(ctx context.Context) (Identity, error) {
 		if err != nil {
 			return Identity{}, failure(ctx, doing, err)
 		}
-		if i.Secret != "" && l.secret != "" && i.Secret != l.secret {
-			return Identity{}, fmt.Errorf("%s: %w", doing, ErrOtherSecret)
+		if err := l.checkSecret(i); err != nil {
+			return Identity{}, fmt.Errorf("%s: %w", doing, err)
 		}
 		if s != nil {
+			unfinished, err := l.unfinished(ctx, i, s)
+			if err != nil {
+				return Identity{}, failure(ctx, doing, err)
+			}
+			if unfinished {
+				return Identity{}, fmt.Errorf("%s: %w", doing, ErrUnfinishedCopy)
+			}
 			l.ours.Store(s)
 			return i, nil
 		}
@@ -165,6 +172,14 @@ func (l *ESDB) Identity(ctx context.Context) (Identity, error) {
 			return Identity{}, err
 		}
 	}
+}
+
+// checkSecret returns ErrOtherSecret when the log was begun with another secret than this process has.
+func (l *ESDB) checkSecret(i Identity) error {
+	if i.Secret != "" && l.secret != "" && i.Secret != l.secret {
+		return ErrOtherSecret
+	}
+	return nil
 }
 
 // findIdentity looks for the identity of the namespace, then for that of a log of before. It returns no space when the log
@@ -187,7 +202,7 @@ func (l *ESDB) findIdentity(ctx context.Context) (Identity, *space, error) {
 	case err != nil && !hidden:
 		return Identity{}, nil, err
 	}
-	used, err := l.formerLogUsed(ctx)
+	used, err := l.used(ctx, formerSpace)
 	switch {
 	case err != nil:
 		return Identity{}, nil, err
@@ -201,15 +216,15 @@ func (l *ESDB) findIdentity(ctx context.Context) (Identity, *space, error) {
 	return fresh, nil, nil
 }
 
-// formerLogUsed reports whether there are events of an installation without a namespace.
-func (l *ESDB) formerLogUsed(ctx context.Context) (bool, error) {
+// used reports whether there are events in a part of the store.
+func (l *ESDB) used(ctx context.Context, s *space) (bool, error) {
 	for from := (domain.Position{}); ; {
-		p, err := l.readPage(ctx, allFrom(from, formerSpace.filter()), pageEvents)
+		p, err := l.readPage(ctx, allFrom(from, s.filter()), pageEvents)
 		if err != nil {
 			return false, err
 		}
 		for _, raw := range p.events {
-			if _, ours := formerSpace.own(raw); ours {
+			if _, ours := s.own(raw); ours {
 				return true, nil
 			}
 		}

@@ -77,9 +77,14 @@ var remedies = map[error]string{
 // Probe asks the log once for everything that the product needs of it. It returns a *ProbeError that names the one cause to
 // mend, and writes nothing but the identity of an installation that is new.
 func (l *ESDB) Probe(ctx context.Context) error {
-	err := l.probe(ctx)
+	return l.diagnosed(l.probe(ctx))
+}
+
+// diagnosed makes a *ProbeError of what keeps the log from being worked with. What the log itself says stays as it is.
+func (l *ESDB) diagnosed(err error) error {
 	var known *ProbeError
-	if err == nil || errors.As(err, &known) || errors.Is(err, ErrOtherSecret) {
+	if err == nil || errors.As(err, &known) || errors.Is(err, ErrOtherSecret) || errors.Is(err, ErrUnfinishedCopy) ||
+		errors.Is(err, domain.ErrCorrupt) {
 		return err
 	}
 	return l.diagnosis(causeOf(err), err)
@@ -98,16 +103,23 @@ func (l *ESDB) diagnosis(cause, err error) *ProbeError {
 }
 
 func (l *ESDB) probe(ctx context.Context) error {
+	if err := l.probeReading(ctx); err != nil {
+		return err
+	}
+	if _, err := l.Identity(ctx); err != nil {
+		return l.missingRight(ErrMayNotWrite, err)
+	}
+	return l.probeWriting(ctx)
+}
+
+func (l *ESDB) probeReading(ctx context.Context) error {
 	if err := l.probeVersion(ctx); err != nil {
 		return err
 	}
 	if _, err := l.readPage(ctx, allBackwards(domain.Position{}, nil), 1); err != nil {
 		return l.missingRight(ErrMayNotRead, err)
 	}
-	if _, err := l.Identity(ctx); err != nil {
-		return l.missingRight(ErrMayNotWrite, err)
-	}
-	return l.probeWriting(ctx)
+	return nil
 }
 
 // missingRight says which right is missing, where one is.
@@ -227,11 +239,29 @@ func causeOf(err error) error {
 // Await probes until the log can be worked with, a cause is found that does not pass by itself, or patience is over; a probe
 // that has begun is finished. Each new cause is told to waiting, which may be nil.
 func (l *ESDB) Await(ctx context.Context, patience time.Duration, waiting func(*ProbeError)) error {
+	return l.await(ctx, patience, waiting, l.Probe)
+}
+
+// AwaitStanding is Await for a log that may not have been begun, and is not begun by looking: it returns what Inspect does.
+func (l *ESDB) AwaitStanding(ctx context.Context, patience time.Duration, waiting func(*ProbeError)) (standing Standing, err error) {
+	err = l.await(ctx, patience, waiting, func(ctx context.Context) (err error) {
+		if err = l.probeReading(ctx); err == nil {
+			standing, err = l.Inspect(ctx)
+		}
+		return l.diagnosed(err)
+	})
+	return standing, err
+}
+
+func (l *ESDB) await(ctx context.Context, patience time.Duration, waiting func(*ProbeError), probe func(context.Context) error) error {
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	told := error(nil)
 	for pause := l.timing.firstBackoff; ; pause = min(2*pause, longestReconnect) {
-		err := l.Probe(ctx)
+		err := probe(ctx)
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err() // nobody waits any more
+		}
 		var problem *ProbeError
 		if !errors.As(err, &problem) || !problem.Passing {
 			return err
