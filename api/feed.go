@@ -79,6 +79,7 @@ type FeedPage struct {
 // feedRequest is what a client asks of the feed.
 type feedRequest struct {
 	after   domain.Position
+	event   string // the id of an event that stands for after; empty for none
 	from    string // the parameter or header that says after
 	end     bool   // start at the end of the log
 	limit   int    // 0 means none
@@ -93,12 +94,12 @@ func (s *Server) feedRoutes() error {
 		"With Accept: text/event-stream it goes on for ever with what is recorded, each event with its position as id; " +
 		"a client that reconnects with Last-Event-ID misses nothing and sees nothing twice."
 	op.Parameters = []*huma.Param{
-		textParameter("query", "after", "Position after which to begin, also one where no event stands; the beginning of the log when left out, its end for end. One that the log has not reached is refused.", "0", false),
+		textParameter("query", "after", "Position after which to begin, also one where no event stands, or the id of an event; the beginning of the log when left out, its end for end. One that the log has not reached is refused.", "0", false),
 		{Name: "limit", In: "query", Description: "Events of a page, 100 when left out, 1,000 at most. A stream ends after so many, and otherwise with the log.", Example: 20, Schema: &huma.Schema{Type: huma.TypeInteger}},
 		textParameter("query", "types", "Event types separated by commas; a type that ends in a dot stands for all that begin so. One that the server does not know, such as of a newer version, is refused.", "customer.,opportunity.won", false),
 		textParameter("query", "subject", "Only events that concern this customer.", "", false),
 		textParameter("query", "stream", "Only events of this stream.", "", false),
-		textParameter("header", headerLastEvent, "Position after which a live feed goes on; it wins over after.", "", false),
+		textParameter("header", headerLastEvent, "Position, or id of an event, after which a live feed goes on; it wins over after.", "", false),
 	}
 	op.Responses["200"].Content[mediaNDJSON] = &huma.MediaType{Schema: s.schema(reflect.TypeFor[FeedEvent]())}
 	op.Responses["200"].Content[mediaSSE] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
@@ -138,6 +139,11 @@ func (s *Server) feed(c echo.Context) error {
 		}
 		req.after = head.Position
 	}
+	if req.event != "" {
+		if req.after, err = s.searched(r.Context(), req); err != nil {
+			return err
+		}
+	}
 	media := accepted(r.Header.Get("Accept"), feedMedia...)
 	if media == mediaJSON {
 		return s.feedPage(c, req)
@@ -159,6 +165,15 @@ func (s *Server) feed(c echo.Context) error {
 	return s.feedLive(c, req)
 }
 
+// searched finds the event after which a feed begins. The log may have to be read for it, which counts as a heavy query.
+func (s *Server) searched(ctx context.Context, q feedRequest) (domain.Position, error) {
+	if err := s.heavySlots.take(tooManyHeavy); err != nil {
+		return domain.Position{}, err
+	}
+	defer s.heavySlots.leave()
+	return s.place(ctx, q.from, q.event)
+}
+
 // checkAfter refuses to begin after a position that the log has not reached, such as one of another log or of a time before
 // this one was restored: what is written up to there would be left out.
 func (s *Server) checkAfter(ctx context.Context, q feedRequest) error {
@@ -177,7 +192,7 @@ func parseFeed(r *http.Request) (feedRequest, error) {
 		switch name {
 		case "after":
 			if req.end = value == afterEnd; !req.end {
-				req.after, err = parsePosition(name, value)
+				err = req.begin(name, value)
 			}
 		case "limit":
 			if req.limit, err = strconv.Atoi(value); err != nil || req.limit < 1 || req.limit > MaxFeedLimit {
@@ -205,13 +220,23 @@ func parseFeed(r *http.Request) (feedRequest, error) {
 		}
 	}
 	if last := r.Header.Get(headerLastEvent); last != "" {
-		var err error
 		req.from, req.end = headerLastEvent, false
-		if req.after, err = parsePosition(req.from, last); err != nil {
+		if err := req.begin(req.from, last); err != nil {
 			return req, err
 		}
 	}
 	return req, nil
+}
+
+// begin reads where a feed begins: a position, or the id of an event.
+func (q *feedRequest) begin(name, text string) (err error) {
+	if _, err := domain.ParseID(text); err == nil {
+		q.event = text
+		return nil
+	}
+	q.event = ""
+	q.after, err = parsePosition(name, text)
+	return err
 }
 
 // checkTypes refuses a type that no event of this program has: a feed of it would be empty for ever, and nobody would

@@ -49,6 +49,8 @@ type EventLog interface {
 
 // Historian computes from the log what happened to records and to everything linked to them.
 type Historian interface {
+	// Place returns the position of an event, or *domain.NotFoundError when the log does not hold it.
+	Place(ctx context.Context, tenant domain.Tenant, event domain.ID) (domain.Position, error)
 	// Customer returns up to limit entries after a position, in the order of the log; Next is the position after which to go
 	// on. It returns *domain.NotFoundError for a customer that never existed.
 	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (readmodels.Page[readmodels.HistoryEntry], error)

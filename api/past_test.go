@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,57 @@ func TestABackDatedEntryChangesWhatIsRestatedAndNotWhatWasKnown(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEventNamesItsPlaceEverywhere holds that the id of an event, which every log keeps, leads to the answers of its
+// position, which is another one in a log that was restored or copied.
+func TestAnEventNamesItsPlaceEverywhere(t *testing.T) {
+	s := start(t)
+	ann := s.command("/v1/customers", "c1", person("Ann"))
+	s.command("/v1/products", "p", object{"code": "X", "name": "Anvil"}) // in no timeline
+	path := "/v1/customers/" + string(ann.ID)
+	s.command(path+"/tag", "t", object{"tag": "new"})
+	last := s.command("/v1/customers", "c2", person("Ben"))
+	s.answered("/v1/customers?" + at(last.Position))
+	var events []domain.Recorded
+	for e, err := range s.store.ReadAll(t.Context(), domain.Position{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	for _, e := range events {
+		for _, query := range []string{
+			path + "?asOf=", path + "/360?asOf=", path + "/explain?field=tags&asOf=", "/v1/customers?sort=name&limit=1&asOf=",
+			"/v1/customers?axis=occurred&asOf=" + url.QueryEscape(time.Now().UTC().Format(time.RFC3339Nano)) + "&knownAt=",
+			path + "/history?after=", path + "/replay?after=", "/v1/events?after=", "/v1/events?limit=1&after=",
+			"/v1/events?stream=" + events[0].Stream.String() + "&after=",
+		} {
+			byPosition, byID := s.do("GET", query+e.Position.String(), nil), s.do("GET", query+e.ID, nil)
+			if byID.StatusCode != byPosition.StatusCode || !bytes.Equal(anonymous(byID.body), anonymous(byPosition.body)) {
+				t.Errorf("%s: event %s at %s: %d %s, by its position %d %s", query, e.ID, e.Position, byID.StatusCode, byID.body, byPosition.StatusCode, byPosition.body)
+			}
+		}
+		lines := func(after string) []byte {
+			return s.do("GET", "/v1/events", nil, "Accept", "application/x-ndjson", "Last-Event-ID", after).body
+		}
+		if byPosition, byID := lines(e.Position.String()), lines(e.ID); !bytes.Equal(byPosition, byID) {
+			t.Errorf("after %s: %s, by its position %s", e.ID, byID, byPosition)
+		}
+	}
+	for _, query := range []string{path + "?asOf=", path + "/history?after=", path + "/replay?after=", "/v1/events?after="} {
+		if p := s.do("GET", query+string(ann.ID), nil).problem(t); p.Status != 400 || !strings.Contains(p.Detail, "names no event") {
+			t.Errorf("%s of what is no event: %+v", query, p)
+		}
+	}
+	if p := s.do("GET", path+"?axis=occurred&asOf="+events[0].ID, nil).problem(t); p.Status != 400 {
+		t.Errorf("an event on the axis of time: %+v", p)
+	}
+}
+
+// correlations stand in problems, one for each request.
+var correlations = regexp.MustCompile(`"correlationId":"[^"]*"`)
+
+func anonymous(body []byte) []byte { return correlations.ReplaceAll(body, nil) }
 
 // TestAPagedListAsOfThePastShowsOneState pages while commands go on, by time and restated, where everything written later
 // would otherwise be seen.

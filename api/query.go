@@ -101,10 +101,12 @@ func query[I, O any](s *Server, r route, handler func(context.Context, *I) (*O, 
 	}
 }
 
+const tooManyHeavy = "Too many answers are being made from the log."
+
 // bounded runs the handler of a query, in a slot of its own when it is heavy.
 func bounded[I, O any](s *Server, ctx context.Context, in *I, handler func(context.Context, *I) (*O, error)) (*O, error) {
 	if q, ok := any(in).(interface{ heavy() bool }); ok && q.heavy() {
-		if err := s.heavySlots.take("Too many answers are being made from the log."); err != nil {
+		if err := s.heavySlots.take(tooManyHeavy); err != nil {
 			return nil, err
 		}
 		defer s.heavySlots.leave()

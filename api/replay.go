@@ -15,7 +15,7 @@ const MaxReplay = 50
 type ReplayParameters struct {
 	IDParameter
 	Consistency
-	After string `query:"after" doc:"Position behind which to go on, such as the member next of the part before; with axis=occurred that of an event of the record."`
+	After string `query:"after" doc:"Position behind which to go on, or the id of an event, such as the member next of the part before; with axis=occurred that of an event of the record."`
 	Limit int    `query:"limit" minimum:"1" maximum:"50" default:"20" doc:"Entries of a part, 50 at most."`
 }
 
@@ -51,7 +51,7 @@ func replay[S any](s *Server, aggregate, plural, words, example string) {
 	query(s, route{aggregate + "Replay", "/v1/" + plural + "/{id}/replay", aggregate,
 		"Returns the events of " + words + " from the log, the first one first: who, when, what changed, and how the record stood after each.", nil},
 		func(ctx context.Context, in *ReplayParameters) (*ListAnswer[readmodels.ReplayEntry[S]], error) {
-			after, err := parsePosition("after", in.After)
+			after, err := s.place(ctx, "after", in.After)
 			if err != nil {
 				return nil, err
 			}

@@ -65,7 +65,7 @@ type TimelineParameters struct {
 type HistoryParameters struct {
 	IDParameter
 	Consistency
-	After string `query:"after" doc:"Position after which to go on: the member next of the part before."`
+	After string `query:"after" doc:"Position, or id of an event, after which to go on: the member next of the part before."`
 	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Entries of a part, 200 at most."`
 }
 
@@ -172,7 +172,7 @@ func (s *Server) customerQueries() {
 
 // history answers a part of a customer's history; the position of its last entry leads to the next part.
 func (s *Server) history(ctx context.Context, in *HistoryParameters) (*ListAnswer[readmodels.HistoryEntry], error) {
-	after, err := parsePosition("after", in.After)
+	after, err := s.place(ctx, "after", in.After)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ import (
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
-// Read implements history.WholeLog.
+// Read implements history.Log.
 func (l *eventLog) Read(_ context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error] {
 	return func(yield func(domain.Recorded, error) bool) {
 		for _, e := range l.events {
@@ -37,7 +37,7 @@ func (l *eventLog) Read(_ context.Context, stream domain.StreamID, from uint64) 
 	}
 }
 
-// ReadAll implements history.WholeLog.
+// ReadAll implements history.Log.
 func (l *eventLog) ReadAll(_ context.Context, after domain.Position) iter.Seq2[domain.Recorded, error] {
 	return func(yield func(domain.Recorded, error) bool) {
 		for _, e := range l.events {

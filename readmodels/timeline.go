@@ -2,7 +2,10 @@ package readmodels
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -50,6 +53,21 @@ func (s *Store) CustomerTimeline(ctx context.Context, tenant domain.Tenant, cust
 		return err
 	})
 	return answer, err
+}
+
+const timelineEventSQL = `select aggregate, aggregate_id::text, revision from customer_timeline where tenant = $1 and event_id = $2 limit 1`
+
+// TimelineEvent returns where an event stands that is in the timeline of a customer, or *domain.NotFoundError.
+func (s *Store) TimelineEvent(ctx context.Context, tenant domain.Tenant, event domain.ID) (stream domain.StreamID, revision uint64, err error) {
+	stream.Tenant = tenant
+	var at int64
+	err = s.whenBuilt(ctx, func() error {
+		return s.pool.QueryRow(ctx, timelineEventSQL, string(tenant), string(event)).Scan(&stream.Aggregate, (*string)(&stream.ID), &at)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return stream, 0, &domain.NotFoundError{Kind: "event", ID: string(event)}
+	}
+	return stream, uint64(at), unavailable(err)
 }
 
 // ofFamilySQL keeps one row of an event that concerns several customers of a family.

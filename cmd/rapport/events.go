@@ -15,7 +15,7 @@ import (
 
 type eventsCommand struct {
 	stores
-	After  string   `help:"Position after which to begin; the beginning when left out." placeholder:"POSITION"`
+	After  string   `help:"Position, or id of an event, after which to begin; the beginning when left out." placeholder:"POSITION"`
 	Types  []string `help:"Event types, or prefixes that end in a dot: order. means all of orders." placeholder:"TYPE"`
 	Stream string   `help:"One stream only, such as main.customer-<uuid>." placeholder:"STREAM"`
 	Limit  int      `help:"Stop after so many events; 0 means all." default:"0"`
@@ -36,9 +36,9 @@ func (e eventsCommand) Validate() error {
 	if e.Limit < 0 {
 		return fmt.Errorf("--limit %d is below 0", e.Limit)
 	}
-	if e.After != "" {
+	if _, err := domain.ParseID(e.After); e.After != "" && err != nil {
 		if _, err := domain.ParsePosition(e.After); err != nil {
-			return fmt.Errorf("--after: %w", err)
+			return fmt.Errorf("--after: %w, nor the id of an event", err)
 		}
 	}
 	if e.Stream != "" {
@@ -53,13 +53,11 @@ func (e eventsCommand) Validate() error {
 func (e eventsCommand) Run(ctx context.Context, c *console) (err error) {
 	var closing closers
 	defer func() { err = errors.Join(err, closing.Close()) }()
-	var after domain.Position
-	if e.After != "" {
-		if after, err = domain.ParsePosition(e.After); err != nil {
-			return err
-		}
-	}
 	l, err := e.openLog(ctx, c.log, &closing)
+	if err != nil {
+		return err
+	}
+	after, err := e.after(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -86,6 +84,17 @@ func (e eventsCommand) Run(ctx context.Context, c *console) (err error) {
 		}
 	}
 	return nil
+}
+
+// after returns the position after which to begin.
+func (e eventsCommand) after(ctx context.Context, l *log) (domain.Position, error) {
+	if e.After == "" {
+		return domain.Position{}, nil
+	}
+	if id, err := domain.ParseID(e.After); err == nil {
+		return l.place(ctx, "--after", id)
+	}
+	return domain.ParsePosition(e.After)
 }
 
 func (e eventsCommand) source(ctx context.Context, l *log, after domain.Position) (iter.Seq2[domain.Recorded, error], error) {

@@ -39,9 +39,9 @@ func (replayCommand) Help() string {
 type replayRecord struct {
 	stores
 	ID   string   `arg:"" help:"The record, a UUID."`
-	AsOf moment   `name:"as-of" help:"Stop there: an RFC 3339 time, or a position of the log." placeholder:"T"`
+	AsOf moment   `name:"as-of" help:"Stop there: an RFC 3339 time, a position of the log, or the id of an event." placeholder:"T"`
 	Axis string   `help:"recorded: as known at a time; occurred: what had happened by a time, as known now." enum:"recorded,occurred" default:"recorded"`
-	Diff *moments `help:"Print only what differs between two moments, each a time or a position." placeholder:"A B"`
+	Diff *moments `help:"Print only what differs between two moments, each a time, a position or the id of an event." placeholder:"A B"`
 	JSON bool     `name:"json" help:"Print as JSON."`
 }
 
@@ -53,20 +53,24 @@ func (replayRecord) Help() string {
 		"Prints each event with who, when and what it changed, and how the record stood in the end. It reads the log alone, whether or not a server runs; for a customer it goes through the whole of it."
 }
 
-// moment is a time or a position of the log, as the user writes it; the zero value is the end of the log.
+// moment is a time, a position of the log or an event, as the user writes it; the zero value is the end of the log.
 type moment struct {
 	time     time.Time
 	position domain.Position
+	event    domain.ID // whose position is to be found
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (m *moment) UnmarshalText(text []byte) (err error) {
+	if m.event, err = domain.ParseID(string(text)); err == nil {
+		return nil
+	}
 	if m.position, err = domain.ParsePosition(string(text)); err != nil {
 		m.time, err = time.Parse(time.RFC3339, string(text))
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("%q is neither an RFC 3339 time nor a position of the log", text)
+		return fmt.Errorf("%q is neither an RFC 3339 time nor a position of the log nor the id of an event", text)
 	case *m == moment{}:
 		return fmt.Errorf("%q is before everything", text)
 	}
@@ -98,11 +102,11 @@ func (m *moments) Decode(ctx *kong.DecodeContext) error {
 }
 
 // named returns the moments that the user names, and by which flag.
-func (r replayRecord) named() (flag string, named []moment) {
+func (r *replayRecord) named() (flag string, named []*moment) {
 	if r.Diff != nil {
-		return "--diff", r.Diff[:]
+		return "--diff", []*moment{&r.Diff[0], &r.Diff[1]}
 	}
-	return "--as-of", []moment{r.AsOf}
+	return "--as-of", []*moment{&r.AsOf}
 }
 
 // Validate refuses what cannot be right.
@@ -114,8 +118,8 @@ func (r replayRecord) Validate() error {
 		return errors.New("--as-of does not go with --diff, which names two moments")
 	}
 	_, named := r.named()
-	onlyPosition := func(m moment) bool { return m.time.IsZero() && !m.position.IsZero() }
-	if readmodels.Axis(r.Axis) == readmodels.AxisOccurred && slices.ContainsFunc(named, onlyPosition) {
+	noTime := func(m *moment) bool { return m.time.IsZero() && *m != moment{} }
+	if readmodels.Axis(r.Axis) == readmodels.AxisOccurred && slices.ContainsFunc(named, noTime) {
 		return errors.New("--axis occurred needs a time: positions order what was recorded")
 	}
 	return nil
@@ -135,6 +139,11 @@ func (r replayRecord) Run(ctx context.Context, chosen *kong.Context, c *console)
 	}
 	flag, named := r.named()
 	for _, m := range named {
+		if m.event != "" {
+			if m.position, err = l.place(ctx, flag, m.event); err != nil {
+				return err
+			}
+		}
 		if err := l.reached(ctx, flag, m.position); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"testing"
@@ -59,7 +60,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "up": up, "answers": answers, "serves": serves, "get": getAPI},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "up": up, "answers": answers, "serves": serves, "get": getAPI, "capture": capture},
 	})
 }
 
@@ -175,6 +176,20 @@ func serves(ts *testscript.TestScript, neg bool, args []string) {
 		return err == nil
 	})
 	ts.Check(errors.Join(err, client.Close()))
+}
+
+// capture sets a variable to what the first group of a pattern matches in the standard output of the last command.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME PATTERN")
+	}
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	found := pattern.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) < 2 {
+		ts.Fatalf("no match for %s", pattern)
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func getAPI(ts *testscript.TestScript, neg bool, args []string) {

@@ -25,6 +25,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/localpg"
 	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/runner"
 	"github.com/rapport-crm/rapport/readmodels"
 )
@@ -153,6 +154,16 @@ func (l *log) reached(ctx context.Context, flag string, p domain.Position) error
 
 // openNode opens the embedded event node. The tests of this package put the manner in its place that they were asked for.
 var openNode = esnode.Open
+
+// place finds the position of an event by its id, for a flag.
+func (l *log) place(ctx context.Context, flag string, event domain.ID) (domain.Position, error) {
+	p, err := history.Place(ctx, l.Store, domain.DefaultTenant, event)
+	var none *domain.NotFoundError
+	if errors.As(err, &none) {
+		err = &usageError{fmt.Sprintf("%s %s: the log holds no such event", flag, event)}
+	}
+	return p, err
+}
 
 func (s stores) startNode(ctx context.Context, logger *slog.Logger, closing *closers) (string, error) {
 	if r, err := s.running(); err == nil {

@@ -22,12 +22,14 @@ import (
 // Log is what a Reader needs of the event log.
 type Log interface {
 	Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error]
+	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error]
 }
 
 // Timeline is what a Reader needs of the read models: which events concern a customer, and where the others stand.
 type Timeline interface {
 	CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q readmodels.Query) (readmodels.Page[readmodels.TimelineEntry], error)
 	CustomerStreams(ctx context.Context, tenant domain.Tenant, customer domain.ID) ([]domain.StreamID, domain.Position, error)
+	TimelineEvent(ctx context.Context, tenant domain.Tenant, event domain.ID) (stream domain.StreamID, revision uint64, err error)
 	Position(ctx context.Context) (domain.Position, error)
 }
 

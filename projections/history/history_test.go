@@ -102,12 +102,22 @@ func (w *world) CustomerStreams(ctx context.Context, _ domain.Tenant, _ domain.I
 	return streams, at, err
 }
 
+// TimelineEvent implements history.Timeline.
+func (w *world) TimelineEvent(_ context.Context, tenant domain.Tenant, event domain.ID) (domain.StreamID, uint64, error) {
+	for _, e := range w.entries {
+		if e.EventID == event {
+			return domain.StreamID{Tenant: tenant, Aggregate: e.Aggregate, ID: e.AggregateID}, uint64(e.Revision), nil
+		}
+	}
+	return domain.StreamID{}, 0, &domain.NotFoundError{Kind: "event", ID: string(event)}
+}
+
 // Position implements history.Timeline.
 func (w *world) Position(context.Context) (domain.Position, error) {
 	return domain.Position{Commit: uint64(len(w.events)), Prepare: uint64(len(w.events))}, nil
 }
 
-// ReadAll implements history.WholeLog.
+// ReadAll implements history.Log.
 func (w *world) ReadAll(_ context.Context, after domain.Position) iter.Seq2[domain.Recorded, error] {
 	return func(yield func(domain.Recorded, error) bool) {
 		for _, e := range w.events {
@@ -284,5 +294,34 @@ func TestWhatCannotBeDigestedIsToldWithoutChanges(t *testing.T) {
 	explained, err := r.Explain(t.Context(), domain.DefaultTenant, "customer", id, readmodels.AsOf{}, "/profile/owner", noon)
 	if err != nil || string(explained.Value) != `"ann"` || len(explained.Events) != 1 {
 		t.Errorf("%s by %d events, %v", explained.Value, len(explained.Events), err)
+	}
+}
+
+func TestAnEventIsFoundByItsID(t *testing.T) {
+	w := &world{}
+	for n := range 3 {
+		w.add(stream(n), customer.Registered{Kind: customer.Person, Profile: customer.Profile{Name: fmt.Sprint(n)}})
+	}
+	w.events[1].Position = domain.Position{Commit: 777, Prepare: 777}
+	w.events[2].Position = domain.Position{Commit: 99_999, Prepare: 99_999}
+	event := domain.ID(w.events[1].ID)
+	for name, entries := range map[string][]readmodels.TimelineEntry{
+		"the timeline knows them":             w.entries,
+		"no timeline knows them":              nil,
+		"the timeline is of another history":  {{EventID: event, Aggregate: "customer", AggregateID: stream(2).ID}},
+		"the timeline says more than the log": {{EventID: event, Aggregate: "customer", AggregateID: stream(1).ID, Revision: 9}},
+	} {
+		w.entries = entries
+		for _, e := range w.events {
+			if p, err := w.reader(t).Place(t.Context(), domain.DefaultTenant, domain.ID(e.ID)); err != nil || p != e.Position {
+				t.Errorf("%s: event %s is found at %s, want %s: %v", name, e.ID, p, e.Position, err)
+			}
+		}
+		var none *domain.NotFoundError
+		for tenant, id := range map[domain.Tenant]domain.ID{domain.DefaultTenant: stream(1).ID, "other": domain.ID(w.events[2].ID)} {
+			if p, err := w.reader(t).Place(t.Context(), tenant, id); !errors.As(err, &none) {
+				t.Errorf("%s: %s of tenant %s is found at %s, %v", name, id, tenant, p, err)
+			}
+		}
 	}
 }

@@ -14,12 +14,6 @@ import (
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
-// WholeLog is what a Scan needs of the event log.
-type WholeLog interface {
-	Log
-	ReadAll(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error]
-}
-
 // Scan holds all events that any story of a record needs, read from the log alone: for a customer it went through the whole
 // of it. Stories are told from it for any moment.
 type Scan struct {
@@ -34,7 +28,7 @@ type Scan struct {
 
 // Scan reads the events of a record and of everything linked to it. It does not ask the read models, which need not be
 // there. A record that never existed is a *domain.NotFoundError.
-func (r *Reader) Scan(ctx context.Context, log WholeLog, tenant domain.Tenant, aggregate string, id domain.ID) (*Scan, error) {
+func (r *Reader) Scan(ctx context.Context, log Log, tenant domain.Tenant, aggregate string, id domain.ID) (*Scan, error) {
 	kind, ok := view.Of(aggregate)
 	if !ok {
 		return nil, fmt.Errorf("history: records of %s are not replayed", aggregate)
@@ -63,7 +57,7 @@ func (r *Reader) Scan(ctx context.Context, log WholeLog, tenant domain.Tenant, a
 }
 
 // linked returns the streams that say something of a customer, of its family or of its relatives.
-func (s *Scan) linked(ctx context.Context, log WholeLog, own domain.StreamID) ([]domain.StreamID, error) {
+func (s *Scan) linked(ctx context.Context, log Log, own domain.StreamID) ([]domain.StreamID, error) {
 	k, err := kinOf(own, func(stream domain.StreamID) iter.Seq2[domain.Recorded, error] { return log.Read(ctx, stream, 0) })
 	if err != nil {
 		return nil, err
