@@ -145,7 +145,7 @@ func halted(p ProjectionStatus) string {
 // building says how far the table is that queries wait for.
 func building(p ProjectionStatus) string {
 	for _, b := range p.Builds {
-		if b.Stage == "building" && b.SecondsLeft >= 0 {
+		if b.Stage == "building" && b.Percent >= 0 && b.SecondsLeft >= 0 {
 			return fmt.Sprintf("being built: %.0f %%, %s left", b.Percent, time.Duration(b.SecondsLeft)*time.Second)
 		}
 	}

@@ -33,10 +33,11 @@ func (s standing) Status(context.Context) ([]api.ProjectionStatus, error) { retu
 func TestReadinessTellsDegradedFromUnready(t *testing.T) {
 	s := start(t)
 	well := api.ProjectionStatus{Name: "customer", State: "running", Readable: true}
-	parked, late, halted := well, well, well
+	parked, late, halted, lost := well, well, well, well
 	parked.ParkedStreams, parked.ParkedEvents = 1, 2
 	late.LagSeconds = 2 * api.MaxReadyLag.Seconds()
 	halted.State = "halted"
+	lost.State, lost.Remedy = "halted", "rapport projections rebuild --all"
 	stuck, rolledBack := well, well
 	stuck.Builds = []api.ProjectionBuild{{Stage: "serving"}, {Stage: "building", Problem: "an event cannot be applied"}}
 	rolledBack.Builds = []api.ProjectionBuild{{Stage: "serving"}, {Stage: "standby", Problem: "what served before"}}
@@ -56,6 +57,7 @@ func TestReadinessTellsDegradedFromUnready(t *testing.T) {
 		{"far behind", []api.ProjectionStatus{well, late}, nil, http.StatusServiceUnavailable, `more than 1m0s behind`},
 		{"parked and far behind", []api.ProjectionStatus{parked, late}, nil, http.StatusServiceUnavailable, `{"status":"unready"`},
 		{"halted", []api.ProjectionStatus{halted}, nil, http.StatusServiceUnavailable, `customer is halted`},
+		{"rows of another history", []api.ProjectionStatus{lost}, nil, http.StatusServiceUnavailable, "run `rapport projections rebuild --all`"},
 		{"a projector that fails", []api.ProjectionStatus{well}, fails, http.StatusServiceUnavailable, `{"status":"unready"`},
 		{"both", []api.ProjectionStatus{parked}, fails, http.StatusServiceUnavailable, `{"status":"unready"`},
 	} {

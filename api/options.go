@@ -90,9 +90,9 @@ type ProjectionBuild struct {
 	Stage           string          `json:"stage" doc:"building, indexing, tailing, verifying, ready (waits for the switch), serving, standby (kept up to date for the way back) or retired."`
 	Problem         string          `json:"problem,omitempty" doc:"Why it cannot go on."`
 	Hold            bool            `json:"hold,omitempty" doc:"Whether the switch is left to somebody."`
-	Position        domain.Position `json:"position" doc:"Place in the log that it has reached."`
+	Position        domain.Position `json:"position" doc:"Place in the log of the last event that it has."`
 	EventsPerSecond float64         `json:"eventsPerSecond" doc:"Events of the log read per second, lately."`
-	Percent         float64         `json:"percent" doc:"Share of the log read."`
+	Percent         float64         `json:"percent" doc:"Share of the log's events read, as far as the tables that serve have seen them; -1 when not known."`
 	SecondsLeft     float64         `json:"secondsLeft" doc:"Until the log is read, at that rate; 0 when it is, -1 when not known."`
 	DropAt          *time.Time      `json:"dropAt,omitempty" doc:"When the table may be dropped; absent while it is needed."`
 }

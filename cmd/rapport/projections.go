@@ -127,6 +127,8 @@ func outlook(b runner.Build) string {
 		return "waits for rapport projections switch"
 	case !b.Unfinished():
 		return ""
+	case b.Percent < 0: // nobody knows yet how many events there are
+		return fmt.Sprintf("%d events, %.0f events/s", b.Events, b.Rate)
 	case b.Left < 0:
 		return fmt.Sprintf("%.0f %%", b.Percent)
 	}
@@ -215,7 +217,11 @@ func awaitBuilds(ctx context.Context, c *console, r *runner.Runner, names []stri
 		if last.Left >= 0 {
 			text += fmt.Sprintf(", %s left", last.Left.Round(time.Second))
 		}
-		shown.step(int64(last.Percent), 100, text)
+		if last.Percent < 0 {
+			shown.step(last.Events, 0, text)
+		} else {
+			shown.step(int64(last.Percent), 100, text)
+		}
 		select {
 		case <-time.After(buildPoll):
 		case <-ctx.Done():
