@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/pipeline"
 )
 
@@ -51,9 +50,7 @@ func (b *bench) asOf(ctx context.Context) error {
 		return err
 	}
 	var cold load
-	for n := range coldMoments {
-		moment := domain.Position{Commit: a.head.Commit * uint64(2*n+1) / (2 * coldMoments)}
-		moment.Prepare = moment.Commit
+	for _, moment := range a.moments {
 		l, err := once(funnel + "&asOf=" + moment.String())
 		if err != nil {
 			return err

@@ -32,6 +32,7 @@ type aged struct {
 	built         time.Duration // that the first build took
 	effort        effort        // meanwhile
 	head          domain.Position
+	moments       []domain.Position // places of coldMoments events, spread over the log
 	record        domain.ID // a customer with recordEvents
 }
 
@@ -64,7 +65,8 @@ func (b *bench) aged(ctx context.Context) (*aged, error) {
 			return errors.New("fill the log: the customer with many events was not written")
 		}
 		a.record, a.head = veteran.stream.ID, done.Position
-		return nil
+		a.moments, err = spread(ctx, store, a.events, coldMoments)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -78,6 +80,26 @@ func (b *bench) aged(ctx context.Context) (*aged, error) {
 	a.built, err = a.settled(ctx)
 	a.effort = stop()
 	return a, err
+}
+
+// spread returns the places of n events, each in the middle of one n-th of a log of so many events.
+func spread(ctx context.Context, store *eventlog.Store, events, n int) (places []domain.Position, err error) {
+	passed, next := 0, 0
+	middle := func(string) bool {
+		passed++
+		wanted := next < n && passed > events*(2*next+1)/(2*n)
+		if wanted {
+			next++
+		}
+		return wanted
+	}
+	for e, err := range store.ReadTypes(ctx, domain.Position{}, middle) {
+		if err != nil {
+			return nil, err
+		}
+		places = append(places, e.Position)
+	}
+	return places, nil
 }
 
 // extend writes into the log of a server that does not run.
