@@ -105,10 +105,18 @@ func (f *fixture) append(note int, e domain.Event, change ...func(*domain.Pendin
 		c(&p)
 	}
 	stream := domain.StreamID{Tenant: "main", Aggregate: "note", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", note))}
-	outcome := f.store.Append(f.t.Context(), stream, f.next[note], []domain.Pending{p})
-	committed, ok := outcome.(domain.Committed)
-	if !ok {
-		f.t.Fatalf("append: %#v", outcome)
+	var committed domain.Committed
+	for done := false; !done; {
+		switch outcome := f.store.Append(f.t.Context(), stream, f.next[note], []domain.Pending{p}).(type) {
+		case domain.Committed:
+			committed, done = outcome, true
+		case domain.Unknown: // the node was busy: repeated under the same id
+			if f.t.Context().Err() != nil {
+				f.t.Fatal(outcome.Err)
+			}
+		default:
+			f.t.Fatalf("append: %#v", outcome)
+		}
 	}
 	f.next[note] = domain.AtRevision(committed.Revision)
 	f.written = append(f.written, p.ID)
