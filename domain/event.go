@@ -9,11 +9,12 @@ import (
 // with every event and is never derived from the Go type.
 type Event interface{ EventType() string }
 
-// EventSpec declares one event type of an aggregate. The codec entry, the JSON Schema, the catalogue page and the golden
-// file follow from it.
+// EventSpec declares one event type of an aggregate. The codec entry, the JSON Schema, the catalogue page, the golden file and
+// what timelines and histories say of it follow from it.
 type EventSpec struct {
 	Example Event      // a complete, invented instance; its Go type is what the newest schema decodes into
 	Doc     string     // one sentence for the catalogue: what has happened when this event is recorded
+	Words   Words      // a template over the members that tells one such event, in every language
 	Schema  int        // the newest schema; zero means 1
 	Upcasts []Upcaster // one for each older schema still in the log, in any order
 }
