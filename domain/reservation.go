@@ -49,6 +49,10 @@ var Reservation = Definition{
 				CommandID: "5f0c9d3e-6b1a-5c2f-8e47-1a2b3c4d5e6f",
 			},
 			Doc: "An aggregate claimed a value that must be unique.",
+			Words: Words{
+				En: "Unique {kind} claimed for {aggregate} {id}",
+				Zh: "唯一值{kind}由{aggregate} {id}占用",
+			},
 		},
 		{
 			Example: ReservationReleased{
@@ -56,10 +60,18 @@ var Reservation = Definition{
 				CommandID: "5f0c9d3e-6b1a-5c2f-8e47-1a2b3c4d5e6f",
 			},
 			Doc: "A value that must be unique became free.",
+			Words: Words{
+				En: "Unique value of {aggregate} {id} is free again",
+				Zh: "{aggregate} {id}的唯一值已释放",
+			},
 		},
 		{
 			Example: ReservationLapsed{CommandID: "5f0c9d3e-6b1a-5c2f-8e47-1a2b3c4d5e6f"},
 			Doc:     "The claim of a command that never completed was given away; the command can no longer complete at this place.",
+			Words: Words{
+				En: "Claim of command {commandId} lapsed",
+				Zh: "命令{commandId}的占用已失效",
+			},
 		},
 	},
 }

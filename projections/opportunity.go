@@ -77,7 +77,7 @@ func evolveOpportunity(r readmodels.Opportunity, _ record, e domain.Recorded) re
 	case opportunity.Lost:
 		setStanding(&r, ev.Standing)
 		r.Status, r.Probability, r.ClosedAt = readmodels.OpportunityLost, 0, new(e.OccurredAt)
-		r.CloseReason, r.Competitor, r.CloseNote = ev.Reason, ev.Competitor, ev.Note
+		r.CloseReason, r.Competitor, r.CloseNote = string(ev.Reason), ev.Competitor, ev.Note
 	case opportunity.Reopened:
 		enter(ev.Stage, ev.Visit, ev.Probability, ev.Standing)
 		r.Amount, r.Currency = amountOf(ev.Amount)
@@ -169,9 +169,9 @@ var OpportunityStakeholder = projection.Fold[stakeholderKey, readmodels.Opportun
 	Evolve: func(r readmodels.OpportunityStakeholder, _ stakeholderKey, e domain.Recorded) readmodels.OpportunityStakeholder {
 		switch ev := e.Event.(type) {
 		case opportunity.StakeholderAdded:
-			r.Role, r.Since, r.Until = ev.Role, e.OccurredAt, nil
+			r.Role, r.Since, r.Until = string(ev.Role), e.OccurredAt, nil
 		case opportunity.StakeholderRemoved:
-			r.Role, r.Until = ev.Role, new(e.OccurredAt)
+			r.Role, r.Until = string(ev.Role), new(e.OccurredAt)
 		}
 		r.Position = e.Position.Order()
 		return r

@@ -150,7 +150,7 @@ var Payment = projection.Append[readmodels.Payment]{
 		switch ev := e.Event.(type) {
 		case order.PaymentReceived:
 			of, money = ev.Subject, ev.Amount
-			r.Kind, r.PaymentID, r.Method, r.Reference = readmodels.PaymentReceived, ev.PaymentID, ev.Method, ev.Reference
+			r.Kind, r.PaymentID, r.Method, r.Reference = readmodels.PaymentReceived, ev.PaymentID, string(ev.Method), ev.Reference
 		case order.PaymentRefunded:
 			of, money = ev.Subject, ev.Amount
 			r.Kind, r.PaymentID, r.RefundID, r.Reference = readmodels.PaymentRefunded, ev.PaymentID, ev.RefundID, ev.Reason

@@ -157,7 +157,7 @@ func opportunityWords(e domain.Event) string {
 	case opportunity.LineRemoved:
 		return fmt.Sprintf("No longer offered: %s of %s", e.Quantity, e.ProductCode)
 	case opportunity.StakeholderAdded:
-		return fmt.Sprintf("Contact %s is %s of the opportunity%s", e.ContactID, e.Role, clause(", before ", e.From))
+		return fmt.Sprintf("Contact %s is %s of the opportunity%s", e.ContactID, e.Role, clause(", before ", string(e.From)))
 	case opportunity.StakeholderRemoved:
 		return fmt.Sprintf("Contact %s is %s of the opportunity no longer", e.ContactID, e.Role)
 	case opportunity.Assigned:
@@ -167,7 +167,7 @@ func opportunityWords(e domain.Event) string {
 	case opportunity.Won:
 		return fmt.Sprintf("Opportunity won at %s from stage %s%s", e.Amount, e.Stage, clause(": ", quote(e.Note)))
 	case opportunity.Lost:
-		return fmt.Sprintf("Opportunity lost from stage %s because of %s%s%s", e.Stage, quote(e.Reason), clause(" to ", e.Competitor), clause(": ", quote(e.Note)))
+		return fmt.Sprintf("Opportunity lost from stage %s because of %s%s%s", e.Stage, quote(string(e.Reason)), clause(" to ", e.Competitor), clause(": ", quote(e.Note)))
 	case opportunity.Reopened:
 		return fmt.Sprintf("Opportunity reopened in stage %s after it was %s%s", e.Stage, e.From, clause(": ", quote(e.Reason)))
 	}

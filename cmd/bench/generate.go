@@ -396,7 +396,7 @@ func (w *world) pursue(a *account) error {
 	}, 0}}
 	for _, stage := range d.Stages[1:] {
 		if w.likely(.2) {
-			steps = append(steps, step{opportunity.Lose{Reason: pick(w, "price", "timing", "competitor")}, pause()})
+			steps = append(steps, step{opportunity.Lose{Reason: opportunity.LossReason(pick(w, "price", "timing", "competitor"))}, pause()})
 			break
 		}
 		steps = append(steps, step{opportunity.MoveStage{Stage: stage.Key, Pipeline: facts}, pause()})

@@ -49,23 +49,50 @@ var commandSpecs = []domain.CommandSpec{
 }
 
 var eventSpecs = []domain.EventSpec{
-	{Doc: "A new contact is known.", Example: Created{Details: exampleDetails}},
-	{Doc: "One detail has another value.", Example: DetailChanged{
+	{Doc: "A new contact is known.", Words: domain.Words{
+		En: "Contact[ “{givenName} {familyName}”| “{givenName}”| “{familyName}”] became known",
+		Zh: "已知联系人[“{givenName} {familyName}”|“{givenName}”|“{familyName}”]",
+	}, Example: Created{Details: exampleDetails}},
+	{Doc: "One detail has another value.", Words: domain.Words{
+		En: "Contact: " + domain.ChangeWords.En,
+		Zh: "联系人：" + domain.ChangeWords.Zh,
+	}, Example: DetailChanged{
 		Field: "jobTitle", From: Details{JobTitle: "Head of Purchasing"}, To: Details{JobTitle: "Director of Purchasing"},
 	}},
-	{Doc: "The contact plays a part at a customer.", Example: CustomerLinked{
+	{Doc: "The contact plays a part at a customer.", Words: domain.Words{
+		En: "Contact is {role}{primary| and first to turn to} since {since}",
+		Zh: "联系人自{since}起担任{role}{primary|，并为首要联系人}",
+	}, Example: CustomerLinked{
 		CustomerID: exampleCustomer, Role: Buyer, Primary: true, Since: "2026-01-01",
 	}},
-	{Doc: "The contact plays another part at a customer.", Example: RoleChanged{
+	{Doc: "The contact plays another part at a customer.", Words: domain.Words{
+		En: "Contact is {to}{toPrimary| and first to turn to} since {since}, before {from}{fromPrimary| and first to turn to}",
+		Zh: "联系人自{since}起担任{to}{toPrimary|，并为首要联系人}；原为{from}{fromPrimary|，并为首要联系人}",
+	}, Example: RoleChanged{
 		CustomerID: exampleCustomer, From: Buyer, To: Decider, FromPrimary: true, ToPrimary: false, Since: "2026-02-01",
 	}},
-	{Doc: "The contact no longer plays a part at a customer.", Example: CustomerUnlinked{
+	{Doc: "The contact no longer plays a part at a customer.", Words: domain.Words{
+		En: "Contact is {role} no longer from {until}[: “{reason}”]",
+		Zh: "联系人自{until}起不再担任{role}[：“{reason}”]",
+	}, Example: CustomerUnlinked{
 		CustomerID: exampleCustomer, Role: Decider, Primary: true, Since: "2026-01-01", Until: "2026-06-30", Reason: "left the company",
 	}},
-	{Doc: "The contact relates to another.", Example: Related{ContactID: exampleOther, Kind: ReportsTo, Since: "2026-01-01"}},
-	{Doc: "A relation to another contact has ended.", Example: Unrelated{
+	{Doc: "The contact relates to another.", Words: domain.Words{
+		En: "Contact {kind} contact {contactId} since {since}",
+		Zh: "联系人自{since}起{kind}联系人{contactId}",
+	}, Example: Related{ContactID: exampleOther, Kind: ReportsTo, Since: "2026-01-01"}},
+	{Doc: "A relation to another contact has ended.", Words: domain.Words{
+		En: "Contact {kind} contact {contactId} no longer from {until}",
+		Zh: "联系人自{until}起不再{kind}联系人{contactId}",
+	}, Example: Unrelated{
 		ContactID: exampleOther, Kind: ReportsTo, Since: "2026-01-01", Until: "2026-06-30",
 	}},
-	{Doc: "The contact is no longer turned to.", Example: Deactivated{Reason: "retired"}},
-	{Doc: "The contact is turned to again.", Example: Reactivated{Reason: "works as an adviser now"}},
+	{Doc: "The contact is no longer turned to.", Words: domain.Words{
+		En: "Contact deactivated[: “{reason}”]",
+		Zh: "联系人已停用[：“{reason}”]",
+	}, Example: Deactivated{Reason: "retired"}},
+	{Doc: "The contact is turned to again.", Words: domain.Words{
+		En: "Contact reactivated[: “{reason}”]",
+		Zh: "联系人已重新启用[：“{reason}”]",
+	}, Example: Reactivated{Reason: "works as an adviser now"}},
 }

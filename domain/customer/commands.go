@@ -140,6 +140,15 @@ const (
 	Suggestion Polarity = "suggestion"
 )
 
+// Labels implements domain.Labelled.
+func (Polarity) Labels() domain.Labels { return polarityLabels }
+
+var polarityLabels = domain.Labels{
+	string(Praise):     {En: "praise", Zh: "表扬"},
+	string(Complaint):  {En: "complaint", Zh: "投诉"},
+	string(Suggestion): {En: "suggestion", Zh: "建议"},
+}
+
 // AddMember puts a customer into a group.
 type AddMember struct {
 	domain.When

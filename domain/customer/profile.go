@@ -22,20 +22,29 @@ const (
 	Group   Kind = "group" // a household, an association: holds members
 )
 
+// Labels implements domain.Labelled.
+func (Kind) Labels() domain.Labels { return kindLabels }
+
+var kindLabels = domain.Labels{
+	string(Company): {En: "company", Zh: "公司"},
+	string(Person):  {En: "person", Zh: "个人"},
+	string(Group):   {En: "group", Zh: "团体"},
+}
+
 // Profile is the basic information of a customer. Empty fields are unknown.
 type Profile struct {
-	Name        string       `json:"name,omitempty" required:"true" minLength:"1" maxLength:"200" personal:"true" doc:"Name by which people know the customer; of companies unique within their sales region, case, spacing, points and commas aside." example:"Acme Ltd"`
-	LegalName   string       `json:"legalName,omitempty" maxLength:"300" personal:"true" doc:"Registered name." example:"Acme Limited"`
-	TaxID       string       `json:"taxId,omitempty" maxLength:"40" personal:"true" doc:"Tax or registration number; unique among customers, spacing and case aside." example:"DE 123456789"`
-	Email       string       `json:"email,omitempty" maxLength:"254" personal:"true" doc:"E-mail address, stored in lower case; unique among customers." example:"info@acme.example"`
-	Phone       string       `json:"phone,omitempty" maxLength:"50" personal:"true" doc:"Telephone number, stored as E.164; unique among customers." example:"+493012345678"`
-	Website     string       `json:"website,omitempty" maxLength:"500" doc:"Address of the web site, http or https." example:"https://acme.example"`
-	Address     Address      `json:"address,omitzero" personal:"true" doc:"Postal address."`
-	BirthDate   domain.Date  `json:"birthDate,omitempty" format:"date" personal:"true" doc:"Day of birth; persons only." example:"1984-05-17"`
-	Gender      Gender       `json:"gender,omitempty" enum:"female,male,other,undisclosed" personal:"true" doc:"Gender; persons only." example:"female"`
-	Employees   int          `json:"employees,omitempty" minimum:"0" maximum:"10000000" doc:"Number of people employed; companies only." example:"120"`
-	Revenue     domain.Money `json:"revenue,omitzero" doc:"Revenue of a year; companies only."`
-	FoundedYear int          `json:"foundedYear,omitempty" minimum:"0" maximum:"9999" doc:"Year of foundation; companies only." example:"1999"`
+	Name        string       `json:"name,omitempty" required:"true" minLength:"1" maxLength:"200" personal:"true" zh:"名称" doc:"Name by which people know the customer; of companies unique within their sales region, case, spacing, points and commas aside." example:"Acme Ltd"`
+	LegalName   string       `json:"legalName,omitempty" maxLength:"300" personal:"true" zh:"法定名称" doc:"Registered name." example:"Acme Limited"`
+	TaxID       string       `json:"taxId,omitempty" maxLength:"40" personal:"true" zh:"税号" doc:"Tax or registration number; unique among customers, spacing and case aside." example:"DE 123456789"`
+	Email       string       `json:"email,omitempty" maxLength:"254" personal:"true" zh:"电子邮箱" doc:"E-mail address, stored in lower case; unique among customers." example:"info@acme.example"`
+	Phone       string       `json:"phone,omitempty" maxLength:"50" personal:"true" zh:"电话" doc:"Telephone number, stored as E.164; unique among customers." example:"+493012345678"`
+	Website     string       `json:"website,omitempty" maxLength:"500" zh:"网站" doc:"Address of the web site, http or https." example:"https://acme.example"`
+	Address     Address      `json:"address,omitzero" personal:"true" zh:"地址" doc:"Postal address."`
+	BirthDate   domain.Date  `json:"birthDate,omitempty" format:"date" personal:"true" zh:"出生日期" doc:"Day of birth; persons only." example:"1984-05-17"`
+	Gender      Gender       `json:"gender,omitempty" enum:"female,male,other,undisclosed" personal:"true" zh:"性别" doc:"Gender; persons only." example:"female"`
+	Employees   int          `json:"employees,omitempty" minimum:"0" maximum:"10000000" zh:"员工人数" doc:"Number of people employed; companies only." example:"120"`
+	Revenue     domain.Money `json:"revenue,omitzero" zh:"年营业额" doc:"Revenue of a year; companies only."`
+	FoundedYear int          `json:"foundedYear,omitempty" minimum:"0" maximum:"9999" zh:"成立年份" doc:"Year of foundation; companies only." example:"1999"`
 }
 
 // Address is a postal address. The zero value is none.
@@ -50,12 +59,22 @@ type Address struct {
 // Gender is what a person says of themselves. The zero value is unknown.
 type Gender string
 
+// Labels implements domain.Labelled.
+func (Gender) Labels() domain.Labels { return genderLabels }
+
+var genderLabels = domain.Labels{
+	"female":      {En: "female", Zh: "女"},
+	"male":        {En: "male", Zh: "男"},
+	"other":       {En: "other", Zh: "其他"},
+	"undisclosed": {En: "undisclosed", Zh: "未透露"},
+}
+
 // Classification places a customer among others. Empty fields are unclassified.
 type Classification struct {
-	Industry   string `json:"industry,omitempty" maxLength:"100" doc:"Line of business; companies only." example:"retail"`
-	Occupation string `json:"occupation,omitempty" maxLength:"100" personal:"true" doc:"Occupation; persons only." example:"teacher"`
-	AgeBand    string `json:"ageBand,omitempty" maxLength:"7" doc:"Band of ages, \"18-29\" or \"70+\"; persons only." example:"30-39"`
-	Region     string `json:"region,omitempty" maxLength:"100" doc:"Sales region." example:"West"`
+	Industry   string `json:"industry,omitempty" maxLength:"100" zh:"行业" doc:"Line of business; companies only." example:"retail"`
+	Occupation string `json:"occupation,omitempty" maxLength:"100" personal:"true" zh:"职业" doc:"Occupation; persons only." example:"teacher"`
+	AgeBand    string `json:"ageBand,omitempty" maxLength:"7" zh:"年龄段" doc:"Band of ages, \"18-29\" or \"70+\"; persons only." example:"30-39"`
+	Region     string `json:"region,omitempty" maxLength:"100" zh:"销售区域" doc:"Sales region." example:"West"`
 }
 
 // ExternalID names the customer in another system.

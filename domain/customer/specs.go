@@ -78,45 +78,102 @@ var commandSpecs = []domain.CommandSpec{
 }
 
 var eventSpecs = []domain.EventSpec{
-	{Doc: "A new customer is known.", Example: Registered{
+	{Doc: "A new customer is known.", Words: domain.Words{
+		En: "Registered as {kind}[ “{name}”][, looked after by {owner}]",
+		Zh: "登记为{kind}[“{name}”][，由{owner}负责]",
+	}, Example: Registered{
 		Kind: Company, Profile: exampleProfile, Classification: Classification{Industry: "retail", Region: "West"},
 		ParentID: exampleParent, Tags: []string{"key account"}, Owner: "ann", Source: "trade fair",
 		ExternalID: &ExternalID{System: "webshop", ID: "17850"},
 	}},
-	{Doc: "One field of the profile has another value.", Example: ProfileChanged{
+	{Doc: "One field of the profile has another value.", Words: domain.ChangeWords, Example: ProfileChanged{
 		Field: "email", From: Profile{Email: "info@acme.example"}, To: Profile{Email: "hello@acme.example"},
 	}},
-	{Doc: "The customer stands elsewhere on one axis of classification.", Example: Classified{
+	{Doc: "The customer stands elsewhere on one axis of classification.", Words: domain.ChangeWords, Example: Classified{
 		Field: "industry", From: Classification{Industry: "retail"}, To: Classification{Industry: "wholesale"},
 	}},
-	{Doc: "The customer bears a label.", Example: Tagged{Tag: "newsletter"}},
-	{Doc: "The customer no longer bears a label.", Example: Untagged{Tag: "key account"}},
-	{Doc: "The customer prefers something, as the events named show.", Example: PreferenceSet{
+	{Doc: "The customer bears a label.", Words: domain.Words{
+		En: "Tagged “{tag}”",
+		Zh: "加上标签“{tag}”",
+	}, Example: Tagged{Tag: "newsletter"}},
+	{Doc: "The customer no longer bears a label.", Words: domain.Words{
+		En: "Tag “{tag}” removed",
+		Zh: "去掉标签“{tag}”",
+	}, Example: Untagged{Tag: "key account"}},
+	{Doc: "The customer prefers something, as the events named show.", Words: domain.Words{
+		En: "Prefers “{to}” for “{name}”[, before “{from}”]",
+		Zh: "“{name}”偏好“{to}”[，原为“{from}”]",
+	}, Example: PreferenceSet{
 		Name: "colour", From: "green", To: "blue", Evidence: []domain.ID{exampleEvidence},
 	}},
-	{Doc: "A preference no longer holds.", Example: PreferenceDropped{Name: "colour", From: "blue", Reason: "changed their mind"}},
-	{Doc: "Someone looks after a customer whom nobody looked after.", Example: OwnerAssigned{Owner: "ann"}},
-	{Doc: "Another looks after the customer now.", Example: OwnershipTransferred{From: "ann", To: "bob", Reason: "Ann left the company"}},
-	{Doc: "The company belongs to another company.", Example: ParentSet{From: exampleDuplicate, To: exampleParent}},
-	{Doc: "The company belongs to no other.", Example: ParentCleared{From: exampleParent}},
-	{Doc: "Something was promised to the customer.", Example: CommitmentRecorded{
+	{Doc: "A preference no longer holds.", Words: domain.Words{
+		En: "No longer prefers “{from}” for “{name}”[: “{reason}”]",
+		Zh: "“{name}”不再偏好“{from}”[：“{reason}”]",
+	}, Example: PreferenceDropped{Name: "colour", From: "blue", Reason: "changed their mind"}},
+	{Doc: "Someone looks after a customer whom nobody looked after.", Words: domain.Words{
+		En: "Looked after by {owner}",
+		Zh: "由{owner}负责",
+	}, Example: OwnerAssigned{Owner: "ann"}},
+	{Doc: "Another looks after the customer now.", Words: domain.Words{
+		En: "Handed over from {from} to {to}[: “{reason}”]",
+		Zh: "由{from}移交给{to}[：“{reason}”]",
+	}, Example: OwnershipTransferred{From: "ann", To: "bob", Reason: "Ann left the company"}},
+	{Doc: "The company belongs to another company.", Words: domain.Words{
+		En: "Belongs to company {to}[, before to {from}]",
+		Zh: "隶属于公司{to}[，原隶属于{from}]",
+	}, Example: ParentSet{From: exampleDuplicate, To: exampleParent}},
+	{Doc: "The company belongs to no other.", Words: domain.Words{
+		En: "Belongs to company {from} no longer",
+		Zh: "不再隶属于公司{from}",
+	}, Example: ParentCleared{From: exampleParent}},
+	{Doc: "Something was promised to the customer.", Words: domain.Words{
+		En: "{by} promised by {due}: “{text}”",
+		Zh: "{by}承诺在{due}之前：“{text}”",
+	}, Example: CommitmentRecorded{
 		CommitmentID: "1", Text: "Send the revised offer", Due: "2026-03-31", By: "ann",
 	}},
-	{Doc: "A promise was kept.", Example: CommitmentKept{CommitmentID: "1", Due: "2026-03-31", By: "ann", Note: "Sent by mail"}},
-	{Doc: "A promise was not kept.", Example: CommitmentBroken{
+	{Doc: "A promise was kept.", Words: domain.Words{
+		En: "Promise of {by} due {due} kept[: “{note}”]",
+		Zh: "{by}于{due}到期的承诺已兑现[：“{note}”]",
+	}, Example: CommitmentKept{CommitmentID: "1", Due: "2026-03-31", By: "ann", Note: "Sent by mail"}},
+	{Doc: "A promise was not kept.", Words: domain.Words{
+		En: "Promise of {by} due {due} broken[: “{reason}”]",
+		Zh: "{by}于{due}到期的承诺未兑现[：“{reason}”]",
+	}, Example: CommitmentBroken{
 		CommitmentID: "1", Due: "2026-03-31", By: "ann", Reason: "The supplier was late",
 	}},
-	{Doc: "The customer said something of us.", Example: FeedbackRecorded{
+	{Doc: "The customer said something of us.", Words: domain.Words{
+		En: "Feedback, {polarity}, about “{topic}”[: “{text}”]",
+		Zh: "反馈（{polarity}），关于“{topic}”[：“{text}”]",
+	}, Example: FeedbackRecorded{
 		Polarity: Complaint, Topic: "delivery", Text: "The parcel came two days late.",
 	}},
-	{Doc: "A customer belongs to the group.", Example: MemberAdded{MemberID: exampleMember, Since: "2026-01-01"}},
-	{Doc: "A customer no longer belongs to the group.", Example: MemberRemoved{
+	{Doc: "A customer belongs to the group.", Words: domain.Words{
+		En: "Customer {memberId} is a member since {since}",
+		Zh: "客户{memberId}自{since}起为成员",
+	}, Example: MemberAdded{MemberID: exampleMember, Since: "2026-01-01"}},
+	{Doc: "A customer no longer belongs to the group.", Words: domain.Words{
+		En: "Customer {memberId} is a member no longer from {until}",
+		Zh: "客户{memberId}自{until}起不再是成员",
+	}, Example: MemberRemoved{
 		MemberID: exampleMember, Since: "2026-01-01", Until: "2026-06-30",
 	}},
-	{Doc: "The customer has absorbed a duplicate of it.", Example: Merged{
+	{Doc: "The customer has absorbed a duplicate of it.", Words: domain.Words{
+		En: "Absorbed its duplicate {duplicateId}[: “{reason}”]",
+		Zh: "并入了重复客户{duplicateId}[：“{reason}”]",
+	}, Example: Merged{
 		DuplicateID: exampleDuplicate, Reason: "same tax id, spelt differently",
 	}},
-	{Doc: "The customer was a duplicate; the survivor stands for it.", Example: MergedInto{SurvivorID: exampleParent}},
-	{Doc: "No more business is done with the customer.", Example: Deactivated{Reason: "closed down"}},
-	{Doc: "Business is done with the customer again.", Example: Reactivated{Reason: "back after two years"}},
+	{Doc: "The customer was a duplicate; the survivor stands for it.", Words: domain.Words{
+		En: "Was a duplicate; {survivorId} stands for it",
+		Zh: "是重复客户，由{survivorId}代表",
+	}, Example: MergedInto{SurvivorID: exampleParent}},
+	{Doc: "No more business is done with the customer.", Words: domain.Words{
+		En: "Deactivated[: “{reason}”]",
+		Zh: "已停用[：“{reason}”]",
+	}, Example: Deactivated{Reason: "closed down"}},
+	{Doc: "Business is done with the customer again.", Words: domain.Words{
+		En: "Reactivated[: “{reason}”]",
+		Zh: "已重新启用[：“{reason}”]",
+	}, Example: Reactivated{Reason: "back after two years"}},
 }

@@ -135,7 +135,9 @@ func fails(t *testing.T, sentence func(testing.TB)) (failed bool) {
 func TestHistoriesAndSpecsAcceptAnHonestAggregate(t *testing.T) {
 	a := domain.Aggregate[turnstile]{
 		Name: "turnstile", Plural: "turnstiles", Doc: "Lets two pass.", Decider: honest,
-		Events:   []domain.EventSpec{{Example: passed{Name: "a"}, Doc: "Someone passed."}},
+		Events: []domain.EventSpec{{
+			Example: passed{Name: "a"}, Doc: "Someone passed.", Words: domain.Words{En: "{name} passed", Zh: "{name}已通过"},
+		}},
 		Commands: []domain.CommandSpec{{Example: pass{Name: "a"}, Doc: "Passes.", Creates: true}},
 		Exists:   func(s turnstile) bool { return s.Passed > 0 },
 		Keys:     func(s turnstile) []domain.Key { return []domain.Key{{Kind: "name", Value: s.Names[0]}} },

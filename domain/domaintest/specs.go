@@ -9,7 +9,8 @@ import (
 )
 
 // Specs checks that a declaration is complete: permanent names under the aggregate's own, values as examples, a sentence
-// on everything, a doc tag on every field that clients or readers see, and exactly one command that creates.
+// on everything, a doc tag on every field that clients or readers see, words for every event that fit it, and exactly one
+// command that creates.
 func Specs(t *testing.T, def domain.Definition) {
 	t.Helper()
 	if def.Name == "" || def.Plural == "" || def.Doc == "" {
@@ -44,6 +45,9 @@ func Specs(t *testing.T, def domain.Definition) {
 	}
 	for _, e := range def.Events {
 		check(e.Type(), e.Doc, e.Example)
+	}
+	if _, err := domain.NewPhrasebook(def); err != nil {
+		t.Error(err)
 	}
 }
 

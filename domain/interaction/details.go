@@ -9,21 +9,24 @@ import (
 
 // Details is what an interaction was. Empty fields are unknown or do not apply.
 type Details struct {
-	CustomerID      domain.ID     `json:"customerId,omitempty" required:"true" format:"uuid" doc:"The customer whom we dealt with." example:"01900000-0000-7000-8000-000000000002"`
-	Channel         Channel       `json:"channel,omitempty" required:"true" enum:"phone,fax,e-mail,web,voip,video,im,sms,visit,letter,social,other" doc:"The way it took." example:"phone"`
-	Direction       Direction     `json:"direction,omitempty" required:"true" enum:"inbound,outbound,internal" doc:"Whether it came from the customer, went to the customer, or stayed among us." example:"outbound"`
-	Participants    []Participant `json:"participants,omitempty" maxItems:"100" doc:"Who took part."`
-	Subject         string        `json:"subject,omitempty" maxLength:"500" personal:"true" doc:"What it was about." example:"Offer for the spring order"`
-	Body            string        `json:"body,omitempty" maxLength:"65536" personal:"true" doc:"What was said or written." example:"Wants a discount of five per cent."`
-	Outcome         string        `json:"outcome,omitempty" maxLength:"50" doc:"Short code of what came of it." example:"reached"`
-	DurationSeconds int           `json:"durationSeconds,omitempty" minimum:"0" maximum:"2678400" doc:"How long it took, in seconds." example:"240"`
-	StartedAt       time.Time     `json:"startedAt,omitzero" format:"date-time" doc:"When it began; occurredAt when left out." example:"2026-03-02T09:15:00Z"`
-	Campaign        string        `json:"campaign,omitempty" maxLength:"200" doc:"The campaign that it belongs to." example:"spring 2026"`
-	RelatesTo       *Reference    `json:"relatesTo,omitempty" doc:"What else it belongs to, such as an opportunity."`
+	CustomerID      domain.ID     `json:"customerId,omitempty" required:"true" format:"uuid" zh:"客户" doc:"The customer whom we dealt with." example:"01900000-0000-7000-8000-000000000002"`
+	Channel         Channel       `json:"channel,omitempty" required:"true" enum:"phone,fax,e-mail,web,voip,video,im,sms,visit,letter,social,other" zh:"渠道" doc:"The way it took." example:"phone"`
+	Direction       Direction     `json:"direction,omitempty" required:"true" enum:"inbound,outbound,internal" zh:"方向" doc:"Whether it came from the customer, went to the customer, or stayed among us." example:"outbound"`
+	Participants    []Participant `json:"participants,omitempty" maxItems:"100" zh:"参与者" doc:"Who took part."`
+	Subject         string        `json:"subject,omitempty" maxLength:"500" personal:"true" zh:"主题" doc:"What it was about." example:"Offer for the spring order"`
+	Body            string        `json:"body,omitempty" maxLength:"65536" personal:"true" zh:"内容" doc:"What was said or written." example:"Wants a discount of five per cent."`
+	Outcome         string        `json:"outcome,omitempty" maxLength:"50" zh:"结果" doc:"Short code of what came of it." example:"reached"`
+	DurationSeconds int           `json:"durationSeconds,omitempty" minimum:"0" maximum:"2678400" zh:"时长（秒）" doc:"How long it took, in seconds." example:"240"`
+	StartedAt       time.Time     `json:"startedAt,omitzero" format:"date-time" zh:"开始时间" doc:"When it began; occurredAt when left out." example:"2026-03-02T09:15:00Z"`
+	Campaign        string        `json:"campaign,omitempty" maxLength:"200" zh:"营销活动" doc:"The campaign that it belongs to." example:"spring 2026"`
+	RelatesTo       *Reference    `json:"relatesTo,omitempty" zh:"关联对象" doc:"What else it belongs to, such as an opportunity."`
 }
 
 // Channel is the way that an interaction took.
 type Channel string
+
+// Labels implements domain.Labelled.
+func (Channel) Labels() domain.Labels { return domain.ChannelLabels }
 
 // Direction says from whom an interaction came.
 type Direction string
@@ -34,6 +37,15 @@ const (
 	Outbound Direction = "outbound"
 	Internal Direction = "internal"
 )
+
+// Labels implements domain.Labelled.
+func (Direction) Labels() domain.Labels { return directionLabels }
+
+var directionLabels = domain.Labels{
+	string(Inbound):  {En: "inbound", Zh: "客户发来"},
+	string(Outbound): {En: "outbound", Zh: "我方发出"},
+	string(Internal): {En: "internal", Zh: "内部"},
+}
 
 // Participant is someone who took part.
 type Participant struct {
@@ -51,6 +63,15 @@ const (
 	ByUser     ParticipantKind = "user"
 	ByCustomer ParticipantKind = "customer"
 )
+
+// Labels implements domain.Labelled.
+func (ParticipantKind) Labels() domain.Labels { return participantLabels }
+
+var participantLabels = domain.Labels{
+	string(ByContact):  {En: "contact", Zh: "联系人"},
+	string(ByUser):     {En: "user", Zh: "用户"},
+	string(ByCustomer): {En: "customer", Zh: "客户"},
+}
 
 // Reference names another aggregate.
 type Reference struct {

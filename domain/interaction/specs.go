@@ -42,10 +42,22 @@ var commandSpecs = []domain.CommandSpec{
 }
 
 var eventSpecs = []domain.EventSpec{
-	{Doc: "An interaction took place.", Example: Logged{Details: exampleDetails}},
-	{Doc: "One field of the record was wrong.", Example: Corrected{
+	{Doc: "An interaction took place.", Words: domain.Words{
+		En: "[{channel}, {direction}|Interaction][: “{subject}”][, outcome {outcome}]",
+		Zh: "[{channel}，{direction}|往来][：“{subject}”][，结果{outcome}]",
+	}, Example: Logged{Details: exampleDetails}},
+	{Doc: "One field of the record was wrong.", Words: domain.Words{
+		En: "Interaction corrected: " + domain.ChangeWords.En + " (“{reason}”)",
+		Zh: "往来记录已更正：" + domain.ChangeWords.Zh + "（“{reason}”）",
+	}, Example: Corrected{
 		Field: "outcome", From: Details{Outcome: "reached"}, To: Details{Outcome: "yes"}, Reason: "mixed up two calls",
 	}},
-	{Doc: "Someone added a remark.", Example: NoteAdded{Text: "Call again on Friday."}},
-	{Doc: "There was no such interaction.", Example: Retracted{Details: exampleDetails, Reason: "entered twice"}},
+	{Doc: "Someone added a remark.", Words: domain.Words{
+		En: "Note on an interaction: “{text}”",
+		Zh: "往来备注：“{text}”",
+	}, Example: NoteAdded{Text: "Call again on Friday."}},
+	{Doc: "There was no such interaction.", Words: domain.Words{
+		En: "Interaction retracted[, {details.channel}][ about “{details.subject}”]: “{reason}”",
+		Zh: "往来记录已撤回[，{details.channel}][，关于“{details.subject}”]：“{reason}”",
+	}, Example: Retracted{Details: exampleDetails, Reason: "entered twice"}},
 }

@@ -133,7 +133,7 @@ func (RemoveLine) CommandType() string { return "opportunity.remove_line" }
 type AddStakeholder struct {
 	domain.When
 	ContactID domain.ID `json:"contactId" doc:"The contact." example:"0198c0de-0000-7000-8000-000000000004" format:"uuid"`
-	Role      string    `json:"role" doc:"Part that the contact plays." example:"decider" enum:"decider,influencer,user,buyer,champion,other"`
+	Role      Role      `json:"role" doc:"Part that the contact plays." example:"decider" enum:"decider,influencer,user,buyer,champion,other"`
 }
 
 // CommandType implements domain.Command.
@@ -180,9 +180,9 @@ func (Win) CommandType() string { return "opportunity.win" }
 // Lose closes an open opportunity as lost. It needs no amount.
 type Lose struct {
 	domain.When
-	Reason     string `json:"reason" doc:"Why it was lost." example:"price" enum:"price,competitor,product-fit,timing,no-budget,no-decision,no-contact,other,unknown"`
-	Competitor string `json:"competitor,omitempty" doc:"Who won it instead." example:"Polarstern AB" required:"false" maxLength:"200"`
-	Note       string `json:"note,omitempty" doc:"The story behind the reason." example:"They asked for a rebate we do not give" required:"false" maxLength:"2000"`
+	Reason     LossReason `json:"reason" doc:"Why it was lost." example:"price" enum:"price,competitor,product-fit,timing,no-budget,no-decision,no-contact,other,unknown"`
+	Competitor string     `json:"competitor,omitempty" doc:"Who won it instead." example:"Polarstern AB" required:"false" maxLength:"200"`
+	Note       string     `json:"note,omitempty" doc:"The story behind the reason." example:"They asked for a rebate we do not give" required:"false" maxLength:"2000"`
 }
 
 // CommandType implements domain.Command.

@@ -132,8 +132,8 @@ func (LineRemoved) EventType() string { return "opportunity.line_removed" }
 // StakeholderAdded says that a contact has a say, or another role than before.
 type StakeholderAdded struct {
 	ContactID domain.ID `json:"contactId" doc:"The contact."`
-	Role      string    `json:"role" doc:"The part that the contact plays."`
-	From      string    `json:"from,omitempty" doc:"The part it played before; absent for a new stakeholder."`
+	Role      Role      `json:"role" doc:"The part that the contact plays."`
+	From      Role      `json:"from,omitempty" doc:"The part it played before; absent for a new stakeholder."`
 }
 
 // EventType implements domain.Event.
@@ -142,7 +142,7 @@ func (StakeholderAdded) EventType() string { return "opportunity.stakeholder_add
 // StakeholderRemoved says that a contact no longer has a say.
 type StakeholderRemoved struct {
 	ContactID domain.ID `json:"contactId" doc:"The contact."`
-	Role      string    `json:"role" doc:"The part it played last."`
+	Role      Role      `json:"role" doc:"The part it played last."`
 }
 
 // EventType implements domain.Event.
@@ -191,7 +191,7 @@ type Lost struct {
 	Visit int    `json:"visit" doc:"Number of the visit that the loss ended."`
 	Standing
 	Amount     *domain.Money `json:"amount,omitempty" doc:"Estimated value; absent when nobody estimated."`
-	Reason     string        `json:"reason" doc:"Why it was lost."`
+	Reason     LossReason    `json:"reason" doc:"Why it was lost."`
 	Competitor string        `json:"competitor,omitempty" doc:"Who won it instead."`
 	Note       string        `json:"note,omitempty" doc:"The story behind the reason."`
 }
@@ -233,44 +233,92 @@ var (
 )
 
 var events = []domain.EventSpec{
-	{Doc: "An opportunity started.", Example: Opened{
+	{Doc: "An opportunity started.", Words: domain.Words{
+		En: "Opportunity “{name}” opened in stage {stage}[, estimated at {amount}]",
+		Zh: "商机“{name}”在阶段{stage}开启[，估值{amount}]",
+	}, Example: Opened{
 		Name: "Render farm for Nordlicht", Standing: exampleStanding, Stage: "prospecting", Visit: 1, Probability: 10,
 		Source: "trade fair", ExternalID: "OPP-4711", Amount: exampleMoney("9642.00"), ExpectedClose: "2026-03-31",
 		Lines: []Line{exampleLine},
 	}},
-	{Doc: "The description of an opportunity changed.", Example: Updated{
+	{Doc: "The description of an opportunity changed.", Words: domain.Words{
+		En: "Opportunity described anew: “{to.name}”[, region {to.region}][, source {to.source}]",
+		Zh: "商机描述已更新：“{to.name}”[，区域{to.region}][，来源{to.source}]",
+	}, Example: Updated{
 		From: Details{Name: "Render farm for Nordlicht", Region: "North", Source: "trade fair"},
 		To:   Details{Name: "Render farm, second phase", Region: "West", Source: "trade fair"},
 	}},
-	{Doc: "An opportunity was scored.", Example: Qualified{From: new(40), Score: 70, Reason: "Budget approved; the board decides in March"}},
-	{Doc: "An opportunity left one stage and entered another.", Example: StageMoved{
+	{Doc: "An opportunity was scored.", Words: domain.Words{
+		En: "Opportunity scored {score}: “{reason}”",
+		Zh: "商机评分{score}：“{reason}”",
+	}, Example: Qualified{From: new(40), Score: 70, Reason: "Budget approved; the board decides in March"}},
+	{Doc: "An opportunity left one stage and entered another.", Words: domain.Words{
+		En: "Opportunity moved from stage {from} to {to}[, estimated at {amount}]",
+		Zh: "商机由阶段{from}转到{to}[，估值{amount}]",
+	}, Example: StageMoved{
 		From: "prospecting", To: "proposal", FromVisit: 1, ToVisit: 2, Probability: 50, Standing: exampleStanding, Amount: exampleMoney("9642.00"),
 	}},
-	{Doc: "The estimated value of an opportunity changed.", Example: ReEstimated{
+	{Doc: "The estimated value of an opportunity changed.", Words: domain.Words{
+		En: "Opportunity estimated at {to}[, before {from}][: “{reason}”]",
+		Zh: "商机估值为{to}[，原为{from}][：“{reason}”]",
+	}, Example: ReEstimated{
 		From: exampleMoney("9642.00"), To: *exampleMoney("12000.00"), Reason: "Two more seats", Standing: exampleStanding,
 	}},
-	{Doc: "The expected close of an opportunity changed.", Example: Rescheduled{
+	{Doc: "The expected close of an opportunity changed.", Words: domain.Words{
+		En: "Opportunity expected to close on {to}[, before {from}][: “{reason}”]",
+		Zh: "商机预计于{to}成交[，原为{from}][：“{reason}”]",
+	}, Example: Rescheduled{
 		From: "2026-03-31", To: "2026-04-30", Reason: "Their fiscal year starts in April",
 	}},
-	{Doc: "A line was added to what is offered.", Example: LineAdded{Line: exampleLine, LinesTotal: *exampleMoney("9642.00")}},
-	{Doc: "A line of what is offered changed.", Example: LineChanged{From: exampleLine, To: exampleLine3, LinesTotal: *exampleMoney("14463.00")}},
-	{Doc: "A line was taken out of what is offered.", Example: LineRemoved{Line: exampleLine3, LinesTotal: exampleMoney("550.00")}},
-	{Doc: "A contact has a say in an opportunity.", Example: StakeholderAdded{ContactID: exampleContact, Role: "decider", From: "influencer"}},
-	{Doc: "A contact no longer has a say in an opportunity.", Example: StakeholderRemoved{ContactID: exampleContact, Role: "decider"}},
-	{Doc: "An opportunity has another owner.", Example: Assigned{
+	{Doc: "A line was added to what is offered.", Words: domain.Words{
+		En: "Offered {quantity} of {productCode} at {unitPrice}",
+		Zh: "报出{productCode}，数量{quantity}，单价{unitPrice}",
+	}, Example: LineAdded{Line: exampleLine, LinesTotal: *exampleMoney("9642.00")}},
+	{Doc: "A line of what is offered changed.", Words: domain.Words{
+		En: "Offered {to.quantity} of {to.productCode} at {to.unitPrice}, before {from.quantity} of {from.productCode} at {from.unitPrice}",
+		Zh: "报出{to.productCode}，数量{to.quantity}，单价{to.unitPrice}；原为{from.productCode}，数量{from.quantity}，单价{from.unitPrice}",
+	}, Example: LineChanged{From: exampleLine, To: exampleLine3, LinesTotal: *exampleMoney("14463.00")}},
+	{Doc: "A line was taken out of what is offered.", Words: domain.Words{
+		En: "No longer offered: {quantity} of {productCode}",
+		Zh: "不再报出{productCode}，数量{quantity}",
+	}, Example: LineRemoved{Line: exampleLine3, LinesTotal: exampleMoney("550.00")}},
+	{Doc: "A contact has a say in an opportunity.", Words: domain.Words{
+		En: "Contact {contactId} is {role} of the opportunity[, before {from}]",
+		Zh: "联系人{contactId}在商机中担任{role}[，原为{from}]",
+	}, Example: StakeholderAdded{ContactID: exampleContact, Role: "decider", From: "influencer"}},
+	{Doc: "A contact no longer has a say in an opportunity.", Words: domain.Words{
+		En: "Contact {contactId} is {role} of the opportunity no longer",
+		Zh: "联系人{contactId}在商机中不再担任{role}",
+	}, Example: StakeholderRemoved{ContactID: exampleContact, Role: "decider"}},
+	{Doc: "An opportunity has another owner.", Words: domain.Words{
+		En: "Opportunity handed over from {from} to {to}[: “{reason}”]",
+		Zh: "商机由{from}移交给{to}[：“{reason}”]",
+	}, Example: Assigned{
 		From: "mia.lindqvist", To: "tom.okafor", Reason: "Territory change", Standing: exampleAssigned, Amount: exampleMoney("12000.00"),
 	}},
-	{Doc: "The customer of an opportunity was set or replaced.", Example: CustomerLinked{
+	{Doc: "The customer of an opportunity was set or replaced.", Words: domain.Words{
+		En: "Opportunity belongs to customer {to}[, before {from}]",
+		Zh: "商机属于客户{to}[，原属于{from}]",
+	}, Example: CustomerLinked{
 		From: "0198c0de-0000-7000-8000-000000000009", To: exampleCustomer, Status: StatusOpen, Standing: exampleStanding, Amount: exampleMoney("12000.00"),
 	}},
-	{Doc: "An opportunity was won.", Example: Won{
+	{Doc: "An opportunity was won.", Words: domain.Words{
+		En: "Opportunity won at {amount} from stage {stage}[: “{note}”]",
+		Zh: "商机在阶段{stage}赢单，金额{amount}[：“{note}”]",
+	}, Example: Won{
 		Stage: "negotiation", Visit: 3, Standing: exampleStanding, Amount: *exampleMoney("11500.00"), Estimate: exampleMoney("12000.00"), Note: "Delivery time",
 	}},
-	{Doc: "An opportunity was lost.", Example: Lost{
+	{Doc: "An opportunity was lost.", Words: domain.Words{
+		En: "Opportunity lost from stage {stage} because of “{reason}”[ to {competitor}][: “{note}”]",
+		Zh: "商机在阶段{stage}丢单，原因“{reason}”[，输给{competitor}][：“{note}”]",
+	}, Example: Lost{
 		Stage: "negotiation", Visit: 3, Standing: exampleStanding, Amount: exampleMoney("12000.00"), Reason: "price",
 		Competitor: "Polarstern AB", Note: "They asked for a rebate we do not give",
 	}},
-	{Doc: "A win or a loss was taken back.", Example: Reopened{
+	{Doc: "A win or a loss was taken back.", Words: domain.Words{
+		En: "Opportunity reopened in stage {stage} after it was {from}[: “{reason}”]",
+		Zh: "商机在{from}后于阶段{stage}重新开启[：“{reason}”]",
+	}, Example: Reopened{
 		From: StatusLost, FromStage: "negotiation", FromVisit: 3, Stage: "negotiation", Visit: 4, Probability: 75, Standing: exampleStanding,
 		Amount: exampleMoney("12000.00"), Reason: "The budget was restored",
 	}},

@@ -22,6 +22,48 @@ const (
 	StatusLost Status = "lost"
 )
 
+// Labels implements domain.Labelled.
+func (Status) Labels() domain.Labels { return statusLabels }
+
+var statusLabels = domain.Labels{
+	string(StatusOpen): {En: "open", Zh: "进行中"},
+	string(StatusWon):  {En: "won", Zh: "赢单"},
+	string(StatusLost): {En: "lost", Zh: "丢单"},
+}
+
+// Role is the part that a contact plays in an opportunity.
+type Role string
+
+// Labels implements domain.Labelled.
+func (Role) Labels() domain.Labels { return roleLabels }
+
+var roleLabels = domain.Labels{
+	"decider":    {En: "decider", Zh: "决策者"},
+	"influencer": {En: "influencer", Zh: "影响者"},
+	"user":       {En: "user", Zh: "使用者"},
+	"buyer":      {En: "buyer", Zh: "采购者"},
+	"champion":   {En: "champion", Zh: "支持者"},
+	"other":      {En: "other", Zh: "其他角色"},
+}
+
+// LossReason says why an opportunity was lost.
+type LossReason string
+
+// Labels implements domain.Labelled.
+func (LossReason) Labels() domain.Labels { return lossLabels }
+
+var lossLabels = domain.Labels{
+	"price":       {En: "price", Zh: "价格"},
+	"competitor":  {En: "competitor", Zh: "竞争对手"},
+	"product-fit": {En: "product fit", Zh: "产品不合适"},
+	"timing":      {En: "timing", Zh: "时机"},
+	"no-budget":   {En: "no budget", Zh: "没有预算"},
+	"no-decision": {En: "no decision", Zh: "没有决定"},
+	"no-contact":  {En: "no contact", Zh: "失去联系"},
+	"other":       {En: "other", Zh: "其他原因"},
+	"unknown":     {En: "unknown", Zh: "原因不明"},
+}
+
 // Opportunity is what the rules below need to know of one opportunity. The zero value has not been opened yet.
 type Opportunity struct {
 	Status        Status
@@ -45,7 +87,7 @@ const MaxStakeholders = 200
 // Stakeholder is a contact that has a say.
 type Stakeholder struct {
 	ContactID domain.ID
-	Role      string
+	Role      Role
 }
 
 // Aggregate declares the opportunity.
@@ -240,7 +282,7 @@ func removeStakeholder(o Opportunity, c RemoveStakeholder) ([]domain.Event, erro
 }
 
 // role returns the part that a contact plays, empty when it is no stakeholder.
-func (o Opportunity) role(contact domain.ID) string {
+func (o Opportunity) role(contact domain.ID) Role {
 	for _, s := range o.Stakeholders {
 		if s.ContactID == contact {
 			return s.Role

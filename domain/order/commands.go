@@ -115,7 +115,7 @@ type ReceivePayment struct {
 	domain.When
 	PaymentID string       `json:"paymentId" doc:"Your name of the payment, unique within the order." example:"PAY-1" minLength:"1" maxLength:"64"`
 	Amount    domain.Money `json:"amount" doc:"Received, more than 0, in the order's currency."`
-	Method    string       `json:"method,omitempty" doc:"How it was paid." example:"bank-transfer" required:"false" enum:"bank-transfer,card,cash,cheque,direct-debit,online,other"`
+	Method    Method       `json:"method,omitempty" doc:"How it was paid." example:"bank-transfer" required:"false" enum:"bank-transfer,card,cash,cheque,direct-debit,online,other"`
 	Reference string       `json:"reference,omitempty" doc:"Reference on the statement." example:"RF18 5390 0754" required:"false" maxLength:"140"`
 }
 

@@ -126,7 +126,7 @@ type PaymentReceived struct {
 	Subject
 	PaymentID   string        `json:"paymentId" doc:"Name of the payment, unique within the order."`
 	Amount      domain.Money  `json:"amount" doc:"Received."`
-	Method      string        `json:"method,omitempty" doc:"How it was paid."`
+	Method      Method        `json:"method,omitempty" doc:"How it was paid."`
 	Reference   string        `json:"reference,omitempty" doc:"Reference on the statement."`
 	Outstanding domain.Amount `json:"outstanding" doc:"What is owed after the event; negative when more was paid than is owed."`
 }
@@ -156,35 +156,68 @@ var (
 )
 
 var events = []domain.EventSpec{
-	{Doc: "An order, a credit or an adjustment was placed.", Example: Placed{
+	{Doc: "An order, a credit or an adjustment was placed.", Words: domain.Words{
+		En: "{kind} {number} placed: {lines|line|lines}, {total currency}",
+		Zh: "{kind}{number}已下达：共{lines}行，{total currency}",
+	}, Example: Placed{
 		Subject: exampleSubject, OpportunityID: exampleOpportunity, Currency: "EUR", Lines: []Line{exampleLine},
 		Total: exampleMoney("9642.00").Amount, DeliveryDate: "2026-04-15", Country: "Germany",
 		ShipTo: "Nordlicht Studios, Kai 3, 20457 Hamburg", Note: "Ring twice",
 	}},
-	{Doc: "An order was accepted for fulfilment.", Example: Confirmed{exampleSubject}},
-	{Doc: "The day of delivery changed.", Example: DeliveryScheduled{
+	{Doc: "An order was accepted for fulfilment.", Words: domain.Words{
+		En: "Order {number} confirmed",
+		Zh: "订单{number}已确认",
+	}, Example: Confirmed{exampleSubject}},
+	{Doc: "The day of delivery changed.", Words: domain.Words{
+		En: "Order {number} to be delivered on {to}[, before {from}][: “{reason}”]",
+		Zh: "订单{number}定于{to}交付[，原为{from}][：“{reason}”]",
+	}, Example: DeliveryScheduled{
 		Subject: exampleSubject, From: "2026-04-15", To: "2026-04-20", Reason: "Supplier is late",
 	}},
-	{Doc: "An order is being made.", Example: ProductionStarted{exampleSubject}},
-	{Doc: "An order left the house.", Example: Shipped{Subject: exampleSubject, Carrier: "DHL", Tracking: "JD014600003"}},
-	{Doc: "An order arrived.", Example: Delivered{exampleSubject}},
-	{Doc: "The customer signed an order off.", Example: Accepted{Subject: exampleSubject, SignedBy: "K. Brandt"}},
-	{Doc: "An order ended before it was shipped.", Example: Cancelled{
+	{Doc: "An order is being made.", Words: domain.Words{
+		En: "Order {number} in production",
+		Zh: "订单{number}生产中",
+	}, Example: ProductionStarted{exampleSubject}},
+	{Doc: "An order left the house.", Words: domain.Words{
+		En: "Order {number} shipped[ with {carrier}][, tracking {tracking}]",
+		Zh: "订单{number}已发货[，承运方{carrier}][，运单号{tracking}]",
+	}, Example: Shipped{Subject: exampleSubject, Carrier: "DHL", Tracking: "JD014600003"}},
+	{Doc: "An order arrived.", Words: domain.Words{
+		En: "Order {number} delivered",
+		Zh: "订单{number}已送达",
+	}, Example: Delivered{exampleSubject}},
+	{Doc: "The customer signed an order off.", Words: domain.Words{
+		En: "Order {number} signed off[ by {signedBy}]",
+		Zh: "订单{number}已签收[，签收人{signedBy}]",
+	}, Example: Accepted{Subject: exampleSubject, SignedBy: "K. Brandt"}},
+	{Doc: "An order ended before it was shipped.", Words: domain.Words{
+		En: "{kind} {number} over {total currency} cancelled: “{reason}”",
+		Zh: "{kind}{number}（{total currency}）已取消：“{reason}”",
+	}, Example: Cancelled{
 		Subject: exampleSubject, From: StatusConfirmed, Reason: "Ordered twice", Currency: "EUR", Lines: []Line{exampleLine},
 		Total: exampleMoney("9642.00").Amount, Outstanding: exampleMoney("-5000.00").Amount,
 	}},
-	{Doc: "Goods of a shipped order came back.", Example: GoodsReturned{
+	{Doc: "Goods of a shipped order came back.", Words: domain.Words{
+		En: "Goods of order {number} worth {value currency} came back: “{reason}”",
+		Zh: "订单{number}退货，价值{value currency}：“{reason}”",
+	}, Example: GoodsReturned{
 		Subject: exampleSubject, Currency: "EUR", Value: exampleMoney("4821.00").Amount, Reason: "Broken on arrival",
 		Lines: []ReturnedLine{{
 			Number: 1, ProductCode: "GTX-PRO", ProductID: exampleProduct, Quantity: exampleMoney("1").Amount, Value: exampleMoney("4821.00").Amount,
 		}},
 		Outstanding: exampleMoney("-179.00").Amount,
 	}},
-	{Doc: "Money came in for an order.", Example: PaymentReceived{
+	{Doc: "Money came in for an order.", Words: domain.Words{
+		En: "{amount} received for order {number}, {outstanding amount.currency} outstanding",
+		Zh: "收到订单{number}的付款{amount}，未付{outstanding amount.currency}",
+	}, Example: PaymentReceived{
 		Subject: exampleSubject, PaymentID: "PAY-1", Amount: exampleMoney("5000.00"), Method: "bank-transfer",
 		Reference: "RF18 5390 0754", Outstanding: exampleMoney("4642.00").Amount,
 	}},
-	{Doc: "Money of a payment was paid back.", Example: PaymentRefunded{
+	{Doc: "Money of a payment was paid back.", Words: domain.Words{
+		En: "{amount} paid back for order {number}: “{reason}”",
+		Zh: "订单{number}退款{amount}：“{reason}”",
+	}, Example: PaymentRefunded{
 		Subject: exampleSubject, RefundID: "REF-1", PaymentID: "PAY-1", Amount: exampleMoney("1200.00"), Reason: "Goods returned",
 		Outstanding: exampleMoney("1021.00").Amount,
 	}},

@@ -22,6 +22,31 @@ const (
 	KindAdjustment Kind = "adjustment" // books are put right: any quantity but 0, any price
 )
 
+// Labels implements domain.Labelled.
+func (Kind) Labels() domain.Labels { return kindLabels }
+
+var kindLabels = domain.Labels{
+	string(KindSale):       {En: "order", Zh: "订单"},
+	string(KindCredit):     {En: "credit", Zh: "贷项"},
+	string(KindAdjustment): {En: "adjustment", Zh: "调整单"},
+}
+
+// Method says how something was paid.
+type Method string
+
+// Labels implements domain.Labelled.
+func (Method) Labels() domain.Labels { return methodLabels }
+
+var methodLabels = domain.Labels{
+	"bank-transfer": {En: "bank transfer", Zh: "银行转账"},
+	"card":          {En: "card", Zh: "银行卡"},
+	"cash":          {En: "cash", Zh: "现金"},
+	"cheque":        {En: "cheque", Zh: "支票"},
+	"direct-debit":  {En: "direct debit", Zh: "直接扣款"},
+	"online":        {En: "online", Zh: "在线支付"},
+	"other":         {En: "other", Zh: "其他方式"},
+}
+
 // Status is the step of fulfilment that an order has reached.
 type Status string
 

@@ -59,10 +59,19 @@ var (
 )
 
 var events = []domain.EventSpec{
-	{Doc: "A pipeline was created with its first version.", Example: Defined{Name: "New business", Version: 1, Stages: exampleStages}},
-	{Doc: "A new version replaced the stages of a pipeline.", Example: Revised{
+	{Doc: "A pipeline was created with its first version.", Words: domain.Words{
+		En: "Pipeline “{name}” defined with {stages|stage|stages}",
+		Zh: "销售流程“{name}”已定义，共{stages}个阶段",
+	}, Example: Defined{Name: "New business", Version: 1, Stages: exampleStages}},
+	{Doc: "A new version replaced the stages of a pipeline.", Words: domain.Words{
+		En: "Pipeline “{name}” revised to version {version} with {stages|stage|stages}",
+		Zh: "销售流程“{name}”修订为第{version}版，共{stages}个阶段",
+	}, Example: Revised{
 		Name: "New business", Version: 2, Stages: exampleRevised,
 		Mapping: []Mapping{{From: "needs", To: "needs"}, {From: "proposal", To: "quotation"}, {From: "negotiation", To: "negotiation"}},
 	}},
-	{Doc: "A pipeline takes no new opportunities.", Example: Retired{Name: "New business", Version: 2}},
+	{Doc: "A pipeline takes no new opportunities.", Words: domain.Words{
+		En: "Pipeline “{name}” retired in version {version}",
+		Zh: "销售流程“{name}”已停用，最后为第{version}版",
+	}, Example: Retired{Name: "New business", Version: 2}},
 }

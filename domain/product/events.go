@@ -60,15 +60,30 @@ func (Relisted) EventType() string { return "product.relisted" }
 var exampleDetails = Details{Name: "GTX Pro", Series: "GTX", Category: "Graphics", Unit: "piece"}
 
 var events = []domain.EventSpec{
-	{Doc: "A product entered the catalogue.", Example: Added{Code: "GTX-PRO", Details: exampleDetails, ListPrice: examplePrice("4821.00")}},
-	{Doc: "The description of a product changed.", Example: Updated{
+	{Doc: "A product entered the catalogue.", Words: domain.Words{
+		En: "Product {code} “{name}” added[ at {listPrice}]",
+		Zh: "新增产品{code}“{name}”[，标价{listPrice}]",
+	}, Example: Added{Code: "GTX-PRO", Details: exampleDetails, ListPrice: examplePrice("4821.00")}},
+	{Doc: "The description of a product changed.", Words: domain.Words{
+		En: "Product {code} described anew: “{to.name}”[, series {to.series}][, category {to.category}][, per {to.unit}]",
+		Zh: "产品{code}描述已更新：“{to.name}”[，系列{to.series}][，类别{to.category}][，单位{to.unit}]",
+	}, Example: Updated{
 		Code: "GTX-PRO", From: exampleDetails, To: Details{Name: "GTX Pro 2", Series: "GTX", Category: "Workstation", Unit: "piece"},
 	}},
-	{Doc: "The list price of a product changed.", Example: PriceChanged{
+	{Doc: "The list price of a product changed.", Words: domain.Words{
+		En: "Product {code} at {to}[, before {from}]",
+		Zh: "产品{code}标价{to}[，原为{from}]",
+	}, Example: PriceChanged{
 		Code: "GTX-PRO", From: examplePrice("4821.00"), To: *examplePrice("4950.00"),
 	}},
-	{Doc: "A product is no longer sold.", Example: Discontinued{Code: "GTX-PRO", Reason: "Replaced by GTX Pro 2"}},
-	{Doc: "A discontinued product is on sale again.", Example: Relisted{Code: "GTX-PRO"}},
+	{Doc: "A product is no longer sold.", Words: domain.Words{
+		En: "Product {code} discontinued[: “{reason}”]",
+		Zh: "产品{code}已停售[：“{reason}”]",
+	}, Example: Discontinued{Code: "GTX-PRO", Reason: "Replaced by GTX Pro 2"}},
+	{Doc: "A discontinued product is on sale again.", Words: domain.Words{
+		En: "Product {code} on sale again",
+		Zh: "产品{code}重新上架",
+	}, Example: Relisted{Code: "GTX-PRO"}},
 }
 
 func examplePrice(amount string) *domain.Money { return new(domain.MustMoney(amount, "EUR")) }

@@ -1,6 +1,6 @@
-// Package catalogue lists the aggregates of the product, each once, and writes the catalogue of their events: pages for
-// people in docs/events and JSON Schemas for programs in docs/events/schemas. A released schema only ever grows by
-// optional fields; Generate refuses anything else.
+// Package catalogue lists the aggregates of the product, each once. From the list come the phrasebook, which tells every
+// event in words, and the catalogue of events: pages for people in docs/events and JSON Schemas for programs in
+// docs/events/schemas. A released schema only ever grows by optional fields; Generate refuses anything else.
 package catalogue
 
 import (
@@ -29,3 +29,6 @@ func Definitions() []domain.Definition {
 		domain.Reservation,
 	}
 }
+
+// Phrasebook returns the words of every event of the product.
+func Phrasebook() (*domain.Phrasebook, error) { return domain.NewPhrasebook(Definitions()...) }

@@ -66,6 +66,7 @@ func (bought) EventType() string { return "shop.bought" }
 var shop = []domain.Definition{{Name: "shop", Doc: "A shop.", Events: []domain.EventSpec{{
 	Example: bought{Buyer: "Ada", Price: domain.MustMoney("3.50", "EUR"), Items: []item{{ID: "0190a000-0000-7000-8000-000000000001"}}},
 	Doc:     "Something was bought.",
+	Words:   domain.Words{En: "“{buyer}” bought[ {tone}ly|]", Zh: "“{buyer}”购买"},
 }}}}
 
 func TestPageShowsFieldsMarksAndExample(t *testing.T) {
@@ -77,6 +78,7 @@ func TestPageShowsFieldsMarksAndExample(t *testing.T) {
 	for _, want := range []string{
 		"# shop\n\nA shop.\n",
 		"## shop.bought\n\nSomething was bought.\n\nSchemas: [1](schemas/shop.bought.1.json)\n",
+		"| | words | of the example below |\n| --- | --- | --- |\n| en | `“{buyer}” bought[ {tone}ly\\|]` | “Ada” bought |\n| zh | `“{buyer}”购买` | “Ada”购买 |\n",
 		"| `buyer` | text | **P** | Who. |\n",
 		"| `price` | money |  | How much. |\n",
 		"| `items` | list of object | optional | What. |\n| `items[].id` | id |  | Which. |\n",

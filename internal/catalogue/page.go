@@ -36,6 +36,9 @@ describe, and the same JSON metadata:
 A schema is permanent once released: it gains optional fields at most, which readers that do not know them ignore. Any other
 change is a new schema, and old events are lifted to it when they are read. Amounts are decimal numbers in strings, times are
 UTC as in RFC 3339, days are ` + "`YYYY-MM-DD`" + `, ids are UUIDs. **P** marks personal data.
+
+The words of an event are a template over its members: ` + "`{name}`" + ` is a member, ` + "`[…]`" + ` is left out when a member in it is empty,
+and ` + "`[…|…]`" + ` is the first alternative in which no member is empty. Timelines and histories tell the event by it.
 `
 
 // indexPage renders the list of all events.
@@ -57,6 +60,10 @@ func aggregatePage(d domain.Definition) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	phrases, err := domain.NewPhrasebook(d)
+	if err != nil {
+		return nil, err
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s# %s\n\n%s\n\n[All events](%s)\n", generated, d.Name, d.Doc, indexFile)
 	for _, spec := range d.Events {
@@ -68,7 +75,11 @@ func aggregatePage(d domain.Definition) ([]byte, error) {
 		for schema := 1; schema <= spec.Version(); schema++ {
 			fmt.Fprintf(&b, " [%d](%s)", schema, schemaFile(spec.Type(), schema))
 		}
-		b.WriteString("\n\n")
+		b.WriteString("\n\n| | words | of the example below |\n| --- | --- | --- |\n")
+		for _, l := range domain.Languages {
+			fmt.Fprintf(&b, "| %s | `%s` | %s |\n", l, cell(spec.Words.In(l)), cell(phrases.Tell(domain.Reader{Language: l}, spec.Example)))
+		}
+		b.WriteString("\n")
 		if fields := fieldsOf(reflect.TypeOf(spec.Example), "", false, nil); len(fields) > 0 {
 			b.WriteString("| field | type | | meaning |\n| --- | --- | --- | --- |\n")
 			for _, f := range fields {
