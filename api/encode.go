@@ -11,10 +11,11 @@ import (
 )
 
 // answerOptions is how everything that the API answers becomes JSON: times in UTC, empty lists as [], zero members left out
-// where their tag says omitempty, bytes that are no UTF-8 replaced.
+// where their tag says omitempty, bytes that are no UTF-8 replaced, the same answer always in the same bytes.
 var answerOptions = json.JoinOptions(
 	jsonv1.OmitEmptyWithLegacySemantics(true),
 	jsontext.AllowInvalidUTF8(true),
+	json.Deterministic(true),
 	json.WithMarshalers(json.MarshalToFunc(func(e *jsontext.Encoder, t time.Time) error {
 		return e.WriteToken(jsontext.String(t.UTC().Format(time.RFC3339Nano)))
 	})),

@@ -118,6 +118,10 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	s.runner, s.built = run, sync.OnceFunc(s.awaitViews)
 	s.background(run.Run)
 
+	words, err := catalogue.Phrasebook()
+	if err != nil {
+		t.Fatal(err)
+	}
 	reader, err := history.New(s.store, s.reads, projections.All())
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +132,7 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	t.Cleanup(s.past.Close)
 	opts := api.Options{
 		Bus: s.bus, Reads: s.reads, Past: s.past, Log: s.store,
-		History: func(reads *readmodels.Store) api.Historian { return reader.At(reads) }, Projections: runnerAdmin{run}, Logger: logger, Version: "test", Clock: clock,
+		History: func(reads *readmodels.Store) api.Historian { return reader.At(reads) }, Words: words, Projections: runnerAdmin{run}, Logger: logger, Version: "test", Clock: clock,
 		Probes: []api.Probe{{Name: "projections", Check: func(context.Context) error { return run.Err() }}},
 	}
 	for _, c := range change {

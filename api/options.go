@@ -165,6 +165,7 @@ type Options struct {
 	Log         EventLog
 	Past        Past                              // answers as of the past; nil refuses them
 	History     func(*readmodels.Store) Historian // over the read models of a moment; nil leaves the route of histories out
+	Words       *domain.Phrasebook                // tells events; nil tells them by their names alone
 	Projections Projections                       // nil leaves the administration of projections out
 	Probes      []Probe                           // of readiness; the API's own are added
 	Metrics     *prometheus.Registry              // gets the metrics of requests and is served at /metrics; nil means a registry of its own
@@ -184,6 +185,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
+	}
+	if o.Words == nil {
+		o.Words = &domain.Phrasebook{}
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

@@ -50,6 +50,7 @@ type List[R any] struct {
 // ListAnswer is a page with its headers.
 type ListAnswer[R any] struct {
 	Shown
+	Told
 	Link string `header:"Link" doc:"The next page, rel=\"next\"."`
 	Body List[R]
 }
@@ -65,6 +66,7 @@ type Record[R any] struct {
 // View is an answer that is not one record.
 type View[R any] struct {
 	Shown
+	Told
 	Body R
 }
 

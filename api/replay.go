@@ -15,6 +15,7 @@ const MaxReplay = 50
 type ReplayParameters struct {
 	IDParameter
 	Consistency
+	Wording
 	After string `query:"after" doc:"Position behind which to go on, or the id of an event, such as the member next of the part before; with axis=occurred that of an event of the record."`
 	Limit int    `query:"limit" minimum:"1" maximum:"50" default:"20" doc:"Entries of a part, 50 at most."`
 }
@@ -25,6 +26,7 @@ func (ReplayParameters) heavy() bool { return true }
 type ExplainParameters struct {
 	IDParameter
 	Consistency
+	Wording
 	Field string `query:"field" required:"true" maxLength:"300" doc:"JSON pointer or dotted name of a member of the record's answer. An element of a list is named by its currency, id, line, visit or other identity and, when none is so named, by its place from 0: /visits/1 is the first visit, whose number is 1."`
 }
 
@@ -72,6 +74,7 @@ func replay[S any](s *Server, aggregate, plural, words, example string) {
 				answer.Body.Next = entries[in.Limit-1].Position.String()
 				answer.Link = nextLink(ctx, "after", answer.Body.Next)
 			}
+			answer.Told = told(s, in.Wording, entries)
 			answer.Body.Items, err = typed[S](entries)
 			return answer, err
 		})
@@ -89,7 +92,12 @@ func replay[S any](s *Server, aggregate, plural, words, example string) {
 				now = s.opts.Clock()
 			}
 			answer, err := s.opts.History(reads).Explain(ctx, tenant, aggregate, id, moment, in.Field, now)
-			return viewAnswer(reads, answer, answer.Position, err)
+			if err != nil {
+				return nil, err
+			}
+			return &View[readmodels.Explanation]{
+				Shown: shown(reads, answer.Position), Told: told(s, in.Wording, answer.Events), Body: answer,
+			}, nil
 		})
 	for _, p := range s.api.OpenAPI().Paths[explain].Get.Parameters {
 		if p.Name == "field" {

@@ -59,12 +59,14 @@ type CustomerParameters struct {
 type TimelineParameters struct {
 	IDParameter
 	ListParameters
+	Wording
 }
 
 // HistoryParameters ask for a part of a customer's history.
 type HistoryParameters struct {
 	IDParameter
 	Consistency
+	Wording
 	After string `query:"after" doc:"Position, or id of an event, after which to go on: the member next of the part before."`
 	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Entries of a part, 200 at most."`
 }
@@ -149,7 +151,13 @@ func (s *Server) customerQueries() {
 				return nil, err
 			}
 			page, err := reads.CustomerTimeline(ctx, tenant, id, in.query())
-			return listAnswer(ctx, reads, page, err)
+			if err != nil {
+				return nil, err
+			}
+			language := told(s, in.Wording, page.Items)
+			answer, err := listAnswer(ctx, reads, page, nil)
+			answer.Told = language
+			return answer, err
 		})
 	if s.opts.History != nil {
 		query(s, route{"customerHistory", "/v1/customers/{id}/history", "customer", "Returns the events of a customer and of everything linked to it from the log, the first one first: who, when, and what changed from what to what.", nil}, s.history)
@@ -193,6 +201,7 @@ func (s *Server) history(ctx context.Context, in *HistoryParameters) (*ListAnswe
 	}
 	return &ListAnswer[readmodels.HistoryEntry]{
 		Shown: shown(reads, part.Position),
+		Told:  told(s, in.Wording, part.Items),
 		Link:  nextLink(ctx, "after", part.Next),
 		Body:  List[readmodels.HistoryEntry]{Items: part.Items, Next: part.Next, Position: part.Position},
 	}, nil

@@ -179,6 +179,7 @@ func TestAHandoverCoversWhatWasMerged(t *testing.T) {
 func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 	log := story()
 	s := store(t, log.events)
+	words := phrasebook(t)
 	var got []int64
 	q := readmodels.Query{Limit: 4}
 	for {
@@ -188,7 +189,7 @@ func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 		}
 		for _, e := range page.Items {
 			got = append(got, e.Position)
-			if e.Summary == "" || e.Actor != "ann" {
+			if e.Tell(words, domain.Reader{}); e.Summary == "" || e.Actor != "ann" {
 				t.Errorf("%+v", e)
 			}
 		}
@@ -216,8 +217,16 @@ func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 		t.Error(diff)
 	}
 	page, err := s.CustomerTimeline(t.Context(), main, acme, readmodels.Query{Filter: `eventType.startsWith("order.")`, Sort: "position", Limit: 1})
-	if err != nil || len(page.Items) != 1 || page.Items[0].Summary != "Order SO-1 placed: 2 lines, 30.005 EUR" {
-		t.Errorf("%v: %+v", err, page.Items)
+	if err != nil || len(page.Items) != 1 {
+		t.Fatalf("%v: %+v", err, page.Items)
+	}
+	placed := page.Items[0]
+	for language, want := range map[domain.Language]string{
+		domain.English: "Order SO-1 placed: 2 lines, 30.005 EUR", domain.Chinese: "订单SO-1已下达：共2行，30.005 EUR",
+	} {
+		if placed.Tell(words, domain.Reader{Language: language}); placed.Summary != want {
+			t.Errorf("in %s: %s", language, placed.Summary)
+		}
 	}
 }
 

@@ -1,30 +1,65 @@
 package projections
 
 import (
+	"fmt"
+	"sync"
+
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/contact"
+	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/interaction"
+	"github.com/rapport-crm/rapport/domain/opportunity"
+	"github.com/rapport-crm/rapport/domain/order"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
-// CustomerTimeline keeps every event of every customer in words: one row for each customer that an event concerns.
+// timelineOf are the aggregates whose events concern customers.
+var timelineOf = []domain.Definition{
+	customer.Aggregate.Definition(), contact.Aggregate.Definition(), interaction.Aggregate.Definition(),
+	opportunity.Aggregate.Definition(), order.Aggregate.Definition(),
+}
+
+// timelineWords compiles the words of their events once. A declaration that does not fit its event is a mistake of the
+// program, which every test of the declarations finds.
+var timelineWords = sync.OnceValue(func() *domain.Phrasebook {
+	words, err := domain.NewPhrasebook(timelineOf...)
+	if err != nil {
+		panic(fmt.Sprintf("projections: the words of events: %v", err))
+	}
+	return words
+})
+
+// CustomerTimeline keeps every event of every customer: one row for each customer that an event concerns. A row holds the
+// members that the event's words name, not the words: who reads has a language and rights, and may lose the right to a
+// personal member, or the member may be erased, while a sentence could only be kept or dropped as a whole.
 var CustomerTimeline = projection.Append[readmodels.TimelineEntry]{
-	Name: "customer_timeline", Version: 2,
-	Doc:    "Every event that concerns a customer, in words: the customer's own, and those of its contacts, interactions, opportunities and orders.",
-	Events: []string{"customer.", "contact.", "interaction.", "opportunity.", "order."},
+	Name: "customer_timeline", Version: 3,
+	Doc:    "Every event that concerns a customer: the customer's own, and those of its contacts, interactions, opportunities and orders.",
+	Events: prefixes(timelineOf),
 	Rows: func(e domain.Recorded) []readmodels.TimelineEntry {
 		if len(e.Subjects) == 0 {
 			return nil
 		}
-		summary := Words(e.Event)
+		members := timelineWords().Members(e.Event)
 		rows := make([]readmodels.TimelineEntry, len(e.Subjects))
 		for i, customer := range e.Subjects {
 			rows[i] = readmodels.TimelineEntry{
 				Tenant: e.Tenant, CustomerID: customer, Position: e.Position.Order(), OccurredAt: e.OccurredAt,
 				RecordedAt: e.RecordedAt, Actor: e.Actor.ID, ActorKind: string(e.Actor.Kind), OnBehalfOf: e.Actor.OnBehalfOf,
 				EventType: e.Type(), EventID: domain.ID(e.ID), Aggregate: e.Stream.Aggregate, AggregateID: e.Stream.ID,
-				Revision: int64(e.Revision), CorrelationID: e.CorrelationID, Summary: summary,
+				Revision: int64(e.Revision), CorrelationID: e.CorrelationID, Members: members,
 			}
 		}
 		return rows
 	},
+}
+
+// prefixes returns what the names of the aggregates' events begin with.
+func prefixes(definitions []domain.Definition) []string {
+	list := make([]string, len(definitions))
+	for i, d := range definitions {
+		list[i] = d.Name + "."
+	}
+	return list
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // HistoryEntry is one event as an auditor reads it: who, when, and what changed from what to what. It is computed from the
-// log, not stored.
+// log, not stored. Its words come last: Tell puts them in for the reader who asks.
 type HistoryEntry struct {
 	Position      domain.Position `json:"position" doc:"Place of the event in the log."`
 	EventID       string          `json:"eventId" doc:"The event."`
@@ -21,9 +21,16 @@ type HistoryEntry struct {
 	CommandID     string          `json:"commandId" doc:"The command that made it."`
 	CorrelationID string          `json:"correlationId" doc:"The conversation that it belongs to."`
 	CausationID   string          `json:"causationId" doc:"What caused it: a command or an event."`
-	Summary       string          `json:"summary" doc:"The event in words."`
+	Summary       string          `json:"summary" personal:"true" doc:"The event in words, in the language asked for."`
 	Changes       []Change        `json:"changes" doc:"What the event changed in the record of its aggregate."`
 	Data          any             `json:"data" doc:"The event's own members."`
+}
+
+// Tell puts the event into words for a reader.
+func (e *HistoryEntry) Tell(words *domain.Phrasebook, r domain.Reader) {
+	if event, ok := e.Data.(domain.Event); ok {
+		e.Summary = words.Tell(r, event)
+	}
 }
 
 // Change is one field of a record before and after an event.

@@ -10,7 +10,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 )
 
-// TimelineEntry is one event of a customer's history, in plain words.
+// TimelineEntry is one event of a customer's history. Its row holds facts; Tell puts them into words.
 type TimelineEntry struct {
 	Tenant        domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
 	CustomerID    domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer that the event concerns."`
@@ -26,7 +26,15 @@ type TimelineEntry struct {
 	AggregateID   domain.ID     `db:"aggregate_id" json:"aggregateId" doc:"What changed."`
 	Revision      int64         `db:"revision" json:"revision" doc:"Revision of the stream of what changed."`
 	CorrelationID string        `db:"correlation_id" json:"correlationId,omitempty" doc:"The conversation that the event belongs to."`
-	Summary       string        `db:"summary" json:"summary" doc:"The event in words."`
+
+	// Members are no sentence, so that words follow the reader's language and rights, and erasure reaches each value.
+	Members map[string]string `db:"members" json:"members" personal:"true" doc:"Members of the event that its words name, by their path in the event, as text; long texts cut as in the words, of a list its length."`
+	Summary string            `db:"-" json:"summary" personal:"true" doc:"The event in words, in the language asked for."`
+}
+
+// Tell puts the event into words for a reader.
+func (e *TimelineEntry) Tell(words *domain.Phrasebook, r domain.Reader) {
+	e.Summary = words.Say(r, e.EventType, e.Members)
 }
 
 var timeline = newResource[TimelineEntry]("customer_timeline", "-occurredAt")

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/view"
@@ -42,6 +43,7 @@ type replayRecord struct {
 	AsOf moment   `name:"as-of" help:"Stop there: an RFC 3339 time, a position of the log, or the id of an event." placeholder:"T"`
 	Axis string   `help:"recorded: as known at a time; occurred: what had happened by a time, as known now." enum:"recorded,occurred" default:"recorded"`
 	Diff *moments `help:"Print only what differs between two moments, each a time, a position or the id of an event." placeholder:"A B"`
+	Lang string   `help:"Language of the words: en or zh." enum:"en,zh" default:"en"`
 	JSON bool     `name:"json" help:"Print as JSON."`
 }
 
@@ -159,7 +161,11 @@ func (r replayRecord) Run(ctx context.Context, chosen *kong.Context, c *console)
 	if r.Diff != nil {
 		return r.difference(c, scan)
 	}
-	return r.replay(c, scan)
+	words, err := catalogue.Phrasebook()
+	if err != nil {
+		return err
+	}
+	return r.replay(c, scan, words)
 }
 
 func (r replayRecord) story(scan *history.Scan, m moment) (*history.Story, error) {
@@ -172,7 +178,7 @@ type printedReplay struct {
 	State   json.RawMessage           `json:"state"` // after the last entry
 }
 
-func (r replayRecord) replay(c *console, scan *history.Scan) error {
+func (r replayRecord) replay(c *console, scan *history.Scan, words *domain.Phrasebook) error {
 	story, err := r.story(scan, r.AsOf)
 	if err != nil {
 		return err
@@ -180,6 +186,9 @@ func (r replayRecord) replay(c *console, scan *history.Scan) error {
 	entries, err := story.Entries()
 	if err != nil {
 		return err
+	}
+	for i := range entries {
+		entries[i].Tell(words, domain.Reader{Language: domain.Language(r.Lang)})
 	}
 	state, err := stateOf(story)
 	if err != nil {

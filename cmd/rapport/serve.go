@@ -20,6 +20,7 @@ import (
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/due"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/projections"
@@ -256,6 +257,10 @@ func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres st
 	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
 		return err
 	}
+	words, err := catalogue.Phrasebook()
+	if err != nil {
+		return err
+	}
 	historian, err := history.New(l.Store, reads, projections.All())
 	if err != nil {
 		return err
@@ -265,7 +270,7 @@ func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres st
 		return err
 	}
 	closing.add(func() error { past.Close(); return nil })
-	options.Bus, options.Past = bus, past
+	options.Bus, options.Past, options.Words = bus, past, words
 	options.History = func(reads *readmodels.Store) api.Historian { return historian.At(reads) }
 	return nil
 }

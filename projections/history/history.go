@@ -77,11 +77,11 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 	if len(page.Items) == 0 && after.IsZero() {
 		return part, &domain.NotFoundError{Kind: "customer", ID: string(customer)}
 	}
-	summaries := map[string]string{}
+	wanted := map[string]bool{}
 	last := map[domain.StreamID]uint64{} // the highest revision wanted of each stream
 	for _, e := range page.Items {
 		stream := domain.StreamID{Tenant: tenant, Aggregate: e.Aggregate, ID: e.AggregateID}
-		summaries[string(e.EventID)] = e.Summary
+		wanted[string(e.EventID)] = true
 		last[stream] = max(last[stream], uint64(e.Revision))
 	}
 	found := map[string]readmodels.HistoryEntry{}
@@ -90,8 +90,7 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 			if err != nil {
 				return part, err
 			}
-			if summary, wanted := summaries[entry.EventID]; wanted {
-				entry.Summary = summary
+			if wanted[entry.EventID] {
 				found[entry.EventID] = entry
 			}
 			if entry.Revision == revision {

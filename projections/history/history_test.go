@@ -14,6 +14,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/projection"
@@ -56,7 +57,6 @@ func (w *world) add(s domain.StreamID, e domain.Event, concerns ...domain.Stream
 	for _, c := range append([]domain.StreamID{s}, concerns...) {
 		w.entries = append(w.entries, readmodels.TimelineEntry{
 			CustomerID: c.ID, Position: int64(n), EventID: domain.ID(r.ID), Aggregate: s.Aggregate, AggregateID: s.ID, Revision: int64(r.Revision),
-			Summary: fmt.Sprint("summary ", n),
 		})
 	}
 }
@@ -168,11 +168,18 @@ func TestEntriesSayWhoWhenAndFromWhatToWhat(t *testing.T) {
 		Position: domain.Position{Commit: 2, Prepare: 2}, EventID: "00000000-0000-5000-8000-000000000002", EventType: "customer.ownership_transferred",
 		Stream: stream(1).String(), Revision: 1, OccurredAt: noon.Add(-time.Hour), RecordedAt: noon.Add(2 * time.Minute),
 		Actor:     domain.Actor{ID: "ann", Kind: domain.ActorHuman, OnBehalfOf: "bob"},
-		CommandID: "command 2", CorrelationID: "conversation", CausationID: "cause", Summary: "summary 2",
+		CommandID: "command 2", CorrelationID: "conversation", CausationID: "cause",
 		Data: customer.OwnershipTransferred{From: "ann", To: "bob", Reason: "holiday"},
 	}
 	if diff := cmp.Diff(want, second); diff != "" {
 		t.Error(diff)
+	}
+	words, err := catalogue.Phrasebook()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Tell(words, domain.Reader{Language: domain.Chinese}); second.Summary != "由ann移交给bob：“holiday”" {
+		t.Errorf("told as %s", second.Summary)
 	}
 	for what, got := range map[string][2]string{
 		"a change":             {changed, `"ann" → "bob"`},

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/view"
 	"github.com/rapport-crm/rapport/readmodels"
@@ -135,7 +134,6 @@ func (s *Story) tell(events []domain.Recorded) ([]readmodels.HistoryEntry, error
 		}
 		if wanted[e.ID] {
 			left[e.Stream]--
-			entry.Summary = projections.Words(e.Event)
 			entries = append(entries, entry)
 		}
 	}
