@@ -5,7 +5,8 @@
 // synced, and a failed sync stops the process. It serves streams: reads, appends,
 // alone and in batches, deletes, catch-up subscriptions and stream metadata; persistent
 // subscriptions, projections and users are answered with UNIMPLEMENTED. There is no
-// authentication, so it listens on loopback only.
+// authentication, so it listens on loopback only. For tests Options.Strict makes a node
+// behave as a real engine does: see there.
 package esnode
 
 import (
