@@ -122,8 +122,24 @@ var mutations = []mutation{
 	},
 	{
 		"the node ends no read where events are missing", "internal/esnode/read.go",
-		"if !ok || binary.BigEndian.Uint64(iter.Key()[1:]) != position {", "if !ok {\n\t\t\treturn nil\n\t\t}\n\t\tif binary.BigEndian.Uint64(iter.Key()[1:]) != position {",
+		"if !ok || positionAt(iter) != position {", "if !ok {\n\t\t\treturn nil\n\t\t}\n\t\tif positionAt(iter) != position {",
 		[]string{"./internal/esnode", "-run=MissingEnd"},
+	},
+	{
+		"the node misses an event between offsets", "internal/esnode/read.go",
+		"after < before || exact && after != before {", "after < before && !exact {", []string{"./internal/esnode", "-run=MissingEventIsMissed"},
+	},
+	{
+		"positions of a strict node have gaps", "internal/esnode/record.go",
+		"return position + uint64(len(value))", "return position + 1", []string{"./internal/esnode", "-run=PositionsThatAreNone"},
+	},
+	{
+		"a strict node that is not ready answers without a code", "internal/esnode/batch_append.go",
+		"\t\tresult.Code = int32(codes.OK)", "\t\t_ = busy", []string{"./internal/esnode", "-run=StartingNode"},
+	},
+	{
+		"a strict node tells losers what they expected", "internal/esnode/writer.go",
+		"\twrong.actual = wrong.expected\n", "", []string{"./internal/esnode", "-run=LoserIsTold"},
 	},
 	{
 		"the node writes nothing to a disk that is nearly full", "internal/esnode/writer.go",
@@ -131,7 +147,7 @@ var mutations = []mutation{
 	},
 	{
 		"the node knows repetitions after a restart", "internal/esnode/writer.go",
-		"if last > recentEvents {", "if first = last + 1; false {", []string{"./internal/esnode", "-run=RepeatedAppend"},
+		"w.recent.add(e.id, e.place)", "_ = e", []string{"./internal/esnode", "-run=RepeatedAppend"},
 	},
 	{
 		"appends expect an exact revision", "internal/eventlog/append.go",
