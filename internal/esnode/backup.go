@@ -72,10 +72,14 @@ func (s *store) backup(target string) (head uint64, err error) {
 		return 0, errFailed
 	}
 	head = s.synced()
+	last, err := s.markAt(head)
+	if err != nil {
+		return 0, err
+	}
 	if err := s.db.Checkpoint(target, pebble.WithFlushedWAL()); err != nil {
 		return 0, fmt.Errorf("copy the event log to %s: %w", target, err)
 	}
-	w, err := openWitness(s.fs, target, head)
+	w, err := openWitness(s.fs, target, last)
 	if err != nil {
 		return 0, fmt.Errorf("copy the event log to %s: %w", target, err)
 	}

@@ -123,7 +123,7 @@ func openStore(ctx context.Context, opts storeOptions) (_ *store, err error) {
 	if w.nextID-1 > w.last { // every id came with an event
 		return nil, fmt.Errorf("open event log %s: %w: it has the stream id %d and ends at position %d", opts.dir, errCorrupt, w.nextID-1, w.last)
 	}
-	if err := s.openWitness(w.last); err != nil {
+	if err := s.openWitness(mark{w.last, w.lastID}); err != nil {
 		return nil, fmt.Errorf("open event log %s: %w", opts.dir, err)
 	}
 	s.head = newHead(w.last)
@@ -197,22 +197,17 @@ func engineError(dir string, err error) error {
 	return fmt.Errorf("open event log %s: %w: %w%s; restore a backup", dir, errCorrupt, err, where)
 }
 
-// openWitness refuses a log that ends before what was acknowledged.
-func (s *store) openWitness(last uint64) error {
+// openWitness refuses a log that does not have what was acknowledged.
+func (s *store) openWitness(last mark) error {
 	promised, err := acknowledged(s.fs, s.dir)
 	if err != nil {
 		return err
 	}
-	if last < promised {
-		return lostEnd(s.fs.PathJoin(s.dir, witnessFile), last, promised)
+	if err := s.keeps(promised, last.position, s.fs.PathJoin(s.dir, witnessFile)); err != nil {
+		return err
 	}
 	s.witness, err = openWitness(s.fs, s.dir, last)
 	return err
-}
-
-func lostEnd(file string, last, promised uint64) error {
-	return fmt.Errorf("%w: it ends at position %d, but events up to %d had been acknowledged; restore a backup, or delete %s to go on without them",
-		errCorrupt, last, promised, file)
 }
 
 // room returns an error when the disk is too full to write to. A file system that does

@@ -159,12 +159,13 @@ func (v *verifier) log() error {
 		return err
 	}
 	v.report.Head, err = v.store.lastEvent()
-	switch {
-	case err != nil:
+	if err != nil {
 		v.found(Damage{Kind: DamagedLog, Problem: "its last event: " + problemText(err)})
-		v.report.Head = promised
-	case v.report.Head < promised:
-		v.found(Damage{Kind: DamagedLog, Problem: lostEnd(witnessFile, v.report.Head, promised).Error()})
+		v.report.Head = promised.position
+		return nil
+	}
+	if lost := v.store.keeps(promised, v.report.Head, witnessFile); lost != nil {
+		v.found(Damage{Kind: DamagedLog, Problem: lost.Error()})
 	}
 	return nil
 }

@@ -255,7 +255,7 @@ func TestVerifyNamesEachDamage(t *testing.T) {
 			remove(t, b, infoKey(infoLogID))
 		}, Damage{Kind: DamagedLog, Problem: "its id"}},
 		"a lost end": {func(t *testing.T, s *store, b *pebble.Batch) {
-			if err := s.witness.advance(9); err != nil {
+			if err := s.witness.advance(mark{position: 9}); err != nil {
 				t.Fatal(err)
 			}
 		}, Damage{Kind: DamagedLog, Problem: "ends at position 7, but events up to 9"}},

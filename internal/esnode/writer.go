@@ -50,6 +50,7 @@ type outcome struct {
 type commit struct {
 	batch    *pebble.Batch // nil: nothing to write
 	head     uint64
+	headID   uuid.UUID
 	touched  []string
 	requests []*request
 	err      error
@@ -108,9 +109,10 @@ type writer struct {
 	commits chan commit
 	cache   *simplelru.LRU[string, streamState]
 	recent  *recentIDs
-	last    uint64 // the last position given, 0 in a log without events
-	next    uint64 // the next position
-	nextID  uint64 // the next stream id
+	last    uint64    // the last position given, 0 in a log without events
+	lastID  uuid.UUID // of the event there
+	next    uint64    // the next position
+	nextID  uint64    // the next stream id
 
 	// The group being built.
 	batch   *pebble.Batch
@@ -159,7 +161,7 @@ func (w *writer) loadRecent() error {
 	var newestFirst []written
 	err := w.store.scan(firstOrdinal, w.last, backwards, func(rec record) (bool, error) {
 		if rec.position == w.last {
-			w.next = rec.next
+			w.next, w.lastID = rec.next, rec.id
 		}
 		newestFirst = append(newestFirst, written{rec.id, place{streamID: rec.streamID, revision: rec.revision, position: rec.position}})
 		return len(newestFirst) < recentEvents, nil
@@ -217,7 +219,7 @@ func (w *writer) acknowledge() {
 			w.store.late.wait(w.store.stop)
 		}
 		if err == nil {
-			if err = w.store.witness.advance(c.head); err != nil {
+			if err = w.store.witness.advance(mark{c.head, c.headID}); err != nil {
 				w.store.fail(fmt.Errorf("write: %w", err))
 				err = errFailed
 			}
@@ -246,7 +248,7 @@ func (w *writer) flush() {
 	if len(w.pending) == 0 && w.batch.Empty() {
 		return
 	}
-	c := commit{head: w.last, touched: w.touched, requests: w.pending}
+	c := commit{head: w.last, headID: w.lastID, touched: w.touched, requests: w.pending}
 	if !w.batch.Empty() {
 		c.batch, c.err = w.batch, w.apply()
 		w.batch = w.store.db.NewBatch()
@@ -426,7 +428,7 @@ func (w *writer) put(stream string, st *streamState, revision int64, event *prop
 	}
 	position := w.next
 	w.value = appendRecord(w.value[:0], w.store.format, stream, st.id, event, revision, position, created)
-	w.last, w.next = position, successor(position, w.value)
+	w.last, w.lastID, w.next = position, event.id, successor(position, w.value)
 	w.key = eventKey(w.key[:0], position)
 	if err := w.batch.Set(w.key, w.value, nil); err != nil {
 		return w.broken(err)
