@@ -33,7 +33,7 @@ type aged struct {
 	effort        effort        // meanwhile
 	head          domain.Position
 	moments       []domain.Position // places of coldMoments events, spread over the log
-	record        domain.ID // a customer with recordEvents
+	record        domain.ID         // a customer with recordEvents
 }
 
 // aged generates a log and has a server build its read models from it, once.

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/readmodels"
 )
@@ -209,7 +210,7 @@ func readLog(t *testing.T, data string) (events []domain.Recorded) {
 	t.Helper()
 	var closing closers
 	defer func() { equal(t, "closing the log", closing.Close(), nil) }()
-	l, err := stores{Data: data}.openLog(t.Context(), slog.New(slog.DiscardHandler), &closing)
+	l, err := stores{Data: data, Namespace: eventlog.DefaultNamespace}.openLog(t.Context(), slog.New(slog.DiscardHandler), &closing)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,7 @@ func (e *usageError) Error() string { return e.problem }
 type cli struct {
 	Serve       serveCommand       `cmd:"" help:"Run the API, the projectors, the reactors, the timer and, unless told otherwise, the event node and a private PostgreSQL."`
 	Import      importCommand      `cmd:"" help:"Turn rows of files into commands, as a mapping says."`
+	Log         logCommand         `cmd:"" help:"Carry the whole log elsewhere: copy, compare, export into a file, import from one."`
 	Node        nodeCommand        `cmd:"" help:"Run the embedded event node alone."`
 	Projections projectionsCommand `cmd:"" help:"Look after the read models: status, rebuild, parked events."`
 	Reactors    reactorsCommand    `cmd:"" help:"Look after what publishes events: status, events that cannot be published."`

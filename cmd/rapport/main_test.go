@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/importer"
 	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/pgtest"
@@ -96,8 +97,14 @@ type server struct {
 // serve starts a server with further arguments; it ends with the test, and must then report success.
 func serve(t testing.TB, more ...string) *server {
 	t.Helper()
+	return serveOn(t, t.TempDir(), more...)
+}
+
+// serveOn is serve on a data directory that may hold something.
+func serveOn(t testing.TB, data string, more ...string) *server {
+	t.Helper()
 	nodetest.Tell(t)
-	s := &server{t: t, data: t.TempDir()}
+	s := &server{t: t, data: data}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, diagnostics := newBuffer(), newBuffer()
 	s.out = out
@@ -144,7 +151,7 @@ func (s *server) catchUp() {
 			s.t.Error(err)
 		}
 	}()
-	l, err := stores{Data: s.data}.openLog(s.t.Context(), slog.New(slog.DiscardHandler), &closing)
+	l, err := stores{Data: s.data, Namespace: eventlog.DefaultNamespace}.openLog(s.t.Context(), slog.New(slog.DiscardHandler), &closing)
 	if err != nil {
 		s.t.Fatal(err)
 	}

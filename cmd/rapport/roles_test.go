@@ -26,6 +26,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 )
 
@@ -193,7 +194,7 @@ const leftWhatIf = "whatif_abcdefghijklmnop"
 func TestProcessesShareTheRoles(t *testing.T) {
 	t.Parallel()
 	address, stream := startNATS(t)
-	of := stores{Data: t.TempDir(), Postgres: pgtest.Database(t)}
+	of := stores{Data: t.TempDir(), Namespace: eventlog.DefaultNamespace, Postgres: pgtest.Database(t)}
 	front := startProcess(t, serveCommand{stores: of, Roles: []string{roleAPI}}, nil)
 	first := front.register("before anybody publishes")
 	database, err := pgx.Connect(t.Context(), of.Postgres)
@@ -336,7 +337,7 @@ func TestReproManyDestinationsLeaveConnectionsToWorkWith(t *testing.T) {
 	for _, name := range []string{"one", "two", "three", "four", "five", "six"} {
 		publish = append(publish, address+"&name="+name)
 	}
-	of := stores{Data: t.TempDir(), Postgres: pgtest.Database(t)}
+	of := stores{Data: t.TempDir(), Namespace: eventlog.DefaultNamespace, Postgres: pgtest.Database(t)}
 	p := startProcess(t, serveCommand{stores: of, Publish: publish, Roles: []string{roleAPI, roleProjector, roleReactor, roleTimer}}, nil)
 	receipt := p.register("with many destinations")
 	(&shown{p}).visible(receipt)
@@ -514,7 +515,7 @@ func TestOneCommandIsOneTrace(t *testing.T) {
 	t.Parallel()
 	address, stream := startNATS(t)
 	recorded := &spans{more: make(chan struct{}, 1)}
-	of := stores{Data: t.TempDir(), Postgres: pgtest.Database(t)}
+	of := stores{Data: t.TempDir(), Namespace: eventlog.DefaultNamespace, Postgres: pgtest.Database(t)}
 	p := startProcess(t, serveCommand{stores: of, Publish: []string{address}, Roles: []string{roleAPI, roleProjector, roleReactor, roleTimer}}, recorded)
 	begun(t, of.Postgres, 1)
 	s := &shown{p}

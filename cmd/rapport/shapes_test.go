@@ -11,6 +11,7 @@ import (
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/importer"
 	"github.com/rapport-crm/rapport/readmodels"
 )
@@ -206,7 +207,7 @@ func (s *server) interrupted(files []string, after int) (accepted int64) {
 	defer func() { equal(t, "closing", closing.Close(), nil) }()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	st, logger := stores{Data: s.data}, slog.New(slog.DiscardHandler)
+	st, logger := stores{Data: s.data, Namespace: eventlog.DefaultNamespace}, slog.New(slog.DiscardHandler)
 	l, err := st.openLog(ctx, logger, &closing)
 	if err != nil {
 		t.Fatal(err)

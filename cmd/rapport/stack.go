@@ -113,30 +113,44 @@ type log struct {
 // startPatience is how long a start waits for what passes by itself: a node that is not there yet, or that has no leader.
 const startPatience = 30 * time.Second
 
-// openLog connects to the event log that the flags choose: the one named, else that of a server running on the data
-// directory, else the embedded node, started here. It returns an *eventlog.ProbeError when the log cannot be worked with.
+// openLog connects to the event log that the flags choose, and waits until it can be worked with. It returns an
+// *eventlog.ProbeError when it cannot.
 func (s stores) openLog(ctx context.Context, logger *slog.Logger, closing *closers, options ...eventlog.Option) (*log, error) {
-	url := s.EventStore
-	if url == "" {
-		var err error
-		if url, err = s.startNode(ctx, logger, closing); err != nil {
-			return nil, err
-		}
+	client, url, err := s.dialLog(ctx, logger, closing, options...)
+	if err != nil {
+		return nil, err
 	}
 	registry, err := codec.New(catalogue.Definitions()...)
 	if err != nil {
 		return nil, err
 	}
-	client, err := eventlog.Dial(ctx, url, append(options, eventlog.WithNamespace(s.Namespace))...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the event log: %w", err)
-	}
-	closing.add(client.Close)
-	waiting := func(p *eventlog.ProbeError) { logger.WarnContext(ctx, "waiting for the event log", "err", p) }
-	if err := client.Await(ctx, startPatience, waiting); err != nil {
+	if err := client.Await(ctx, startPatience, waitingOn(ctx, logger)); err != nil {
 		return nil, err
 	}
 	return &log{Log: client, URL: url, Registry: registry, Store: eventlog.NewStore(client, registry)}, nil
+}
+
+// dialLog prepares the connection to the event log that the flags choose: the one named, else that of a server running on
+// the data directory, else the embedded node, started here. It returns the log's connection string, too.
+func (s stores) dialLog(ctx context.Context, logger *slog.Logger, closing *closers, options ...eventlog.Option) (*eventlog.ESDB, string, error) {
+	url := s.EventStore
+	if url == "" {
+		var err error
+		if url, err = s.startNode(ctx, logger, closing); err != nil {
+			return nil, "", err
+		}
+	}
+	client, err := eventlog.Dial(ctx, url, append(options, eventlog.WithNamespace(s.Namespace))...)
+	if err != nil {
+		return nil, "", fmt.Errorf("connect to the event log: %w", err)
+	}
+	closing.add(client.Close)
+	return client, url, nil
+}
+
+// waitingOn says on the log what a start waits for.
+func waitingOn(ctx context.Context, logger *slog.Logger) func(*eventlog.ProbeError) {
+	return func(p *eventlog.ProbeError) { logger.WarnContext(ctx, "waiting for the event log", "err", p) }
 }
 
 // reached refuses a position that the log has not reached, such as one of another log: what is written up to there would be
@@ -227,6 +241,19 @@ const secretBytes = 32
 // secret returns the installation's key: the one given, else that of the data directory, made at first use. For a log
 // that lies elsewhere none is made, because everybody who writes to it must have the same.
 func (s stores) secret(given string) ([]byte, error) {
+	key, err := s.keptSecret(given)
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return key, err
+	case s.EventStore != "":
+		return nil, fmt.Errorf("an event log given by --eventstore needs --secret (RAPPORT_SECRET), the same for all who write to it: %d hexadecimal digits, made once with openssl rand -hex %d", 2*secretBytes, secretBytes)
+	}
+	return s.makeSecret()
+}
+
+// keptSecret is secret for a log that was begun: no key is made. It returns an error that wraps fs.ErrNotExist where none is
+// given and none is kept.
+func (s stores) keptSecret(given string) ([]byte, error) {
 	if given != "" {
 		key, err := hex.DecodeString(given)
 		if err != nil || len(key) != secretBytes {
@@ -236,30 +263,31 @@ func (s stores) secret(given string) ([]byte, error) {
 	}
 	path := filepath.Join(s.Data, secretFile)
 	key, err := os.ReadFile(path)
-	switch {
-	case err == nil && len(key) < secretBytes:
-		return nil, fmt.Errorf("%s holds %d bytes, not a key of %d", path, len(key), secretBytes)
-	case errors.Is(err, fs.ErrNotExist) && s.EventStore != "":
-		return nil, fmt.Errorf("an event log given by --eventstore needs --secret (RAPPORT_SECRET), the same for all who write to it: %d hexadecimal digits, made once with openssl rand -hex %d", 2*secretBytes, secretBytes)
-	case errors.Is(err, fs.ErrNotExist):
-		return s.makeSecret(path)
+	if err == nil && len(key) < secretBytes {
+		err = fmt.Errorf("%s holds %d bytes, not a key of %d", path, len(key), secretBytes)
 	}
 	return key, err
 }
 
-// makeSecret writes a fresh key to path, unless another process does so first.
-func (s stores) makeSecret(path string) ([]byte, error) {
+// makeSecret keeps a fresh key in the data directory, unless another process does so first.
+func (s stores) makeSecret() ([]byte, error) {
+	fresh := make([]byte, secretBytes)
+	rand.Read(fresh)
+	return s.keepSecret(fresh)
+}
+
+// keepSecret keeps a key in the data directory, unless one is there, and returns the one that is there then.
+func (s stores) keepSecret(key []byte) ([]byte, error) {
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
-	fresh := make([]byte, secretBytes)
-	rand.Read(fresh)
+	path := filepath.Join(s.Data, secretFile)
 	file, err := os.CreateTemp(s.Data, secretFile+"-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.Remove(file.Name())
-	_, err = file.Write(fresh)
+	_, err = file.Write(key)
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return nil, err
 	}

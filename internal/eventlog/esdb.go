@@ -20,7 +20,7 @@ import (
 
 // Deadlines. The client's own are none for reads and subscriptions.
 const (
-	appendDeadline   = 10 * time.Second // of one append
+	appendDeadline   = 5 * time.Second  // of one append: a command has time for others when a leader hangs
 	readDeadline     = 30 * time.Second // of one page of a read
 	readPatience     = 3 * time.Second  // with a node that refuses a read for the moment
 	watchdogInterval = 15 * time.Second // after which a silent subscription is compared with the head of the log
