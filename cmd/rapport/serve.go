@@ -141,13 +141,16 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 }
 
 // alone reports whether this server is the one that the other verbs find by the data directory. Of servers on stores that
-// lie elsewhere, any number of which may name one data directory, it is the first.
+// lie elsewhere, any number of which may name one data directory, it is the first; none of them makes the directory.
 func (s serveCommand) alone() bool {
 	if !s.external() {
 		return true
 	}
+	if _, err := os.Stat(s.Data); err != nil {
+		return false
+	}
 	_, err := s.running()
-	return errors.Is(err, errNotRunning) && s.prepare() == nil
+	return errors.Is(err, errNotRunning)
 }
 
 // landmarks finds places in the log in the read models, as soon as they are open.
