@@ -109,8 +109,12 @@ var mutations = []mutation{
 		"\t\t\t\tw.store.fail(fmt.Errorf(\"sync: %w\", err))\n", "", []string{"./internal/esnode", "-run=FailedSync"},
 	},
 	{
-		"the node refuses a log without its acknowledged end", "internal/esnode/store.go",
-		"if last < promised {", "if false {", []string{"./internal/esnode", "-run=TornEnd"},
+		"the node refuses a log without its acknowledged end", "internal/esnode/witness.go",
+		"if last < promised.position {", "if false {", []string{"./internal/esnode", "-run=OlderCopy"},
+	},
+	{
+		"the node refuses an older copy that has grown", "internal/esnode/witness.go",
+		"if promised.id == uuid.Nil {", "if true {", []string{"./internal/esnode", "-run=OlderCopy"},
 	},
 	{
 		"the node's manifest has its name before it is pointed to", "internal/esnode/store.go",
@@ -313,19 +317,19 @@ var mutations = []mutation{
 	},
 	{
 		"a reactor does not go on where another event stands", "internal/reactor/checkpoint.go",
-		"if errors.Is(err, eventlog.ErrOtherLog) {", "if false {", []string{"./internal/reactor", "-run=RestoredCopy"},
+		"return &OtherHistoryError{name, event}", "return nil", []string{"./internal/reactor", "-run=RestoredCopy"},
 	},
 	{
 		"rows are not built upon where another event stands", "projections/runner/history.go",
-		"if lost {", "if false {", []string{"./projections/runner", "-run=RestoredCopy"},
+		"if lost {", "if false {", []string{"./projections/runner", "-run=SwitchAsks"},
 	},
 	{
 		"a table that is ahead of its lane finds its event", "projections/runner/lane.go",
-		"if !found || batch.Items[at].Mark() != m.event {", "if false && at > 0 {", []string{"./projections/runner", "-run=EveryMember"},
+		"if !found || batch.Items[at].Mark() != m.event {", "if !found && batch.Items[at].Mark() != m.event {", []string{"./projections/runner", "-run=EveryMember"},
 	},
 	{
 		"a switch asks the log first", "projections/runner/switch.go",
-		"if target.buildKey != admitted {", "if false {", []string{"./projections/runner", "-run=SwitchAsks"},
+		"if target.buildKey != admitted {", "if false && target.buildKey != admitted {", []string{"./projections/runner", "-run=SwitchAsks"},
 	},
 	{
 		"a query waits for a connection within a bound", "readmodels/store.go",
