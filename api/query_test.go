@@ -165,7 +165,7 @@ func TestRecordsHaveRevisions(t *testing.T) {
 			}
 		}
 	}
-	if p := s.do("GET", path+"?minPosition=9999999999", nil).problem(t); p.Status != 503 || p.Code != "unavailable" {
+	if p := s.do("GET", path+"?minPosition=9999999999", nil).problem(t); p.Status != 400 || p.Code != "invalid" {
 		t.Errorf("a position that the log never reaches: %+v", p)
 	}
 }
