@@ -165,13 +165,16 @@ func (d doctorCommand) checkLog(ctx context.Context, server running) (string, er
 	if err := client.Probe(ctx); err != nil {
 		return "", err
 	}
-	identity, err := client.Identity(ctx)
+	standing, err := client.Inspect(ctx)
 	if err != nil {
 		return "", err
 	}
+	if standing.Identity.ID == "" {
+		return fmt.Sprintf("%s answers, namespace %s is new", withoutSecrets(address), d.Namespace), nil
+	}
 	head, err := client.Head(ctx)
-	namespace := "namespace " + identity.Namespace
-	if identity.Namespace == "" {
+	namespace := "namespace " + standing.Identity.Namespace
+	if standing.Identity.Namespace == "" {
 		namespace = "no namespace: it was begun before there were any"
 	}
 	return fmt.Sprintf("%s answers, %s, head at %s", withoutSecrets(address), namespace, head.Position), err

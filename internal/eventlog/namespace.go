@@ -144,21 +144,11 @@ func (l *ESDB) Identity(ctx context.Context) (Identity, error) {
 	const doing = "read the identity of the log"
 	patience, pause := time.Now().Add(l.timing.patience), l.timing.firstBackoff
 	for {
-		i, s, err := l.findIdentity(ctx)
+		i, s, err := l.look(ctx)
 		if err != nil {
 			return Identity{}, failure(ctx, doing, err)
 		}
-		if err := l.checkSecret(i); err != nil {
-			return Identity{}, fmt.Errorf("%s: %w", doing, err)
-		}
 		if s != nil {
-			unfinished, err := l.unfinished(ctx, i, s)
-			if err != nil {
-				return Identity{}, failure(ctx, doing, err)
-			}
-			if unfinished {
-				return Identity{}, fmt.Errorf("%s: %w", doing, ErrUnfinishedCopy)
-			}
 			l.ours.Store(s)
 			return i, nil
 		}
@@ -172,6 +162,22 @@ func (l *ESDB) Identity(ctx context.Context) (Identity, error) {
 			return Identity{}, err
 		}
 	}
+}
+
+// look is findIdentity for whoever works with the log: it refuses one of another secret, and a copy that is not complete.
+func (l *ESDB) look(ctx context.Context) (Identity, *space, error) {
+	i, s, err := l.findIdentity(ctx)
+	if err == nil {
+		err = l.checkSecret(i)
+	}
+	if err != nil || s == nil {
+		return i, s, err
+	}
+	unfinished, err := l.unfinished(ctx, i, s)
+	if err == nil && unfinished {
+		err = ErrUnfinishedCopy
+	}
+	return i, s, err
 }
 
 // checkSecret returns ErrOtherSecret when the log was begun with another secret than this process has.

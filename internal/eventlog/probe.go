@@ -75,7 +75,7 @@ var remedies = map[error]string{
 }
 
 // Probe asks the log once for everything that the product needs of it. It returns a *ProbeError that names the one cause to
-// mend, and writes nothing but the identity of an installation that is new.
+// mend, and writes nothing.
 func (l *ESDB) Probe(ctx context.Context) error {
 	return l.diagnosed(l.probe(ctx))
 }
@@ -106,10 +106,14 @@ func (l *ESDB) probe(ctx context.Context) error {
 	if err := l.probeReading(ctx); err != nil {
 		return err
 	}
-	if _, err := l.Identity(ctx); err != nil {
+	_, s, err := l.look(ctx)
+	if err != nil {
 		return l.missingRight(ErrMayNotWrite, err)
 	}
-	return l.probeWriting(ctx)
+	if s == nil { // an installation that is to be begun
+		s = spaceOf(l.namespace)
+	}
+	return l.probeWriting(ctx, s)
 }
 
 func (l *ESDB) probeReading(ctx context.Context) error {
@@ -170,11 +174,7 @@ func versionNumber(version string) (number uint64, err error) {
 }
 
 // probeWriting appends where nothing can stand: who may not write is told so, and who may is told that it stands elsewhere.
-func (l *ESDB) probeWriting(ctx context.Context) error {
-	s, err := l.space(ctx)
-	if err != nil {
-		return err
-	}
+func (l *ESDB) probeWriting(ctx context.Context, s *space) error {
 	if s.former {
 		return nil // its one stream that may be touched is the system's
 	}
@@ -218,7 +218,7 @@ func causeOf(err error) error {
 		return ErrSpeaksNoTLS
 	case status.Code(err) == codes.Unauthenticated:
 		return ErrWrongPassword
-	case errors.Is(err, errNoLeader), says("No leader info available"):
+	case errors.Is(err, ErrNoLeader), says("No leader info available"):
 		return ErrNoLeader
 	case says("Server Is Not Ready", "Server Is Busy"):
 		return ErrNotReady

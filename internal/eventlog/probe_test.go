@@ -35,10 +35,17 @@ import (
 
 func TestProbeOfASoundNode(t *testing.T) {
 	log := dial(t, address(t))
-	for range 2 { // of a log that is begun, and of one that was
-		if err := log.Probe(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	if err := log.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if standing, err := log.Inspect(t.Context()); err != nil || os.Getenv(external) == "" && standing.Identity.ID != "" {
+		t.Errorf("a probe has begun the log: %+v, %v", standing, err)
+	}
+	if _, err := log.ID(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Probe(t.Context()); err != nil {
+		t.Errorf("of a log that was begun: %v", err)
 	}
 }
 

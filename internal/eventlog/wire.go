@@ -57,9 +57,6 @@ const (
 	maxLeaderChanges = 3
 )
 
-// errNoLeader says that the members of a cluster have no leader now: they are choosing one.
-var errNoLeader = errors.New("the cluster has no leader")
-
 // wire is the connection to the leader, shared by all reads.
 type wire struct {
 	mu      sync.Mutex
@@ -219,7 +216,7 @@ func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.
 			l.dropWire(conn)
 		}
 		if elsewhere {
-			err = fmt.Errorf("%w: %w", errNoLeader, err)
+			err = fmt.Errorf("%w: %w", ErrNoLeader, err)
 		}
 		return err
 	}
@@ -315,7 +312,7 @@ func (l *ESDB) askForLeader(ctx context.Context, candidate string) (string, erro
 			return net.JoinHostPort(m.GetHttpEndPoint().GetAddress(), strconv.Itoa(int(m.GetHttpEndPoint().GetPort()))), nil
 		}
 	}
-	return "", errNoLeader
+	return "", ErrNoLeader
 }
 
 // dialMember prepares a connection with the settings of the connection string. It does not wait for the member.
