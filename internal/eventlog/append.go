@@ -25,7 +25,7 @@ func (l *ESDB) Append(ctx context.Context, stream string, expected domain.Expect
 	}
 	s, err := l.space(ctx)
 	if err != nil {
-		return domain.Unknown{Err: err} // nothing was sent, and the log may answer later
+		return unsuccessful(ctx, appendTo(stream, expected), err) // nothing was sent, and the log may answer later
 	}
 	name, err := s.stream(stream)
 	if err != nil {

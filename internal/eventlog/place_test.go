@@ -141,6 +141,48 @@ func TestAnyNumberIsAPlaceToReadOnFrom(t *testing.T) {
 	}
 }
 
+// A place that was known of the log is asked for no longer when an older copy has taken the log's place, and grown past it.
+func TestPlacesOfAnotherHistoryAreForgotten(t *testing.T) {
+	for name, follow := range map[string]bool{"read": false, "followed": true} {
+		t.Run(name, func(t *testing.T) {
+			node := newSparse(rand.New(rand.NewPCG(4, 4)), 100)
+			log := dial(t, node.script().start(t), withTiming(patient))
+			known := all(t, log.ReadAll(t.Context(), domain.Position{}))
+			place := known[len(known)-1].Position
+			node.mu.Lock()
+			last := positionIn(node.events[49])
+			node.events = node.events[:50]
+			for last <= place.Commit {
+				last += 777
+				node.events = append(node.events, event("rapport.main.test-2", "test.happened", last, last, []byte(`{}`)))
+				delete(node.other, last)
+			}
+			node.mu.Unlock()
+			var got []uint64
+			if follow {
+				for m, err := range log.Subscribe(t.Context(), domain.Mark{Position: place}) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if m.Raw != nil {
+						got = append(got, m.Raw.Position.Commit)
+					}
+					if m.CaughtUp {
+						break
+					}
+				}
+			} else {
+				for _, raw := range all(t, log.ReadAll(t.Context(), place)) {
+					got = append(got, raw.Position.Commit)
+				}
+			}
+			if !slices.Equal(got, []uint64{last}) {
+				t.Errorf("got %v, want %d", got, last)
+			}
+		})
+	}
+}
+
 // Where no place is known from before, one is looked up: the log is not read from its beginning.
 func TestLandmarksAreAskedFor(t *testing.T) {
 	node := newSparse(rand.New(rand.NewPCG(1, 1)), 400)

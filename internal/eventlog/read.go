@@ -215,8 +215,15 @@ func (l *ESDB) ReadAll(ctx context.Context, after domain.Position) iter.Seq2[cod
 			return done
 		}
 		last := after
-		for next := fetch(from); ; {
+		for next, begun := fetch(from), false; ; begun = true {
 			r := <-next
+			if errors.Is(r.err, errNotAPosition) && !begun && !from.IsZero() {
+				// The place to begin at was known of another history, before an older copy took this one's place.
+				l.marks.forget()
+				if from, r.err = l.startOf(ctx, after); r.err == nil {
+					r = <-fetch(from)
+				}
+			}
 			if r.err != nil {
 				fail(r.err)
 				return

@@ -58,6 +58,8 @@ func (f *follower) run(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errConsumer):
 			return err
+		case refusesPosition(err):
+			f.log.marks.forget() // it was known of another history; the next attempt finds out
 		case ctx.Err() != nil, permanent(err):
 			return failure(ctx, fmt.Sprintf("subscribe after %s", f.last), err)
 		}
