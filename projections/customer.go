@@ -12,7 +12,7 @@ import (
 
 // Customer keeps each customer as it stands now.
 var Customer = projection.Fold[record, readmodels.Customer]{
-	Name: "customer", Version: 1,
+	Name: "customer", Version: 2,
 	Doc:    "Customers as they stand now, merged ones included.",
 	Events: []string{"customer."},
 	Keys:   byStream,
@@ -79,6 +79,8 @@ func evolveCustomer(r readmodels.Customer, _ record, e domain.Recorded) readmode
 		slices.SortFunc(r.Members, func(a, b readmodels.Member) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	case customer.MemberRemoved:
 		r.Members = without(r.Members, func(m readmodels.Member) bool { return m.ID == ev.MemberID })
+	case customer.Merged:
+		r.Absorbed = append(slices.Clone(r.Absorbed), string(ev.DuplicateID))
 	case customer.MergedInto:
 		r.Status, r.MergedInto = readmodels.CustomerMerged, optionalID(ev.SurvivorID)
 	case customer.Deactivated:

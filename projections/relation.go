@@ -82,6 +82,7 @@ type logTimeKey struct {
 var LogTime = projection.Fold[logTimeKey, readmodels.LogTime]{
 	Name: "log_time", Version: 1,
 	Doc:    "The seconds in which events were recorded, and where in the log they stand: leads from a time to a position.",
+	Untold: true,
 	Events: []string{"*"},
 	Keys:   func(e domain.Recorded) []logTimeKey { return []logTimeKey{{e.Tenant, e.RecordedAt.Unix()}} },
 	Evolve: func(r readmodels.LogTime, _ logTimeKey, e domain.Recorded) readmodels.LogTime {

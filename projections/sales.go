@@ -44,7 +44,8 @@ type customerSalesKey struct {
 // CustomerSales sums orders and payments per customer and currency.
 var CustomerSales = projection.Fold[customerSalesKey, readmodels.CustomerSales]{
 	Name: "customer_sales", Version: 1,
-	Doc: "Orders and payments summed per customer and currency; net is the lifetime value by revenue. Orders without a customer are not in it.",
+	Untold: true,
+	Doc:    "Orders and payments summed per customer and currency; net is the lifetime value by revenue. Orders without a customer are not in it.",
 	Events: []string{
 		"order.placed", "order.cancelled", "order.goods_returned", "order.payment_received", "order.payment_refunded",
 	},
@@ -100,6 +101,7 @@ type productSalesKey struct {
 // ProductSales sums order lines per product and currency.
 var ProductSales = projection.Fold[productSalesKey, readmodels.ProductSales]{
 	Name: "product_sales", Version: 1,
+	Untold: true,
 	Doc:    "Order lines summed per product and currency, less what was credited, cancelled or came back.",
 	Events: []string{"order.placed", "order.cancelled", "order.goods_returned"},
 	Keys: func(e domain.Recorded) []productSalesKey {

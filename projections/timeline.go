@@ -37,6 +37,7 @@ var CustomerTimeline = projection.Append[readmodels.TimelineEntry]{
 	Name: "customer_timeline", Version: 3,
 	Doc:    "Every event that concerns a customer: the customer's own, and those of its contacts, interactions, opportunities and orders.",
 	Events: prefixes(timelineOf),
+	Untold: true,
 	Rows: func(e domain.Recorded) []readmodels.TimelineEntry {
 		if len(e.Subjects) == 0 {
 			return nil

@@ -55,6 +55,7 @@ type Customer struct {
 	Status          string            `db:"status" json:"status" doc:"active, inactive or merged."`
 	StatusReason    string            `db:"status_reason" json:"statusReason,omitempty" doc:"Why the customer was deactivated or reactivated last."`
 	MergedInto      *domain.ID        `db:"merged_into" json:"mergedInto,omitempty" doc:"The customer that stands for this one, which was a duplicate."`
+	Absorbed        []string          `db:"absorbed" json:"absorbed" doc:"Customers that this one has absorbed as its duplicates, in order: a JSON array of ids."`
 	RegisteredAt    time.Time         `db:"registered_at" json:"registeredAt" doc:"When the customer became known, in the business."`
 	ChangedAt       time.Time         `db:"changed_at" json:"changedAt" doc:"When the last change happened, in the business."`
 	Revision        int64             `db:"revision" json:"revision" doc:"Revision of the customer's own stream."`

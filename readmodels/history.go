@@ -36,7 +36,7 @@ func (e *HistoryEntry) Tell(words *domain.Phrasebook, r domain.Reader) {
 // Change is one field of a record before and after an event.
 type Change struct {
 	Record string          `json:"record" doc:"The read model whose row changed."`
-	Key    string          `json:"key,omitempty" doc:"Which row, when the aggregate has several there."`
+	Key    string          `json:"key,omitempty" doc:"Which row of the aggregate, where it can have several: the columns of the row's key, without the aggregate's id."`
 	Field  string          `json:"field" doc:"The field."`
 	From   json.RawMessage `json:"from,omitempty" doc:"The value before; absent when there was none."`
 	To     json.RawMessage `json:"to,omitempty" doc:"The value after; absent when there is none."`

@@ -41,17 +41,14 @@ type Reader struct {
 	shape    *view.Shape
 }
 
-// New returns a Reader that compares the records among the projections: those whose rows carry the revision of one
-// aggregate. Sums over many aggregates are left out, because one stream alone does not make them.
+// New returns a Reader that compares the rows of the projections, before and after each event, but for those that are
+// declared Untold.
 func New(log Log, timeline Timeline, declared []projection.Projection) (*Reader, error) {
 	compiled, err := projection.Compile(declared...)
 	if err != nil {
 		return nil, err
 	}
-	records := slices.DeleteFunc(compiled, func(c *projection.Compiled) bool {
-		return !slices.ContainsFunc(c.Table.Columns, func(col projection.Column) bool { return col.Name == "revision" }) ||
-			slices.ContainsFunc(c.Table.Columns, func(col projection.Column) bool { return col.Name == "event_id" })
-	})
+	records := slices.DeleteFunc(compiled, func(c *projection.Compiled) bool { return c.Untold })
 	shape, err := view.New(declared)
 	return &Reader{log: log, timeline: timeline, records: records, shape: shape}, err
 }
@@ -139,37 +136,42 @@ func (r *Reader) Stream(ctx context.Context, stream domain.StreamID) iter.Seq2[r
 type track struct {
 	records    []*projection.Compiled
 	evaluation *asof.Evaluation
-	before     []map[string]record
 }
 
 func (r *Reader) track() *track {
-	return &track{records: r.records, evaluation: asof.NewEvaluation(r.records...), before: make([]map[string]record, len(r.records))}
+	return &track{records: r.records, evaluation: asof.NewEvaluation(r.records...)}
 }
 
 // next returns the entry of the stream's next event, with what it changed.
 func (t *track) next(event domain.Recorded) (readmodels.HistoryEntry, error) {
 	entry := entryOf(event)
+	before, err := t.touched(event)
+	if err != nil {
+		return entry, err
+	}
 	if err := t.evaluation.Apply(event); err != nil {
 		return entry, err
 	}
+	after, err := t.touched(event)
+	if err != nil {
+		return entry, err
+	}
 	for i, c := range t.records {
-		if !c.Matches(event.Type()) {
-			continue
-		}
-		after, err := recordsOf(t.evaluation.Memory(c.Name))
-		if err != nil {
-			return entry, err
-		}
-		changes := compare(c.Name, t.before[i], after)
-		if len(union(t.before[i], after)) == 1 {
-			for j := range changes {
-				changes[j].Key = "" // the aggregate has one row there, which needs no name
-			}
-		}
-		entry.Changes = append(entry.Changes, changes...)
-		t.before[i] = after
+		entry.Changes = append(entry.Changes, compare(c.Name, before[i], after[i])...)
 	}
 	return entry, nil
+}
+
+// touched returns the rows that an event touches as they stand, by key, projection by projection.
+func (t *track) touched(event domain.Recorded) ([]map[string]record, error) {
+	rows := make([]map[string]record, len(t.records))
+	for i, c := range t.records {
+		var err error
+		if rows[i], err = recordsOf(event.Stream.ID, t.evaluation.Memory(c.Name).Touched(event)); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
 }
 
 func entryOf(e domain.Recorded) readmodels.HistoryEntry {
@@ -196,9 +198,8 @@ func nothing(v json.RawMessage) bool {
 	return false
 }
 
-// recordsOf returns the rows by key.
-func recordsOf(m projection.Memory) (map[string]record, error) {
-	rows := m.All()
+// recordsOf returns rows of an aggregate by key.
+func recordsOf(of domain.ID, rows []any) (map[string]record, error) {
 	out := make(map[string]record, len(rows))
 	for _, row := range rows {
 		text, err := json.Marshal(row)
@@ -209,19 +210,21 @@ func recordsOf(m projection.Memory) (map[string]record, error) {
 		if err := json.Unmarshal(text, &fields); err != nil {
 			return nil, err
 		}
-		out[keyOf(row)] = fields
+		out[keyOf(of, row)] = fields
 	}
 	return out, nil
 }
 
-// keyOf names a row by the columns of its key, the tenant left out.
-func keyOf(row any) string {
+// keyOf names a row among those of an aggregate, by the columns of its key: the tenant and the aggregate's id are left out.
+func keyOf(of domain.ID, row any) string {
 	v := reflect.ValueOf(row)
 	var parts []string
 	for _, f := range reflect.VisibleFields(v.Type()) {
 		column, key, _ := strings.Cut(f.Tag.Get("db"), ",")
 		if key == "key" && column != "tenant" {
-			parts = append(parts, fmt.Sprint(v.FieldByIndex(f.Index)))
+			if part := fmt.Sprint(v.FieldByIndex(f.Index)); part != string(of) {
+				parts = append(parts, part)
+			}
 		}
 	}
 	return strings.Join(parts, " ")

@@ -71,6 +71,9 @@ func (x *entry) customer() {
 	case "member_removed":
 		r["members"] = drop(r["members"], "id", text(v["memberId"]))
 		x.relation("member", v["memberId"], x.id())["until"] = v["until"]
+	case "merged":
+		absorbed, _ := r["absorbed"].([]any)
+		r["absorbed"] = append(slices.Clone(absorbed), v["duplicateId"])
 	case "merged_into":
 		r["status"], r["merged_into"] = "merged", v["survivorId"]
 		x.relation("merged", x.id(), v["survivorId"])["since"] = x.OccurredAt.UTC().Format(time.DateOnly)

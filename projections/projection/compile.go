@@ -16,6 +16,7 @@ type Compiled struct {
 	Version int
 	Doc     string
 	Events  []string
+	Untold  bool // histories do not tell what changes in the rows
 	Table   *Table
 
 	exact    map[string]bool
@@ -96,6 +97,7 @@ func (f Fold[K, R]) Compile() (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", f.Name, err)
 	}
+	c.Untold = f.Untold
 	rules := &folding[K, R]{Fold: f, compiled: c, key: key, round: rounder(c.Table.Columns)}
 	c.engine = func(cacheRows int) Engine { return newFoldEngine(rules, cacheRows) }
 	c.memory = func() Memory { return &FoldMemory[K, R]{rules: rules, rows: map[K]R{}} }
@@ -112,6 +114,7 @@ func (a Append[R]) Compile() (*Compiled, error) {
 	if a.Rows == nil {
 		return nil, fmt.Errorf("projection %s needs Rows", a.Name)
 	}
+	c.Untold = a.Untold
 	c.Table.appends = true
 	rules := &appending[R]{Append: a, compiled: c, round: rounder(c.Table.Columns)}
 	c.engine = func(int) Engine { return &appendEngine[R]{rules: rules} }

@@ -19,6 +19,9 @@ type Memory interface {
 	// Apply takes the next event of the log; events that do not matter are ignored. It returns an *EventError when the
 	// projection's code fails, and is then as before the event.
 	Apply(domain.Recorded) error
+	// Touched returns the rows that an event touches, values of the row type, as they stand: those there are, be it before the
+	// event is applied or after. There are none when the projection's code fails.
+	Touched(domain.Recorded) []any
 	// All returns the rows, values of the row type, in the order of the key.
 	All() []any
 	// Len returns the number of rows.
@@ -71,6 +74,24 @@ func (m *FoldMemory[K, R]) Apply(e domain.Recorded) error {
 		}
 	}
 	return nil
+}
+
+// Touched implements Memory.
+func (m *FoldMemory[K, R]) Touched(e domain.Recorded) []any {
+	if !m.rules.compiled.Matches(e.Type()) {
+		return nil
+	}
+	keys, err := m.rules.keys(0, &e)
+	if err != nil {
+		return nil
+	}
+	var touched []any
+	for _, k := range keys {
+		if row, ok := m.rows[k]; ok {
+			touched = append(touched, row)
+		}
+	}
+	return touched
 }
 
 // Row returns the row of a key, and false when there is none.
@@ -143,6 +164,24 @@ func (m *AppendMemory[R]) Apply(e domain.Recorded) error {
 		}
 	}
 	return nil
+}
+
+// Touched implements Memory.
+func (m *AppendMemory[R]) Touched(e domain.Recorded) []any {
+	if !m.rules.compiled.Matches(e.Type()) {
+		return nil
+	}
+	rows, err := m.rules.rows(0, &e)
+	if err != nil {
+		return nil
+	}
+	var touched []any
+	for i := range rows {
+		if m.seen[keyText(m.rules.compiled.Table, reflect.ValueOf(&rows[i]).Elem())] {
+			touched = append(touched, rows[i])
+		}
+	}
+	return touched
 }
 
 // Rows returns the rows in the order of the key.

@@ -31,6 +31,7 @@ type Fold[K comparable, R any] struct {
 	Evolve  func(R, K, domain.Recorded) R // from the row before, zero but for its key columns when there is none
 	Gone    func(R) bool                  // rows to remove; nil means never
 	Begins  func(K, domain.Recorded) bool // whether no event before can have touched the key, so that no row is looked for; nil means unknown
+	Untold  bool                          // as of Append
 	Indexes []Index
 }
 
@@ -42,6 +43,7 @@ type Append[R any] struct {
 	Doc     string
 	Events  []string
 	Rows    func(domain.Recorded) []R
+	Untold  bool // histories do not tell what changes in the rows: they gather what many streams say, or they repeat the events
 	Indexes []Index
 }
 
