@@ -22,7 +22,7 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 )
 
 var seed = flag.Uint64("asof.seed", 0, "seed of the random histories; 0 means another each time")

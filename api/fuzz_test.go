@@ -15,10 +15,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/customer"
-	"github.com/rapport-crm/rapport/domain/opportunity"
-	"github.com/rapport-crm/rapport/domain/order"
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/party/customer"
+	"github.com/rapport-crm/rapport/domain/sales/opportunity"
+	"github.com/rapport-crm/rapport/domain/sales/order"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 )
 
 // checkRefusal fails unless an error is a bad request that can be written as a problem.

@@ -6,8 +6,8 @@ import (
 	"slices"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/contact"
-	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/party/contact"
+	"github.com/rapport-crm/rapport/domain/party/customer"
 )
 
 func registerContact(b *Bus) {

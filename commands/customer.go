@@ -5,7 +5,7 @@ import (
 	"context"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/party/customer"
 )
 
 func registerCustomer(b *Bus) {

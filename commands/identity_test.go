@@ -3,7 +3,7 @@ package commands
 import (
 	"testing"
 
-	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/party/customer"
 )
 
 // What the log holds was named so: it must be named so for ever.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/contact"
-	"github.com/rapport-crm/rapport/domain/customer"
-	"github.com/rapport-crm/rapport/domain/interaction"
+	"github.com/rapport-crm/rapport/domain/party/contact"
+	"github.com/rapport-crm/rapport/domain/party/customer"
+	"github.com/rapport-crm/rapport/domain/party/interaction"
 )
 
 func registerInteraction(b *Bus) {

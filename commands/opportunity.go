@@ -5,10 +5,10 @@ import (
 	"fmt"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/contact"
-	"github.com/rapport-crm/rapport/domain/opportunity"
-	"github.com/rapport-crm/rapport/domain/pipeline"
-	"github.com/rapport-crm/rapport/domain/product"
+	"github.com/rapport-crm/rapport/domain/party/contact"
+	"github.com/rapport-crm/rapport/domain/sales/opportunity"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
+	"github.com/rapport-crm/rapport/domain/sales/product"
 )
 
 func registerOpportunity(b *Bus) {

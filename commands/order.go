@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/rapport-crm/rapport/domain/opportunity"
-	"github.com/rapport-crm/rapport/domain/order"
-	"github.com/rapport-crm/rapport/domain/product"
+	"github.com/rapport-crm/rapport/domain/sales/opportunity"
+	"github.com/rapport-crm/rapport/domain/sales/order"
+	"github.com/rapport-crm/rapport/domain/sales/product"
 )
 
 func registerOrder(b *Bus) {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/party/customer"
 )
 
 // lateStore is a store whose readers see what was written only after a while, as those of a real engine may. It is for use in

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 )
 
 func registerPipeline(b *Bus) { Register(b, pipeline.Aggregate) }

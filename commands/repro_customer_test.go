@@ -6,7 +6,7 @@ import (
 
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/party/customer"
 )
 
 // D3: TestReproTwoMergesOfOneDuplicate: two people merge the same duplicate into two customers at once, through two processes

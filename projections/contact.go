@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/contact"
+	"github.com/rapport-crm/rapport/domain/party/contact"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/readmodels"
 )

@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/opportunity"
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/sales/opportunity"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/readmodels"
 )

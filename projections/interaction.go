@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/interaction"
+	"github.com/rapport-crm/rapport/domain/party/interaction"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/readmodels"
 )

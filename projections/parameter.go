@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/opportunity"
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/sales/opportunity"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 )
 
 // Parameter is a figure of a rule that people set and that events pin when the rule was applied, such as the probability of

@@ -2,7 +2,7 @@ package projections
 
 import (
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/product"
+	"github.com/rapport-crm/rapport/domain/sales/product"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/readmodels"
 )

@@ -13,12 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/contact"
-	"github.com/rapport-crm/rapport/domain/customer"
-	"github.com/rapport-crm/rapport/domain/interaction"
-	"github.com/rapport-crm/rapport/domain/opportunity"
-	"github.com/rapport-crm/rapport/domain/order"
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/party/contact"
+	"github.com/rapport-crm/rapport/domain/party/customer"
+	"github.com/rapport-crm/rapport/domain/party/interaction"
+	"github.com/rapport-crm/rapport/domain/sales/opportunity"
+	"github.com/rapport-crm/rapport/domain/sales/order"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 

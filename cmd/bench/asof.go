@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 )
 
 // coldMoments is how many moments of the past the funnel is asked for that nobody has asked for before.

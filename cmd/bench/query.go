@@ -9,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 )
 
 // manyClients is the larger number of clients of part e.

@@ -68,11 +68,11 @@ var mutations = []mutation{
 		"c.fingerprint, b.process, strconv", "c.fingerprint, strconv", []string{"./commands", "-run=Repro"},
 	},
 	{
-		"a state is never changed in place", "domain/customer/customer.go",
-		"slices.DeleteFunc(slices.Clone(c.Tags),", "slices.DeleteFunc(c.Tags,", []string{"./domain/customer"},
+		"a state is never changed in place", "domain/party/customer/customer.go",
+		"slices.DeleteFunc(slices.Clone(c.Tags),", "slices.DeleteFunc(c.Tags,", []string{"./domain/party/customer"},
 	},
 	{
-		"one survivor for each duplicate", "domain/customer/customer.go",
+		"one survivor for each duplicate", "domain/party/customer/customer.go",
 		"for _, id := range c.Absorbed {\n\t\tkeys", "for _, id := range c.Absorbed[:0] {\n\t\tkeys", []string{"./commands", "-run=Repro"},
 	},
 	{
@@ -80,7 +80,7 @@ var mutations = []mutation{
 		"if err := cs.vacate(ctx, d, needs); err != nil {", "if err := error(nil); err != nil {\n\t\t\t_ = needs", []string{"./commands", "-run=Repro"},
 	},
 	{
-		"a survivor keeps its duplicate when it is merged itself", "domain/customer/customer.go",
+		"a survivor keeps its duplicate when it is merged itself", "domain/party/customer/customer.go",
 		"\tif c.MergedInto != \"\" {\n\t\treturn keys\n", "\tif c.MergedInto != \"\" {\n\t\treturn nil\n", []string{"./commands", "-run=Repro"},
 	},
 	{

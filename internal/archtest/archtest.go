@@ -35,7 +35,8 @@ var vague = []string{"common", "helper", "helpers", "misc", "model", "models", "
 // module. The longest folder that matches decides. A name that ends in /...
 // stands for a folder and everything below it. Every package may import what is
 // in and below the folder of its own rule, but for domain, where an aggregate
-// may import the kernel and its own parts alone.
+// (domain/<area>/<aggregate>) may import the kernel, the value types that its
+// area shares (domain/<area>) and its own parts alone.
 type rule struct {
 	folder string
 	ours   []string
@@ -157,12 +158,13 @@ func forbiddenOurs(folder, imported string, test bool) string {
 	if test && (in(imported, "internal") || in(imported, "domain") && support(imported)) {
 		return ""
 	}
-	if aggregate, ok := below(folder, "domain"); ok && aggregate != "" {
-		first, _, _ := strings.Cut(aggregate, "/")
-		if imported == "domain" || matches(imported, "domain/"+first+"/...") {
+	if of, ok := below(folder, "domain"); ok && of != "" {
+		area, aggregate, _ := strings.Cut(of, "/")
+		aggregate, _, _ = strings.Cut(aggregate, "/")
+		if imported == "domain" || imported == "domain/"+area || matches(imported, "domain/"+area+"/"+aggregate+"/...") {
 			return ""
 		}
-		return "an aggregate knows the kernel, never another aggregate"
+		return "an aggregate knows the kernel and the values of its area, never another aggregate"
 	}
 	if folder == imported { // an external test of the package
 		return ""

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/customer"
-	"github.com/rapport-crm/rapport/domain/opportunity"
-	"github.com/rapport-crm/rapport/domain/pipeline"
+	"github.com/rapport-crm/rapport/domain/party/customer"
+	"github.com/rapport-crm/rapport/domain/sales/opportunity"
+	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"

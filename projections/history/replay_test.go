@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/customer"
-	"github.com/rapport-crm/rapport/domain/order"
+	"github.com/rapport-crm/rapport/domain/party/customer"
+	"github.com/rapport-crm/rapport/domain/sales/order"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/readmodels"

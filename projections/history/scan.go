@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/customer"
+	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/projections/view"
 	"github.com/rapport-crm/rapport/readmodels"
 )

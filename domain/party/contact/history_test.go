@@ -7,8 +7,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/contact"
 	"github.com/rapport-crm/rapport/domain/domaintest"
+	"github.com/rapport-crm/rapport/domain/party/contact"
 )
 
 func TestSpecs(t *testing.T) { domaintest.Specs(t, contact.Aggregate.Definition()) }

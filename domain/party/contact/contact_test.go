@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/contact"
 	"github.com/rapport-crm/rapport/domain/domaintest"
+	"github.com/rapport-crm/rapport/domain/party/contact"
 	"github.com/rapport-crm/rapport/internal/codec/codectest"
 )
 

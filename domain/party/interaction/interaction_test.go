@@ -9,7 +9,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/domaintest"
-	"github.com/rapport-crm/rapport/domain/interaction"
+	"github.com/rapport-crm/rapport/domain/party/interaction"
 	"github.com/rapport-crm/rapport/internal/codec/codectest"
 )
 
