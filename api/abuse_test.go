@@ -18,6 +18,7 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/readmodels"
 )
@@ -29,7 +30,7 @@ func (s *stack) restart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.bus = commands.NewBus(s.store, commands.Options{Secret: []byte("secret of the tests")})
-	commands.All(s.bus)
+	areas.Register(s.bus)
 	var err error
 	if s.server, err = api.New(api.Options{Bus: s.bus, Reads: s.reads, Log: s.store}); err != nil {
 		t.Fatal(err)

@@ -13,8 +13,9 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/readmodels"
 )
@@ -47,7 +48,7 @@ func BenchmarkCommand(b *testing.B) {
 // BenchmarkRequest shows what the API alone adds to a command: the bus behind it knows its answer.
 func BenchmarkRequest(b *testing.B) {
 	bus := commands.NewBus(nil, commands.Options{Secret: []byte("secret of the tests")})
-	commands.All(bus)
+	areas.Register(bus)
 	id := domain.ID("01900000-0000-7000-8000-000000000001")
 	r := newRig(b, answeringBus{bus, commands.Receipt{
 		Stream: "main.customer-" + string(id), ID: id, Revision: 7, Position: domain.Position{Commit: 81724, Prepare: 81724},
@@ -79,13 +80,13 @@ type commandRig struct {
 
 func newCommandRig(b *testing.B) *commandRig {
 	b.Helper()
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		b.Fatal(err)
 	}
 	log := &memoryLog{codec: registry, streams: map[domain.StreamID][]codec.Raw{}}
 	bus := commands.NewBus(log, commands.Options{Secret: []byte("secret of the tests")})
-	commands.All(bus)
+	areas.Register(bus)
 	return newRig(b, bus, log)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -207,7 +208,7 @@ func TestTooManyCommandsAreRefusedAtOnce(t *testing.T) {
 // impatient has commands wait for the log no longer than a test wants to.
 func impatient(o *api.Options) {
 	bus := commands.NewBus(o.Log.(*eventlog.Store), commands.Options{Secret: []byte("secret of the tests"), Deadline: time.Second})
-	commands.All(bus)
+	areas.Register(bus)
 	o.Bus = bus
 }
 

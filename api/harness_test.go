@@ -21,8 +21,9 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -98,13 +99,13 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 		t.Fatal(err)
 	}
 	t.Cleanup(s.reads.Close)
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.store = eventlog.NewStore(s.log, registry)
 	s.bus = commands.NewBus(s.store, commands.Options{Secret: []byte("secret of the tests"), Logger: logger, Clock: clock})
-	commands.All(s.bus)
+	areas.Register(s.bus)
 
 	pool, err := pgxpool.New(t.Context(), database)
 	if err != nil {
@@ -118,7 +119,7 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	s.runner, s.built = run, sync.OnceFunc(s.awaitViews)
 	s.background(run.Run)
 
-	words, err := catalogue.Phrasebook()
+	words, err := aggregates.Phrasebook()
 	if err != nil {
 		t.Fatal(err)
 	}

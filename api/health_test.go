@@ -16,7 +16,7 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 )
@@ -158,7 +158,7 @@ func TestHealthIsAnsweredWhateverHangs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		t.Fatal(err)
 	}

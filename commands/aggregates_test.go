@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/domain/party/contact"
 	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/domain/party/interaction"
@@ -20,7 +22,6 @@ import (
 	"github.com/rapport-crm/rapport/domain/sales/order"
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/domain/sales/product"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 )
 
 const nobody domain.ID = "0197a3f0-5c1e-7d3a-9b7e-2f6a1c4d8e90"
@@ -28,7 +29,7 @@ const nobody domain.ID = "0197a3f0-5c1e-7d3a-9b7e-2f6a1c4d8e90"
 // crm is a bus with every aggregate.
 func (w *world) crm() *commands.Bus {
 	b := commands.NewBus(w.store, commands.Options{Clock: w.clock.Now, Secret: []byte("test")})
-	commands.All(b)
+	areas.Register(b)
 	return b
 }
 
@@ -112,7 +113,7 @@ func TestEveryExamplePassesValidation(t *testing.T) {
 			}
 		}
 	}
-	if n, want := len(catalogue.Definitions()), len(d.bus.Definitions())+1; n != want {
+	if n, want := len(aggregates.All()), len(d.bus.Definitions())+1; n != want {
 		t.Errorf("%d definitions, want those of the bus and reservations: %d", n, want)
 	}
 }

@@ -1,6 +1,6 @@
 // Package commands turns requests into events. One loop serves every command of every aggregate: validate, look the
 // command id up, load the stream, bring in facts, decide, claim unique values, append at the exact revision, answer with
-// a receipt. What an aggregate needs beyond its decider stands in one registration file per aggregate.
+// a receipt. What commands need beyond their deciders are the rules of their area, in the folders below this one.
 package commands
 
 import (
@@ -63,10 +63,11 @@ type Bus struct {
 	process    string // part of event ids
 	logger     *slog.Logger
 	deadline   time.Duration
-	aggregates map[string]*aggregate // by name
-	order      []string              // names as registered
-	commands   map[string]*command   // by command type
-	schemas    map[string]int        // newest schema by event type
+	aggregates map[string]*domain.Definition // by name
+	order      []string                      // names as registered
+	commands   map[string]*command           // by command type
+	foundings  []founding
+	schemas    map[string]int // newest schema by event type
 	streams    *lru.Cache[domain.StreamID, *stream]
 	cached     atomic.Int64                 // bytes in streams, roughly
 	maxCached  int64                        // bytes
@@ -81,7 +82,7 @@ type answered struct {
 	receipt     Receipt
 }
 
-// NewBus makes a bus over store that knows no aggregates yet: see All and Register.
+// NewBus makes a bus over store that knows no aggregates yet: see Register.
 func NewBus(store EventStore, opts Options) *Bus {
 	b := &Bus{
 		store:      store,
@@ -91,7 +92,7 @@ func NewBus(store EventStore, opts Options) *Bus {
 		process:    cmp.Or(opts.Process, uuid.NewString()),
 		logger:     opts.Logger,
 		deadline:   cmp.Or(opts.Deadline, CommandDeadline),
-		aggregates: map[string]*aggregate{},
+		aggregates: map[string]*domain.Definition{},
 		commands:   map[string]*command{},
 		schemas:    map[string]int{},
 	}
@@ -145,6 +146,9 @@ type Request struct {
 
 	wanted domain.ID // the id that a creating command of this package's own gives; empty means derived from the key
 }
+
+// CommandID is the identity of the command: the same tenant, actor and key always mean the same command.
+func (r Request) CommandID() string { return commandID(r.Tenant, r.Actor, r.Key) }
 
 // Receipt says what became of an accepted command.
 type Receipt struct {
@@ -202,8 +206,8 @@ func (b *Bus) Submit(ctx context.Context, req Request) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	if then := c.aggregate.then[c.Command.CommandType()]; then != nil {
-		if err := then(ctx, b, c.Request, r); err != nil {
+	if c.command.then != nil {
+		if err := c.command.then(ctx, b, c.Request, r); err != nil {
 			return Receipt{}, err
 		}
 	}
@@ -214,8 +218,7 @@ func (b *Bus) Submit(ctx context.Context, req Request) (Receipt, error) {
 // call is one admitted request with what was derived from it.
 type call struct {
 	Request
-	aggregate   *aggregate
-	spec        domain.CommandSpec
+	command     *command
 	id          string // of the command
 	fingerprint string
 	stream      domain.StreamID
@@ -231,25 +234,25 @@ func (b *Bus) admit(req *Request) (*call, error) {
 	if !ok {
 		return nil, domain.Invalid("", "%q is not a command", req.Command.CommandType())
 	}
-	if err := checkEnvelope(req, cmd.spec); err != nil {
+	if err := checkEnvelope(req, cmd.CommandSpec); err != nil {
 		return nil, err
 	}
 	if err := cmd.plan.validate(req.Command, b.clock()); err != nil {
 		return nil, err
 	}
-	c := &call{Request: *req, aggregate: cmd.aggregate, spec: cmd.spec, deadline: time.Now().Add(b.deadline)}
+	c := &call{Request: *req, command: cmd, deadline: time.Now().Add(b.deadline)}
 	c.id = commandID(req.Tenant, req.Actor, req.Key)
 	if req.Key == "" { // a dry run
 		c.id = uuid.NewString()
 	}
-	if cmd.spec.Creates {
-		c.Target = cmp.Or(req.wanted, aggregateID(c.id, c.aggregate.def.Name))
+	if cmd.Creates {
+		c.Target = cmp.Or(req.wanted, aggregateID(c.id, cmd.aggregate.Name))
 	}
 	var err error
 	if c.fingerprint, err = fingerprint(req.Command, req.Target); err != nil {
 		return nil, err
 	}
-	c.stream = domain.StreamID{Tenant: req.Tenant, Aggregate: c.aggregate.def.Name, ID: c.Target}
+	c.stream = domain.StreamID{Tenant: req.Tenant, Aggregate: cmd.aggregate.Name, ID: c.Target}
 	return c, nil
 }
 
@@ -289,7 +292,7 @@ func invalidKey(message string) error {
 func (b *Bus) Definitions() []domain.Definition {
 	defs := make([]domain.Definition, len(b.order))
 	for i, name := range b.order {
-		defs[i] = b.aggregates[name].def
+		defs[i] = *b.aggregates[name]
 	}
 	return defs
 }
@@ -300,7 +303,7 @@ func (b *Bus) Spec(commandType string) (domain.CommandSpec, bool) {
 	if !ok {
 		return domain.CommandSpec{}, false
 	}
-	return c.spec, true
+	return c.CommandSpec, true
 }
 
 // ID returns the id that a creating command of the aggregate gets when it is submitted with this key.
@@ -322,7 +325,7 @@ func (b *Bus) State(ctx context.Context, tenant domain.Tenant, aggregate string,
 	if err != nil {
 		return nil, 0, timely(err)
 	}
-	if !agg.exists(s.state) {
+	if !agg.Behaviour.Exists(s.state) {
 		return nil, 0, &domain.NotFoundError{Kind: aggregate, ID: string(id)}
 	}
 	return s.state, s.version, nil

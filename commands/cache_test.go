@@ -19,7 +19,7 @@ func TestCacheIsBoundedByCountAndBytes(t *testing.T) {
 			w := newWorld()
 			opts.Clock = w.clock.Now
 			b := commands.NewBus(w.store, opts)
-			commands.Register(b, members)
+			b.Register([]domain.Definition{members.Definition()})
 			ids := make([]domain.ID, 40)
 			for i := range ids {
 				ids[i] = submit(t, b, request(fmt.Sprint("j", i), "", join{Handle: fmt.Sprint(strings.Repeat("h", 30), i)})).ID

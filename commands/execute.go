@@ -23,8 +23,8 @@ type decision struct {
 func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
 	s := b.stream(c.stream)
 	if !c.DryRun {
-		if name := c.Command.CommandType(); c.aggregate.alone[name] {
-			unlock, err := b.crowds.lock(ctx, string(c.Tenant)+" "+name)
+		if c.command.alone {
+			unlock, err := b.crowds.lock(ctx, string(c.Tenant)+" "+c.command.Type())
 			if err != nil {
 				return Receipt{}, timely(err)
 			}
@@ -58,7 +58,7 @@ func (b *Bus) execute(ctx context.Context, c *call) (Receipt, error) {
 
 // attempts decides and appends until one of both is final.
 func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet) (Receipt, error) {
-	fresh := c.DryRun || !c.spec.Creates && s.look().next == 0
+	fresh := c.DryRun || !c.command.Creates && s.look().next == 0
 	if fresh {
 		if err := b.refresh(ctx, s); err != nil {
 			return Receipt{}, err
@@ -124,30 +124,30 @@ func (b *Bus) attempts(ctx context.Context, c *call, s *stream, claims *claimSet
 
 // decide makes one decision on a view of the stream.
 func (b *Bus) decide(ctx context.Context, c *call, v view, fresh bool) (decision, error) {
-	a := c.aggregate
+	a := c.command.aggregate
 	d := decision{before: v, now: b.now()}
 	d.when = d.now
 	if t := c.Command.Occurred(); !t.IsZero() {
 		d.when = instant(t)
 	}
-	exists := a.exists(v.state)
+	exists := a.Behaviour.Exists(v.state)
 	switch {
-	case exists && c.spec.Creates:
-		return d, domain.Reject("already-exists", "%s %s exists already", a.def.Name, c.Target)
-	case !exists && !c.spec.Creates:
-		return d, &domain.NotFoundError{Kind: a.def.Name, ID: string(c.Target)}
+	case exists && c.command.Creates:
+		return d, domain.Reject("already-exists", "%s %s exists already", a.Name, c.Target)
+	case !exists && !c.command.Creates:
+		return d, &domain.NotFoundError{Kind: a.Name, ID: string(c.Target)}
 	case c.IfMatch != nil && *c.IfMatch != v.version:
 		return d, &domain.ConflictError{Stream: c.stream, Actual: domain.AtRevision(v.version)}
 	}
 	cmd := c.Command
-	if prepare := a.prepare[cmd.CommandType()]; prepare != nil {
+	if c.command.prepare != nil {
 		var err error
-		if cmd, err = prepare(ctx, &Loader{bus: b, self: c.stream, state: v.state, fresh: fresh}, c.Request, cmd); err != nil {
+		if cmd, err = c.command.prepare(ctx, &Loader{bus: b, self: c.stream, state: v.state, fresh: fresh}, c.Request, cmd); err != nil {
 			return d, err
 		}
 	}
 	var err error
-	d.events, err = a.decide(v.state, cmd, domain.Facts{ID: c.Target, Now: d.now, OccurredAt: d.when, Actor: c.Actor})
+	d.events, err = a.Behaviour.Decide(v.state, cmd, domain.Facts{ID: c.Target, Now: d.now, OccurredAt: d.when, Actor: c.Actor})
 	if err != nil {
 		return d, err
 	}
@@ -156,7 +156,7 @@ func (b *Bus) decide(ctx context.Context, c *call, v view, fresh bool) (decision
 		if b.schemas[e.EventType()] == 0 {
 			return d, fmt.Errorf("commands: %s decided %q, which no aggregate declares", cmd.CommandType(), e.EventType())
 		}
-		d.after = a.evolve(d.after, e)
+		d.after = a.Behaviour.Evolve(d.after, e)
 	}
 	return d, nil
 }
@@ -192,8 +192,8 @@ func (c *call) metadata(schema int, now, when time.Time, subjects []domain.ID) d
 
 // pending wraps the events decided in their envelopes.
 func (b *Bus) pending(c *call, d decision) []domain.Pending {
-	subjects := c.aggregate.subjects(c.Target, d.before.state)
-	for _, id := range c.aggregate.subjects(c.Target, d.after) {
+	subjects := c.command.aggregate.Behaviour.Subjects(c.Target, d.before.state)
+	for _, id := range c.command.aggregate.Behaviour.Subjects(c.Target, d.after) {
 		if !slices.Contains(subjects, id) {
 			subjects = append(subjects[:len(subjects):len(subjects)], id)
 		}

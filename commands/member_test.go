@@ -193,7 +193,7 @@ func newWorld() *world {
 
 func (w *world) bus() *commands.Bus {
 	b := commands.NewBus(w.store, commands.Options{Clock: w.clock.Now, Secret: []byte("test")})
-	commands.Register(b, members, commands.Prepare(prepareSponsor))
+	b.Register([]domain.Definition{members.Definition()}, commands.Prepare(prepareSponsor))
 	return b
 }
 

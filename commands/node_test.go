@@ -11,10 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/domain/sales/opportunity"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -34,7 +35,7 @@ func nodeStore(t testing.TB) *eventlog.Store {
 			t.Error(err)
 		}
 	})
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func nodeStore(t testing.TB) *eventlog.Store {
 
 func nodeBus(store *eventlog.Store) *commands.Bus {
 	b := commands.NewBus(store, commands.Options{Secret: []byte("test")})
-	commands.All(b)
+	areas.Register(b)
 	return b
 }
 

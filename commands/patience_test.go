@@ -80,7 +80,7 @@ type lateWorld struct {
 
 func (w lateWorld) bus() *commands.Bus {
 	b := commands.NewBus(w.log, commands.Options{Clock: w.clock.Now, Secret: []byte("test")})
-	commands.Register(b, members, commands.Prepare(prepareSponsor))
+	b.Register([]domain.Definition{members.Definition()}, commands.Prepare(prepareSponsor))
 	return b
 }
 

@@ -3,26 +3,19 @@ package commands
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/rapport-crm/rapport/domain"
 )
 
-// aggregate is a domain.Aggregate with its state type erased.
-type aggregate struct {
-	def      domain.Definition
-	zero     any
-	decide   func(state any, c domain.Command, f domain.Facts) ([]domain.Event, error)
-	evolve   func(state any, e domain.Event) any
-	exists   func(state any) bool
-	keys     func(state any) []domain.Key
-	subjects func(id domain.ID, state any) []domain.ID
-	prepare  map[string]prepareFunc // by command type
-	then     map[string]thenFunc    // by command type
-	alone    map[string]bool        // by command type
-
-	unclaimed map[string]unclaimed // by command type
+// command is one command type of an aggregate: its declaration, its validator, and the rules that its area adds.
+type command struct {
+	domain.CommandSpec
+	aggregate *domain.Definition
+	plan      *plan
+	prepare   prepareFunc // nil: nothing
+	then      thenFunc    // nil: nothing
+	alone     bool
+	unclaimed *unclaimed // nil: nothing
 }
 
 // unclaimed is a key that must be nobody's, and what is said of it when it is somebody's.
@@ -31,28 +24,30 @@ type unclaimed struct {
 	refuse func(holder domain.ID) error
 }
 
-// command is one command type of an aggregate with its validator.
-type command struct {
-	aggregate *aggregate
-	spec      domain.CommandSpec
-	plan      *plan
+// Rule is what the bus does for commands of one type beside deciding them, or for a tenant that begins.
+type Rule struct {
+	command string         // type
+	add     func(*command) // nil for a founding
+	founds  *founding
+}
+
+// of is the rule of commands of type C.
+func of[C domain.Command](add func(*command)) Rule {
+	var zero C
+	return Rule{command: zero.CommandType(), add: add}
 }
 
 type prepareFunc func(ctx context.Context, l *Loader, req Request, c domain.Command) (domain.Command, error)
 
-// Option adds to the registration of an aggregate.
-type Option func(*aggregate)
-
 // Prepare has every command of type C completed before it is decided: foreign facts loaded into its json:"-" fields,
 // values normalised. The function runs once more whenever the command is decided again; Request.Target is the id of the
 // aggregate, for creating commands too. Only one function per command type.
-func Prepare[C domain.Command](f func(ctx context.Context, l *Loader, req Request, c C) (C, error)) Option {
-	return func(a *aggregate) {
-		var zero C
-		a.prepare[zero.CommandType()] = func(ctx context.Context, l *Loader, req Request, c domain.Command) (domain.Command, error) {
+func Prepare[C domain.Command](f func(ctx context.Context, l *Loader, req Request, c C) (C, error)) Rule {
+	return of[C](func(to *command) {
+		to.prepare = func(ctx context.Context, l *Loader, req Request, c domain.Command) (domain.Command, error) {
 			return f(ctx, l, req, c.(C))
 		}
-	}
+	})
 }
 
 // thenFunc continues an executed command.
@@ -61,95 +56,96 @@ type thenFunc func(ctx context.Context, b *Bus, req Request, r Receipt) error
 // Then has a second command follow every executed command of type C, replayed and unchanged ones included, before it is
 // answered: a process over two streams, which a repetition of the first command completes when it was cut off between
 // them. f submits with a key that follows from the first command's, so that repetitions are recognised.
-func Then[C domain.Command](f func(ctx context.Context, b *Bus, req Request, c C, r Receipt) error) Option {
-	return func(a *aggregate) {
-		var zero C
-		a.then[zero.CommandType()] = func(ctx context.Context, b *Bus, req Request, r Receipt) error {
+func Then[C domain.Command](f func(ctx context.Context, b *Bus, req Request, c C, r Receipt) error) Rule {
+	return of[C](func(to *command) {
+		to.then = func(ctx context.Context, b *Bus, req Request, r Receipt) error {
 			return f(ctx, b, req, req.Command.(C), r)
 		}
-	}
+	})
 }
 
 // Alone has commands of type C of one tenant executed one at a time by this process, for decisions on facts that a
 // command of the same type on another aggregate may be about to change.
-func Alone[C domain.Command]() Option {
-	return func(a *aggregate) {
-		var zero C
-		a.alone[zero.CommandType()] = true
-	}
-}
+func Alone[C domain.Command]() Rule { return of[C](func(to *command) { to.alone = true }) }
 
 // Unclaimed lets a command of type C go on only while no aggregate of its kind holds or claims the key that follows from the
 // aggregate addressed; refuse says who does. It is looked at after the command has made its own claims and before it
 // appends: of commands that each claim what another needs unclaimed at most one goes on, in whatever processes they run.
 // Such a command makes its claims even when duplicates are allowed.
-func Unclaimed[C domain.Command](key func(self domain.ID) domain.Key, refuse func(holder domain.ID) error) Option {
-	return func(a *aggregate) {
-		var zero C
-		a.unclaimed[zero.CommandType()] = unclaimed{key, refuse}
+func Unclaimed[C domain.Command](key func(self domain.ID) domain.Key, refuse func(holder domain.ID) error) Rule {
+	return of[C](func(to *command) { to.unclaimed = &unclaimed{key, refuse} })
+}
+
+// founding is a creating command that every tenant begins with.
+type founding struct {
+	key     string
+	id      domain.ID
+	command domain.Command
+}
+
+// Found has Prime create an aggregate with an id of its own, the same in every tenant. The key is that of the command.
+func Found(id domain.ID, key string, c domain.Command) Rule {
+	return Rule{command: c.CommandType(), founds: &founding{key, id, c}}
+}
+
+// systemActor is who does what nobody asked for.
+var systemActor = domain.Actor{ID: "rapport", Kind: domain.ActorAutomation}
+
+// Prime writes what a tenant needs before its first command: see Found. Doing it again changes nothing.
+func (b *Bus) Prime(ctx context.Context, tenant domain.Tenant) error {
+	for _, f := range b.foundings {
+		req := Request{Tenant: tenant, Actor: systemActor, Key: f.key, Command: f.command, wanted: f.id}
+		if _, err := b.Submit(ctx, req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Register adds aggregates to the bus, but for those without behaviour, and then rules for their commands. It panics when a
+// declaration contradicts itself or another one, because that is a fault of the program. Not safe for use beside Submit.
+func (b *Bus) Register(aggregates []domain.Definition, rules ...Rule) {
+	for _, a := range aggregates {
+		if a.Behaviour != nil {
+			b.addAggregate(&a)
+		}
+	}
+	for _, r := range rules {
+		c := b.commands[r.command]
+		switch {
+		case c == nil:
+			panic(fmt.Sprintf("commands: there is a rule for %q, which is not a command", r.command))
+		case r.founds != nil:
+			b.foundings = append(b.foundings, *r.founds)
+		default:
+			r.add(c)
+		}
 	}
 }
 
-// Register adds an aggregate to the bus. It panics when the declaration contradicts itself or another aggregate, because
-// that is a fault of the program. Not safe for use beside Submit.
-func Register[S any](b *Bus, agg domain.Aggregate[S], opts ...Option) {
-	a := &aggregate{
-		def:  agg.Definition(),
-		zero: *new(S),
-		decide: func(s any, c domain.Command, f domain.Facts) ([]domain.Event, error) {
-			return agg.Decider.Decide(s.(S), c, f)
-		},
-		evolve:   func(s any, e domain.Event) any { return agg.Decider.Evolve(s.(S), e) },
-		exists:   func(s any) bool { return agg.Exists(s.(S)) },
-		keys:     func(any) []domain.Key { return nil },
-		subjects: func(domain.ID, any) []domain.ID { return nil },
-		prepare:  map[string]prepareFunc{},
-		then:     map[string]thenFunc{},
-		alone:    map[string]bool{},
-
-		unclaimed: map[string]unclaimed{},
+func (b *Bus) addAggregate(a *domain.Definition) {
+	if _, twice := b.aggregates[a.Name]; twice {
+		panic(fmt.Sprintf("commands: aggregate %q is registered twice", a.Name))
 	}
-	if agg.Keys != nil {
-		a.keys = func(s any) []domain.Key { return agg.Keys(s.(S)) }
-	}
-	if agg.Subjects != nil {
-		a.subjects = func(id domain.ID, s any) []domain.ID { return agg.Subjects(id, s.(S)) }
-	}
-	if _, twice := b.aggregates[agg.Name]; twice {
-		panic(fmt.Sprintf("commands: aggregate %q is registered twice", agg.Name))
-	}
-	for _, o := range opts {
-		o(a)
-	}
-	b.aggregates[agg.Name] = a
-	b.order = append(b.order, agg.Name)
-	for _, e := range agg.Events {
+	b.aggregates[a.Name] = a
+	b.order = append(b.order, a.Name)
+	for _, e := range a.Events {
 		if _, twice := b.schemas[e.Type()]; twice {
 			panic(fmt.Sprintf("commands: event %q is declared twice", e.Type()))
 		}
 		b.schemas[e.Type()] = e.Version()
 	}
-	for _, spec := range agg.Commands {
-		b.addCommand(a, spec)
-	}
-	for _, name := range slices.Concat(slices.Collect(maps.Keys(a.prepare)), slices.Collect(maps.Keys(a.then)),
-		slices.Collect(maps.Keys(a.alone)), slices.Collect(maps.Keys(a.unclaimed))) {
-		if c := b.commands[name]; c == nil || c.aggregate != a {
-			panic(fmt.Sprintf("commands: %q is not a command of aggregate %q", name, agg.Name))
+	for _, spec := range a.Commands {
+		name := spec.Type()
+		if _, twice := b.commands[name]; twice {
+			panic(fmt.Sprintf("commands: command %q is declared twice", name))
 		}
+		p, err := newPlan(spec.GoType())
+		if err != nil {
+			panic(fmt.Sprintf("commands: command %q: %v", name, err))
+		}
+		b.commands[name] = &command{CommandSpec: spec, aggregate: a, plan: p}
 	}
-}
-
-func (b *Bus) addCommand(a *aggregate, spec domain.CommandSpec) {
-	name := spec.Type()
-	if _, twice := b.commands[name]; twice {
-		panic(fmt.Sprintf("commands: command %q is declared twice", name))
-	}
-	p, err := newPlan(spec.GoType())
-	if err != nil {
-		panic(fmt.Sprintf("commands: command %q: %v", name, err))
-	}
-	b.commands[name] = &command{aggregate: a, spec: spec, plan: p}
 }
 
 // Loader gives a preparation the states of other aggregates of the same tenant, from the log through the bus's cache.
@@ -165,34 +161,39 @@ type Loader struct {
 // Load returns the state of an aggregate and whether it exists. The error wraps *domain.UnavailableError when the log
 // does not answer.
 func Load[S any](ctx context.Context, l *Loader, agg domain.Aggregate[S], id domain.ID) (S, bool, error) {
-	var zero S
-	a, ok := l.bus.aggregates[agg.Name]
-	if !ok {
-		return zero, false, fmt.Errorf("commands: aggregate %q is not registered", agg.Name)
-	}
-	state := l.state
-	if stream := (domain.StreamID{Tenant: l.self.Tenant, Aggregate: agg.Name, ID: id}); stream != l.self {
-		v, err := l.bus.load(ctx, stream, l.fresh)
-		if err != nil {
-			return zero, false, err
-		}
-		state = v.state
-	}
-	if !a.exists(state) {
-		return zero, false, nil
+	state, exists, err := l.load(ctx, agg.Name, id)
+	if err != nil || !exists {
+		var zero S
+		return zero, false, err
 	}
 	return state.(S), true, nil
 }
 
-// mustExist rejects a reference that names no kind of aggregate or no aggregate of the kind.
-func (l *Loader) mustExist(ctx context.Context, aggregate string, id domain.ID, pointer string) error {
-	a, ok := l.bus.aggregates[aggregate]
-	if !ok {
-		return domain.Invalid(pointer+"/aggregate", "%q is not a kind of aggregate", aggregate)
+// load returns the state of an aggregate and whether it exists.
+func (l *Loader) load(ctx context.Context, aggregate string, id domain.ID) (state any, exists bool, err error) {
+	a := l.bus.aggregates[aggregate]
+	if a == nil {
+		return nil, false, fmt.Errorf("commands: aggregate %q is not registered", aggregate)
 	}
-	v, err := l.bus.load(ctx, domain.StreamID{Tenant: l.self.Tenant, Aggregate: aggregate, ID: id}, l.fresh)
-	if err == nil && !a.exists(v.state) {
-		return domain.Reject(aggregate+"-unknown", "there is no %s %s", aggregate, id).At(pointer + "/id")
+	state = l.state
+	if stream := (domain.StreamID{Tenant: l.self.Tenant, Aggregate: aggregate, ID: id}); stream != l.self {
+		v, err := l.bus.load(ctx, stream, l.fresh)
+		if err != nil {
+			return nil, false, err
+		}
+		state = v.state
+	}
+	return state, a.Behaviour.Exists(state), nil
+}
+
+// Knows reports whether there is a kind of aggregate of this name.
+func (l *Loader) Knows(aggregate string) bool { return l.bus.aggregates[aggregate] != nil }
+
+// MustExist refuses the id at pointer when it names no aggregate of the kind, which the bus must know.
+func (l *Loader) MustExist(ctx context.Context, aggregate string, id domain.ID, pointer string) error {
+	_, exists, err := l.load(ctx, aggregate, id)
+	if err == nil && !exists {
+		err = domain.Reject(aggregate+"-unknown", "there is no %s %s", aggregate, id).At(pointer)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/party/customer"
 )
@@ -16,7 +17,7 @@ func TestReproTwoMergesOfOneDuplicate(t *testing.T) {
 	w := newWorld()
 	bus := func() *commands.Bus {
 		b := commands.NewBus(w.store, commands.Options{Clock: w.clock.Now, Secret: []byte("test")})
-		commands.All(b)
+		areas.Register(b)
 		return b
 	}
 	here, there := bus(), bus()
@@ -48,7 +49,7 @@ func TestReproTwoMergesOfOneDuplicate(t *testing.T) {
 func TestReproEmptiedIsNotLeftOut(t *testing.T) {
 	w := newWorld()
 	b := commands.NewBus(w.store, commands.Options{Clock: w.clock.Now, Secret: []byte("test")})
-	commands.All(b)
+	areas.Register(b)
 	id := submit(t, b, request("r", "", customer.Register{Kind: customer.Company, Profile: customer.Profile{Name: "Acme", Website: "https://acme.example"}})).ID
 	submit(t, b, request("u", id, customer.UpdateProfile{LegalName: new("Acme Limited"), Website: new("")}))
 	_, err := b.Submit(t.Context(), request("u", id, customer.UpdateProfile{LegalName: new("Acme Limited")}))

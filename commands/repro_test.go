@@ -16,7 +16,7 @@ func TestReproTwoProcessesAtOneMoment(t *testing.T) {
 	w := newWorld()
 	bus := func() *commands.Bus {
 		b := commands.NewBus(w.store, commands.Options{Clock: func() time.Time { return noon }, Secret: []byte("test")})
-		commands.Register(b, members, commands.Prepare(prepareSponsor))
+		b.Register([]domain.Definition{members.Definition()}, commands.Prepare(prepareSponsor))
 		return b
 	}
 	here, there := bus(), bus()

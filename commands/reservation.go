@@ -106,7 +106,7 @@ func (b *Bus) difference(c *call, a, without []domain.Key) []keyed {
 		if holds(without, k) {
 			continue
 		}
-		id := b.reservationID(c.Tenant, c.aggregate.def.Name, k)
+		id := b.reservationID(c.Tenant, c.command.aggregate.Name, k)
 		out = append(out, keyed{k, domain.StreamID{Tenant: c.Tenant, Aggregate: domain.ReservationName, ID: id}})
 	}
 	slices.SortFunc(out, func(x, y keyed) int { return cmp.Compare(x.stream.ID, y.stream.ID) })
@@ -121,7 +121,7 @@ func holds(keys []domain.Key, key domain.Key) bool {
 // *domain.DuplicateError when another aggregate holds one.
 func (cs *claimSet) acquire(ctx context.Context, d decision) ([]held, error) {
 	b, c := cs.bus, cs.call
-	before, after := c.aggregate.keys(d.before.state), c.aggregate.keys(d.after)
+	before, after := c.command.aggregate.Behaviour.Keys(d.before.state), c.command.aggregate.Behaviour.Keys(d.after)
 	if c.claims() {
 		for _, k := range b.difference(c, after, before) {
 			if err := cs.claim(ctx, d, k); err != nil {
@@ -129,7 +129,7 @@ func (cs *claimSet) acquire(ctx context.Context, d decision) ([]held, error) {
 			}
 		}
 	}
-	if needs, ok := c.aggregate.unclaimed[c.Command.CommandType()]; ok {
+	if needs := c.command.unclaimed; needs != nil {
 		if err := cs.vacate(ctx, d, needs); err != nil {
 			return nil, err
 		}
@@ -149,7 +149,7 @@ func (cs *claimSet) acquire(ctx context.Context, d decision) ([]held, error) {
 
 // claims reports whether the command claims what it adds, whatever its request allows.
 func (c *call) claims() bool {
-	_, excludes := c.aggregate.unclaimed[c.Command.CommandType()]
+	excludes := c.command.unclaimed != nil
 	return excludes || !c.AllowDuplicates
 }
 
@@ -164,7 +164,7 @@ func (cs *claimSet) claim(ctx context.Context, d decision, k keyed) error {
 	for lost := 0; ; lost++ {
 		cs.tries++
 		event := b.kernelEvent(c, d.now, "claim", cs.tries, domain.ReservationClaimed{
-			Aggregate: c.aggregate.def.Name, ID: c.Target, Kind: k.Kind, CommandID: c.id,
+			Aggregate: c.command.aggregate.Name, ID: c.Target, Kind: k.Kind, CommandID: c.id,
 		})
 		var r reservation
 		outcome, err := b.settle(ctx, k.stream, expected, []domain.Pending{event}, lost, func() (moved bool, err error) {
@@ -230,7 +230,7 @@ func (b *Bus) contest(ctx context.Context, c *call, now time.Time, key domain.Ke
 		if err != nil {
 			return err
 		}
-		if holds(agg.keys(v.state), key) || now.Sub(r.at) < ClaimTimeout {
+		if holds(agg.Behaviour.Keys(v.state), key) || now.Sub(r.at) < ClaimTimeout {
 			return duplicate
 		}
 		if !fence {
@@ -255,8 +255,8 @@ func (b *Bus) contest(ctx context.Context, c *call, now time.Time, key domain.Ke
 	}
 }
 
-// vacate makes sure that nobody holds or claims what the command needs unclaimed. A dead claim is fenced and released.
-func (cs *claimSet) vacate(ctx context.Context, d decision, needs unclaimed) error {
+// vacate makes sure that nobody holds or claims what the command needs *unclaimed. A dead claim is fenced and released.
+func (cs *claimSet) vacate(ctx context.Context, d decision, needs *unclaimed) error {
 	b, c := cs.bus, cs.call
 	r, id, err := b.claimant(ctx, c, d, needs, true)
 	if err != nil || !r.claimed {
@@ -270,11 +270,11 @@ func (cs *claimSet) vacate(ctx context.Context, d decision, needs unclaimed) err
 	return err
 }
 
-// claimant reads the reservation of what the command needs unclaimed, and returns the refusal when it is alive. A dead claim
+// claimant reads the reservation of what the command needs *unclaimed, and returns the refusal when it is alive. A dead claim
 // is fenced if asked.
-func (b *Bus) claimant(ctx context.Context, c *call, d decision, needs unclaimed, fence bool) (reservation, domain.StreamID, error) {
+func (b *Bus) claimant(ctx context.Context, c *call, d decision, needs *unclaimed, fence bool) (reservation, domain.StreamID, error) {
 	key := needs.key(c.Target)
-	id := domain.StreamID{Tenant: c.Tenant, Aggregate: domain.ReservationName, ID: b.reservationID(c.Tenant, c.aggregate.def.Name, key)}
+	id := domain.StreamID{Tenant: c.Tenant, Aggregate: domain.ReservationName, ID: b.reservationID(c.Tenant, c.command.aggregate.Name, key)}
 	r, err := b.readReservation(ctx, id)
 	if err != nil || !r.claimed {
 		return r, id, err
@@ -289,12 +289,12 @@ func (b *Bus) claimant(ctx context.Context, c *call, d decision, needs unclaimed
 
 // checkFree is the part of acquire that a dry run can do: it reads.
 func (b *Bus) checkFree(ctx context.Context, c *call, d decision) error {
-	if needs, ok := c.aggregate.unclaimed[c.Command.CommandType()]; ok {
+	if needs := c.command.unclaimed; needs != nil {
 		if _, _, err := b.claimant(ctx, c, d, needs, false); err != nil {
 			return err
 		}
 	}
-	added := b.difference(c, c.aggregate.keys(d.after), c.aggregate.keys(d.before.state))
+	added := b.difference(c, c.command.aggregate.Behaviour.Keys(d.after), c.command.aggregate.Behaviour.Keys(d.before.state))
 	for _, k := range added {
 		r, err := b.readReservation(ctx, k.stream)
 		if err != nil {
@@ -335,7 +335,7 @@ func (b *Bus) giveBack(ctx context.Context, c *call, now time.Time, gone []held)
 	defer cancel()
 	for i, h := range gone {
 		event := b.kernelEvent(c, now, "release "+string(h.stream.ID), i, domain.ReservationReleased{
-			Aggregate: c.aggregate.def.Name, ID: c.Target, CommandID: c.id,
+			Aggregate: c.command.aggregate.Name, ID: c.Target, CommandID: c.id,
 		})
 		outcome, err := b.append(ctx, h.stream, domain.AtRevision(h.revision), []domain.Pending{event})
 		if _, ok := outcome.(domain.Committed); !ok {

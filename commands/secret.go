@@ -41,7 +41,7 @@ func (b *Bus) ProveSecret(ctx context.Context, claims iter.Seq2[domain.Recorded,
 		if v.next == 0 {
 			continue // its command never completed
 		}
-		for _, k := range holder.keys(v.state) {
+		for _, k := range holder.Behaviour.Keys(v.state) {
 			if k.Kind != claim.Kind {
 				continue
 			}

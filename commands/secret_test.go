@@ -29,7 +29,7 @@ func TestSecretIsProvedByTheLog(t *testing.T) {
 	w := newWorld()
 	right := w.bus()
 	wrong := commands.NewBus(w.store, commands.Options{Clock: w.clock.Now, Secret: []byte("another")})
-	commands.Register(wrong, members)
+	wrong.Register([]domain.Definition{members.Definition()})
 	proofs := func(when string, ofRight, ofWrong commands.SecretProof) {
 		t.Helper()
 		for name, c := range map[string]struct {

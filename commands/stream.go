@@ -61,7 +61,7 @@ func (b *Bus) stream(id domain.StreamID) *stream {
 	s := &stream{
 		id:       id,
 		turn:     make(chan struct{}, 1),
-		view:     view{state: b.aggregates[id.Aggregate].zero},
+		view:     view{state: b.aggregates[id.Aggregate].Behaviour.Zero},
 		commands: map[string]*execution{},
 	}
 	if before, ok, _ := b.streams.PeekOrAdd(id, s); ok {
@@ -114,7 +114,7 @@ func (b *Bus) refresh(ctx context.Context, s *stream) error {
 	if err != nil {
 		return err
 	}
-	return b.apply(s, tail, b.aggregates[s.id.Aggregate].evolve)
+	return b.apply(s, tail, b.aggregates[s.id.Aggregate].Behaviour.Evolve)
 }
 
 func (s *stream) look() view {

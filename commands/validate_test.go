@@ -64,7 +64,7 @@ func validate(t testing.TB, f form) []domain.FieldError {
 	t.Helper()
 	w := newWorld()
 	b := w.bus()
-	commands.Register(b, forms)
+	b.Register([]domain.Definition{forms.Definition()})
 	_, err := b.Submit(t.Context(), request("k", "", f))
 	var invalid *domain.InvalidError
 	if err != nil && !errors.As(err, &invalid) {
@@ -176,7 +176,7 @@ func TestFaultyDeclarationsAreRefused(t *testing.T) {
 					t.Errorf("%s: accepted", name)
 				}
 			}()
-			commands.Register(newWorld().bus(), agg)
+			newWorld().bus().Register([]domain.Definition{agg.Definition()})
 		}()
 	}
 }

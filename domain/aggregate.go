@@ -83,16 +83,42 @@ func (s CommandSpec) Verb() string {
 // GoType returns the Go struct type of the command.
 func (s CommandSpec) GoType() reflect.Type { return reflect.TypeOf(s.Example) }
 
-// Definition is an Aggregate without its state type: what codec, documentation and routes need.
+// Definition is an Aggregate without its state type. Package domain/aggregates lists those of the product; the command bus,
+// the codec, documentation and routes follow from the list.
 type Definition struct {
 	Name, Plural, Doc string
 	Events            []EventSpec
 	Commands          []CommandSpec
+	Behaviour         *Behaviour // nil for streams that the command bus alone writes, which take no commands
+}
+
+// Behaviour is what an Aggregate does, over states of any type: Zero, and what Evolve made of it.
+type Behaviour struct {
+	Zero     any
+	Decide   func(state any, c Command, f Facts) ([]Event, error)
+	Evolve   func(state any, e Event) any
+	Exists   func(state any) bool
+	Keys     func(state any) []Key       // never nil
+	Subjects func(id ID, state any) []ID // never nil
 }
 
 // Definition returns the declaration without the state type.
 func (a Aggregate[S]) Definition() Definition {
-	return Definition{Name: a.Name, Plural: a.Plural, Doc: a.Doc, Events: a.Events, Commands: a.Commands}
+	b := &Behaviour{
+		Zero:     *new(S),
+		Decide:   func(s any, c Command, f Facts) ([]Event, error) { return a.Decider.Decide(s.(S), c, f) },
+		Evolve:   func(s any, e Event) any { return a.Decider.Evolve(s.(S), e) },
+		Exists:   func(s any) bool { return a.Exists(s.(S)) },
+		Keys:     func(any) []Key { return nil },
+		Subjects: func(ID, any) []ID { return nil },
+	}
+	if a.Keys != nil {
+		b.Keys = func(s any) []Key { return a.Keys(s.(S)) }
+	}
+	if a.Subjects != nil {
+		b.Subjects = func(id ID, s any) []ID { return a.Subjects(id, s.(S)) }
+	}
+	return Definition{Name: a.Name, Plural: a.Plural, Doc: a.Doc, Events: a.Events, Commands: a.Commands, Behaviour: b}
 }
 
 // Fold folds events over the zero state.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/domain/party/contact"
 	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/domain/party/interaction"
@@ -22,7 +23,6 @@ import (
 	"github.com/rapport-crm/rapport/domain/sales/order"
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/domain/sales/product"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
@@ -40,7 +40,7 @@ func compiled(t *testing.T) []*projection.Compiled {
 
 func phrasebook(t *testing.T) *domain.Phrasebook {
 	t.Helper()
-	words, err := catalogue.Phrasebook()
+	words, err := aggregates.Phrasebook()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/domain/party/customer"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -68,7 +68,7 @@ func (r *appendRig) Close() error {
 
 // sampleEvent is an event of the size that commands write.
 func sampleEvent() (eventlog.NewEvent, error) {
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		return eventlog.NewEvent{}, err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
 )
 
@@ -27,7 +27,7 @@ func TestGeneratedLogIsTheSameForASeed(t *testing.T) {
 	if diff := cmp.Diff(first, run(), cmp.AllowUnexported(entry{}), cmpopts.EquateComparable(domain.Expected{})); diff != "" {
 		t.Error(diff)
 	}
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,9 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/bus"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -55,7 +56,7 @@ func (b *bench) newReplica(ctx context.Context, name string) (r *replica, err er
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	if r.registry, err = codec.New(catalogue.Definitions()...); err != nil {
+	if r.registry, err = codec.New(aggregates.All()...); err != nil {
 		return r, err
 	}
 	if r.node, err = esnode.Open(ctx, esnode.Options{Dir: filepath.Join(r.dir, "events"), Logger: quiet}); err != nil {
@@ -86,7 +87,7 @@ func (r *replica) Close() error {
 // one, is told of each entry.
 func fill(ctx context.Context, store *eventlog.Store, seed uint64, events int, note func(entry)) error {
 	bus := commands.NewBus(store, commands.Options{Secret: []byte("a generated business has no secrets")})
-	commands.All(bus)
+	areas.Register(bus)
 	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
 		return err
 	}

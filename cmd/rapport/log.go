@@ -12,8 +12,9 @@ import (
 	"path/filepath"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/logcopy"
@@ -186,13 +187,13 @@ func (s stores) historyWith(ctx context.Context, c *console, given string, closi
 
 // proveSecret finds out from its reservations whether a secret is that of a log that was begun before logs noted it.
 func proveSecret(ctx context.Context, l eventlog.Log, secret []byte) error {
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		return err
 	}
 	store := eventlog.NewStore(l, registry)
 	bus := commands.NewBus(store, commands.Options{Secret: secret})
-	commands.All(bus)
+	areas.Register(bus)
 	isClaim := func(eventType string) bool { return eventType == domain.ReservationClaimed{}.EventType() }
 	proof, err := bus.ProveSecret(ctx, store.ReadTypes(ctx, domain.Position{}, isClaim))
 	if err == nil && proof == commands.SecretRefuted {

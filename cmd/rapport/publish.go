@@ -13,8 +13,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/bus"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/reactor"
 )
 
@@ -67,7 +67,7 @@ func openDestinations(addresses []string, logger *slog.Logger) ([]destination, e
 func checkTypes(types []string) error {
 	for _, t := range types {
 		some := func(e domain.EventSpec) bool { return reactor.Chooses(t, e.Type()) }
-		if !slices.ContainsFunc(catalogue.Definitions(), func(d domain.Definition) bool { return slices.ContainsFunc(d.Events, some) }) {
+		if !slices.ContainsFunc(aggregates.All(), func(d domain.Definition) bool { return slices.ContainsFunc(d.Events, some) }) {
 			return fmt.Errorf("--publish: types=%s: no event is of that type or begins so; customer. with its dot stands for all of customers", t)
 		}
 	}

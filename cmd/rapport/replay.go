@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/view"
@@ -161,7 +161,7 @@ func (r replayRecord) Run(ctx context.Context, chosen *kong.Context, c *console)
 	if r.Diff != nil {
 		return r.difference(c, scan)
 	}
-	words, err := catalogue.Phrasebook()
+	words, err := aggregates.Phrasebook()
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/bus"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/due"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/projections"
@@ -260,7 +260,7 @@ func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres st
 	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
 		return err
 	}
-	words, err := catalogue.Phrasebook()
+	words, err := aggregates.Phrasebook()
 	if err != nil {
 		return err
 	}

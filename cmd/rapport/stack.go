@@ -18,8 +18,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/eventlog"
@@ -120,7 +121,7 @@ func (s stores) openLog(ctx context.Context, logger *slog.Logger, closing *close
 	if err != nil {
 		return nil, err
 	}
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +303,7 @@ func (s stores) keepSecret(key []byte) ([]byte, error) {
 func newBus(l *log, secret []byte, o commands.Options) *commands.Bus {
 	o.Secret = secret
 	bus := commands.NewBus(l.Store, o)
-	commands.All(bus)
+	areas.Register(bus)
 	return bus
 }
 

@@ -14,8 +14,9 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 )
@@ -96,7 +97,7 @@ type appending struct {
 
 // newSimulation prepares a run; it belongs into a synctest bubble.
 func newSimulation(t testing.TB, seed uint64) *simulation {
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func (s *simulation) start(i int) {
 	srv.bus = commands.NewBus(eventlog.NewStore(connection{s, srv}, s.registry), commands.Options{
 		Clock: s.clock, Secret: secret, Process: srv.name, Spread: func(n time.Duration) time.Duration { return n / 2 },
 	})
-	commands.All(srv.bus)
+	areas.Register(srv.bus)
 	s.servers[i] = srv
 }
 

@@ -36,7 +36,8 @@ var vague = []string{"common", "helper", "helpers", "misc", "model", "models", "
 // stands for a folder and everything below it. Every package may import what is
 // in and below the folder of its own rule, but for domain, where an aggregate
 // (domain/<area>/<aggregate>) may import the kernel, the value types that its
-// area shares (domain/<area>) and its own parts alone.
+// area shares (domain/<area>) and its own parts alone. The list of all aggregates,
+// domain/aggregates, imports every one.
 type rule struct {
 	folder string
 	ours   []string
@@ -45,6 +46,7 @@ type rule struct {
 
 var rules = []rule{
 	{folder: "domain"},
+	{folder: "domain/aggregates", ours: []string{"domain/..."}},
 	{folder: "commands", ours: []string{"domain/..."}},
 	{folder: "readmodels", ours: []string{"domain"}},
 	{folder: "projections", ours: []string{"domain/...", "readmodels/..."}},
@@ -158,7 +160,7 @@ func forbiddenOurs(folder, imported string, test bool) string {
 	if test && (in(imported, "internal") || in(imported, "domain") && support(imported)) {
 		return ""
 	}
-	if of, ok := below(folder, "domain"); ok && of != "" {
+	if of, ok := below(folder, "domain"); ok && of != "" && of != "aggregates" {
 		area, aggregate, _ := strings.Cut(of, "/")
 		aggregate, _, _ = strings.Cut(aggregate, "/")
 		if imported == "domain" || imported == "domain/"+area || matches(imported, "domain/"+area+"/"+aggregate+"/...") {

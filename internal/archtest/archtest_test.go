@@ -45,6 +45,7 @@ func TestEachRule(t *testing.T) {
 		{"aggregate knows its parts", "domain/sales/deal/deal.go", "./domain/sales/deal/stage", ""},
 		{"aggregate knows no other", "domain/sales/deal/deal.go", "./domain/sales/order", "never another aggregate"},
 		{"aggregate with a longer name is another", "domain/sales/deal/deal.go", "./domain/sales/dealer", "never another aggregate"},
+		{"the list knows every aggregate", "domain/aggregates/all.go", "./domain/sales/deal ./domain/party/lead", ""},
 		{"aggregate knows the values of its area", "domain/sales/deal/deal.go", "./domain/sales", ""},
 		{"aggregate knows no values of other areas", "domain/sales/deal/deal.go", "./domain/party", "never another aggregate"},
 		{"external test", "domain/sales/deal/deal_test.go", "./domain/sales/deal pgregory.net/rapid ./internal/codec", ""},

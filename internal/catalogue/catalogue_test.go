@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
 )
 
@@ -16,7 +17,7 @@ const docs = "../../docs/events"
 
 // D9: TestReleasedSchemasAreKeptAndFresh is what stops an incompatible change of a released event.
 func TestReleasedSchemasAreKeptAndFresh(t *testing.T) {
-	stale, err := Stale(docs, Definitions())
+	stale, err := Stale(docs, aggregates.All())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,14 +27,14 @@ func TestReleasedSchemasAreKeptAndFresh(t *testing.T) {
 }
 
 func TestDefinitionsFormARegistry(t *testing.T) {
-	if _, err := codec.New(Definitions()...); err != nil {
+	if _, err := codec.New(aggregates.All()...); err != nil {
 		t.Error(err)
 	}
 }
 
 // TestEveryFieldIsExplained: the catalogue is no better than the doc tags it is made from.
 func TestEveryFieldIsExplained(t *testing.T) {
-	for _, d := range Definitions() {
+	for _, d := range aggregates.All() {
 		for _, spec := range d.Events {
 			if spec.Doc == "" {
 				t.Errorf("%s has no sentence", spec.Type())

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 )
 
 var update = flag.Bool("update", false, "write the golden file of the words")
@@ -18,7 +19,7 @@ const wordsFile = "testdata/words.golden"
 
 func phrasebook(t *testing.T) *domain.Phrasebook {
 	t.Helper()
-	b, err := Phrasebook()
+	b, err := aggregates.Phrasebook()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func TestWordsOfAllEvents(t *testing.T) {
 	b := phrasebook(t)
 	var out strings.Builder
 	told := map[string]string{}
-	for _, d := range Definitions() {
+	for _, d := range aggregates.All() {
 		for _, spec := range d.Events {
 			out.WriteString(spec.Type() + "\n")
 			for _, l := range domain.Languages {
@@ -62,7 +63,7 @@ func TestWordsOfAllEvents(t *testing.T) {
 // of them, and with each member of a profile or of details as the one that changed.
 func TestWordsReadWellWhateverIsAbsent(t *testing.T) {
 	b := phrasebook(t)
-	for _, d := range Definitions() {
+	for _, d := range aggregates.All() {
 		for _, spec := range d.Events {
 			for _, e := range variants(spec.Example) {
 				for _, l := range domain.Languages {
@@ -259,7 +260,7 @@ func TestEveryValueOfAnEnumerationHasWords(t *testing.T) {
 			visit(f.Type)
 		}
 	}
-	for _, d := range Definitions() {
+	for _, d := range aggregates.All() {
 		for _, spec := range d.Commands {
 			visit(reflect.TypeOf(spec.Example))
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/catalogue"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 )
 
 const weighed = `
@@ -61,7 +61,7 @@ func TestANumberThatIsLeftOutIsNotZero(t *testing.T) {
 // TestCommandsOfTheProductMustSayTheirNumbers pins which those are.
 func TestCommandsOfTheProductMustSayTheirNumbers(t *testing.T) {
 	var got []string
-	for _, d := range catalogue.Definitions() {
+	for _, d := range aggregates.All() {
 		for _, c := range d.Commands {
 			for _, path := range domain.GivenOf(c.GoType()) {
 				got = append(got, c.Type()+" "+strings.Join(path, "/"))

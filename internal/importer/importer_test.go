@@ -18,8 +18,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/domain/party/customer"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 )
 
 // An invented aggregate: parcels with lines.
@@ -593,7 +593,7 @@ func TestDocumentedMappingIsSound(t *testing.T) {
 		writeFile(t, "customers.csv", "id,name,since,region\n1,Anvil Works,2026-07-01,n\n"),
 		writeFile(t, "moves.csv", "deal;stage;by\n7;engaging;\n7;proposal;ann\n7;;ann\n"),
 	}
-	p, err := Compile(m, files, catalogue.Definitions(), keyID)
+	p, err := Compile(m, files, aggregates.All(), keyID)
 	if err != nil {
 		t.Fatal(err)
 	}

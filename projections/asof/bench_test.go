@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/domain/sales/opportunity"
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
@@ -81,7 +81,7 @@ func (l *storedLog) evaluator() *Evaluator {
 }
 
 func newStoredLog(b *testing.B) *storedLog {
-	registry, err := codec.New(catalogue.Definitions()...)
+	registry, err := codec.New(aggregates.All()...)
 	if err != nil {
 		b.Fatal(err)
 	}

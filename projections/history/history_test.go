@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/domain/party/customer"
-	"github.com/rapport-crm/rapport/internal/catalogue"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/projection"
@@ -174,7 +174,7 @@ func TestEntriesSayWhoWhenAndFromWhatToWhat(t *testing.T) {
 	if diff := cmp.Diff(want, second); diff != "" {
 		t.Error(diff)
 	}
-	words, err := catalogue.Phrasebook()
+	words, err := aggregates.Phrasebook()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/catalogue"
 )
 
@@ -13,7 +14,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: generate DIR")
 		os.Exit(2)
 	}
-	if err := catalogue.Generate(os.Args[1], catalogue.Definitions()); err != nil {
+	if err := catalogue.Generate(os.Args[1], aggregates.All()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

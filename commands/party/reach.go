@@ -1,4 +1,4 @@
-package commands
+package party
 
 import (
 	"strings"

@@ -1,37 +1,36 @@
-package commands
+package party
 
 import (
 	"context"
 	"maps"
 	"slices"
 
+	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/party/contact"
 	"github.com/rapport-crm/rapport/domain/party/customer"
 )
 
-func registerContact(b *Bus) {
-	Register(b, contact.Aggregate,
-		Prepare(prepareCreateContact),
-		Prepare(prepareUpdateContact),
-		Prepare(func(ctx context.Context, l *Loader, _ Request, c contact.LinkCustomer) (contact.LinkCustomer, error) {
-			cust, ok, err := Load(ctx, l, customer.Aggregate, c.CustomerID)
-			c.Customer = contact.CustomerFacts{Exists: ok, MergedInto: cust.MergedInto}
-			return c, err
-		}),
-		Prepare(func(ctx context.Context, l *Loader, _ Request, c contact.Relate) (contact.Relate, error) {
-			_, ok, err := Load(ctx, l, contact.Aggregate, c.ContactID)
-			c.OtherExists = ok
-			return c, err
-		}),
-	)
+var contactRules = []commands.Rule{
+	commands.Prepare(prepareCreateContact),
+	commands.Prepare(prepareUpdateContact),
+	commands.Prepare(func(ctx context.Context, l *commands.Loader, _ commands.Request, c contact.LinkCustomer) (contact.LinkCustomer, error) {
+		cust, ok, err := commands.Load(ctx, l, customer.Aggregate, c.CustomerID)
+		c.Customer = contact.CustomerFacts{Exists: ok, MergedInto: cust.MergedInto}
+		return c, err
+	}),
+	commands.Prepare(func(ctx context.Context, l *commands.Loader, _ commands.Request, c contact.Relate) (contact.Relate, error) {
+		_, ok, err := commands.Load(ctx, l, contact.Aggregate, c.ContactID)
+		c.OtherExists = ok
+		return c, err
+	}),
 }
 
-func prepareCreateContact(ctx context.Context, l *Loader, _ Request, c contact.Create) (contact.Create, error) {
+func prepareCreateContact(ctx context.Context, l *commands.Loader, _ commands.Request, c contact.Create) (contact.Create, error) {
 	country := ""
 	c.Customers = make(map[domain.ID]contact.CustomerFacts, len(c.Links))
 	for _, link := range c.Links {
-		cust, ok, err := Load(ctx, l, customer.Aggregate, link.CustomerID)
+		cust, ok, err := commands.Load(ctx, l, customer.Aggregate, link.CustomerID)
 		if err != nil {
 			return c, err
 		}
@@ -50,7 +49,7 @@ func prepareCreateContact(ctx context.Context, l *Loader, _ Request, c contact.C
 	return c, err
 }
 
-func prepareUpdateContact(ctx context.Context, l *Loader, req Request, c contact.Update) (contact.Update, error) {
+func prepareUpdateContact(ctx context.Context, l *commands.Loader, req commands.Request, c contact.Update) (contact.Update, error) {
 	if err := normal(&c.Email, func(s string) (string, error) { return normalEmail(s, "/email") }); err != nil {
 		return c, err
 	}
@@ -70,8 +69,8 @@ func prepareUpdateContact(ctx context.Context, l *Loader, req Request, c contact
 
 // contactCountry returns the country of the first customer linked now that has one; ids order them, so that a command
 // decided twice comes out the same.
-func contactCountry(ctx context.Context, l *Loader, id domain.ID) (string, error) {
-	self, _, err := Load(ctx, l, contact.Aggregate, id)
+func contactCountry(ctx context.Context, l *commands.Loader, id domain.ID) (string, error) {
+	self, _, err := commands.Load(ctx, l, contact.Aggregate, id)
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +78,7 @@ func contactCountry(ctx context.Context, l *Loader, id domain.ID) (string, error
 		if self.Links[at].Over() {
 			continue
 		}
-		cust, _, err := Load(ctx, l, customer.Aggregate, at)
+		cust, _, err := commands.Load(ctx, l, customer.Aggregate, at)
 		if err != nil || cust.Address.Country != "" {
 			return cust.Address.Country, err
 		}

@@ -1,0 +1,10 @@
+// Package party has what commands of the area party need beyond their deciders: the facts of other aggregates that they are
+// decided on, the form in which e-mail addresses and telephone numbers are kept, and the second half of a merge.
+package party
+
+import (
+	"slices"
+)
+
+// Rules are those of every command of the area that has one.
+var Rules = slices.Concat(customerRules, contactRules, interactionRules)
