@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/retry"
 )
 
 // Defaults of Options.
@@ -177,7 +177,7 @@ func (s *Subscriber) fail(err error) {
 
 // insist offers something, with growing pauses, until it is acknowledged, and reports whether it was.
 func (s *Subscriber) insist(ctx context.Context, topic string, offer func() bool) bool {
-	pause := s.opts.MinBackoff
+	pauses := retry.Backoff{First: s.opts.MinBackoff, Most: s.opts.MaxBackoff}
 	for attempt := 1; ; attempt++ {
 		if offer() {
 			return true
@@ -185,12 +185,9 @@ func (s *Subscriber) insist(ctx context.Context, topic string, offer func() bool
 		if ctx.Err() != nil {
 			return false
 		}
-		wait := pause/2 + rand.N(pause/2+1)
-		pause = min(2*pause, s.opts.MaxBackoff)
+		wait := retry.Spread(pauses.Next())
 		s.opts.Logger.DebugContext(ctx, "message will be sent again", "subscription", topic, "attempt", attempt, "wait", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !retry.Sleep(ctx, wait) {
 			return false
 		}
 	}

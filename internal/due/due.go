@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rapport-crm/rapport/internal/retry"
 )
 
 // Job is one thing to do.
@@ -96,7 +98,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.note(loopName, err)
 			l.opts.Logger.WarnContext(ctx, "due jobs interrupted; trying again", "err", err)
 		}
-		sleep(ctx, l.opts.LockRetry)
+		retry.Sleep(ctx, l.opts.LockRetry)
 	}
 	return nil
 }
@@ -173,7 +175,7 @@ func (l *Loop) term(ctx context.Context) error {
 		case l.asked <- struct{}{}:
 		default:
 		}
-		if !sleep(ctx, wait) {
+		if !retry.Sleep(ctx, wait) {
 			return nil
 		}
 	}
@@ -224,16 +226,4 @@ func (l *Loop) do(ctx context.Context, conn *pgx.Conn, j Job) (next time.Time, e
 		_, err := conn.Exec(ctx, sql, j.Name, next, l.opts.Clock(), problem)
 		return err
 	})
-}
-
-// sleep waits, and reports false when ctx ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -26,6 +26,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/rapport-crm/rapport/internal/retry"
 )
 
 // The client has no filter on reads of $all, and it puts requires-leader where it is never sent. Reads are therefore spoken
@@ -230,7 +232,7 @@ func notNow(err error) bool {
 
 // pause waits for about d, and reports false when ctx or the log ended first.
 func (l *ESDB) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d/2 + rand.N(d/2+1))
+	timer := time.NewTimer(retry.Spread(d))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

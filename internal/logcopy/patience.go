@@ -3,10 +3,10 @@ package logcopy
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/retry"
 )
 
 // A cluster changes its leader, a node is started again, a connection breaks: what may pass is tried again, maxTries times
@@ -26,14 +26,10 @@ func wait(ctx context.Context, n int) error {
 	if n < 16 { // beyond, the shift would say nothing
 		long = min(firstPause<<n, lastPause)
 	}
-	timer := time.NewTimer(long/2 + rand.N(long/2))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !retry.Sleep(ctx, retry.Spread(long)) {
 		return ctx.Err()
 	}
+	return nil
 }
 
 // advanced is a failure after some progress.

@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +33,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/retry"
 )
 
 // Defaults of Options.
@@ -150,7 +150,7 @@ func (r *Reactor) wants(eventType string) bool {
 // Run works until ctx ends, and then returns nil. While another process works it waits. It returns an error only when to
 // go on would be wrong: *LogMismatchError, *OtherHistoryError or bus.ErrOrder.
 func (r *Reactor) Run(ctx context.Context) error {
-	pause := r.opts.Retry
+	pauses := retry.Backoff{First: r.opts.Retry, Most: maxRetry}
 	for {
 		start := time.Now()
 		err := r.term(ctx)
@@ -162,13 +162,13 @@ func (r *Reactor) Run(ctx context.Context) error {
 			return err
 		}
 		if time.Since(start) > maxRetry {
-			pause = r.opts.Retry
+			pauses.Reset()
 		}
+		pause := pauses.Next()
 		r.logger.WarnContext(ctx, "reactor stopped; trying again", "reactor", r.opts.Name, "err", err, "wait", pause)
-		if !sleep(ctx, pause/2+rand.N(pause/2+1)) {
+		if !retry.Sleep(ctx, retry.Spread(pause)) {
 			return nil
 		}
-		pause = min(2*pause, maxRetry)
 	}
 }
 
@@ -283,7 +283,7 @@ func (r *Reactor) await(ctx context.Context, conn *pgx.Conn) error {
 			r.report(domain.Mark{}, nil) // whoever works says what is wrong
 			r.logger.InfoContext(ctx, "reactor is run by another process; waiting", "reactor", r.opts.Name)
 		}
-		if !sleep(ctx, r.opts.LockRetry) {
+		if !retry.Sleep(ctx, r.opts.LockRetry) {
 			return context.Cause(ctx)
 		}
 	}
@@ -299,7 +299,7 @@ func (r *Reactor) try(ctx context.Context, conn *pgx.Conn) (mine bool, err error
 
 // beat says regularly that this process works, and notices when it should not.
 func (r *Reactor) beat(ctx context.Context, lock *pgx.Conn, epoch int64, end context.CancelCauseFunc) {
-	for sleep(ctx, r.opts.Heartbeat) {
+	for retry.Sleep(ctx, r.opts.Heartbeat) {
 		if err := r.pulse(ctx, lock, epoch); err != nil && ctx.Err() == nil {
 			end(err)
 			return
@@ -329,16 +329,4 @@ func release(lock *pgxpool.Conn) {
 		lock.Conn().Close(ctx) // the server gives up the locks of a connection that is gone
 	}
 	lock.Release()
-}
-
-// sleep waits, and reports false when ctx ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/retry"
 )
 
 // lane is a set of builds that share one subscription, one decode and one transaction for each batch. Its handler runs one
@@ -88,7 +89,7 @@ func (l *lane) stand() domain.Mark {
 // run does what the stages of the members ask for, and reads the log, in turns, until ctx ends or the lane cannot go on.
 func (l *lane) run(ctx context.Context) error {
 	r := l.term.runner
-	pause := r.opts.Retry
+	pauses := retry.Backoff{First: r.opts.Retry, Most: maxRetry}
 	for ctx.Err() == nil {
 		if err := l.stages(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -97,15 +98,15 @@ func (l *lane) run(ctx context.Context) error {
 			if kind, class := classify(err); kind == transient && !errors.Is(err, errFenced) && !errors.Is(err, errRegroup) {
 				r.metrics.retry(class)
 				r.health(l.name, err)
+				pause := pauses.Next()
 				r.log.WarnContext(ctx, "a stage of a build is tried again", "projections", l.name, "err", err, "wait", pause)
-				sleep(ctx, jitter(pause))
-				pause = min(2*pause, maxRetry)
+				retry.Sleep(ctx, retry.Spread(pause))
 				continue
 			}
 			return err
 		}
 		r.health(l.name, nil)
-		pause = r.opts.Retry
+		pauses.Reset()
 		if len(l.members) == 0 {
 			return errRegroup
 		}

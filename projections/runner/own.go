@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rapport-crm/rapport/internal/retry"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -69,7 +70,7 @@ func (r *Runner) await(ctx context.Context, conn *pgx.Conn) ([]*projection.Compi
 		if err := r.evict(ctx, conn); err != nil {
 			return nil, err
 		}
-		if !sleep(ctx, r.opts.LockRetry) {
+		if !retry.Sleep(ctx, r.opts.LockRetry) {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -251,7 +252,7 @@ func (t *term) beat(ctx context.Context, lock *pgx.Conn, end context.CancelCause
 			missing = append(missing, c)
 		}
 	}
-	for first := true; first || sleep(ctx, r.opts.Heartbeat); first = false {
+	for first := true; first || retry.Sleep(ctx, r.opts.Heartbeat); first = false {
 		if err := lock.Ping(ctx); err != nil && ctx.Err() == nil {
 			end(fmt.Errorf("the lock of the projections is lost: %w", err))
 			return

@@ -67,22 +67,6 @@ func TestErrorsOfTheDatabaseAreClassified(t *testing.T) {
 	}
 }
 
-// P5: pauses are spread, and never shorter than half.
-func TestPausesAreSpread(t *testing.T) {
-	t.Parallel()
-	different := map[time.Duration]bool{}
-	for range 100 {
-		d := jitter(time.Second)
-		if d < time.Second/2 || d > time.Second {
-			t.Errorf("a pause of %s", d)
-		}
-		different[d] = true
-	}
-	if len(different) < 10 {
-		t.Errorf("%d pauses in 100", len(different))
-	}
-}
-
 // retried holds that a class of failures was retried, and nothing parked.
 func (f *fixture) retried(r *Runner, class string) {
 	f.t.Helper()

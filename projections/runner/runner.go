@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +33,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/retry"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -178,7 +178,7 @@ func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.P
 // It returns an error only when to go on would be wrong: *LogMismatchError, *OtherHistoryError or bus.ErrOrder. Databases and
 // logs that do not answer are waited for.
 func (r *Runner) Run(ctx context.Context) error {
-	pause := r.opts.Retry
+	pauses := retry.Backoff{First: r.opts.Retry, Most: maxRetry}
 	for {
 		start := time.Now()
 		err := r.term(ctx)
@@ -193,18 +193,18 @@ func (r *Runner) Run(ctx context.Context) error {
 			continue
 		}
 		if time.Since(start) > maxRetry {
-			pause = r.opts.Retry
+			pauses.Reset()
 		}
 		if !errors.Is(err, errFenced) {
 			_, class := classify(err)
 			r.metrics.retry(class)
 			r.health(roundHealth, err)
 		}
+		pause := pauses.Next()
 		r.log.WarnContext(ctx, "projections stopped; trying again", "err", err, "wait", pause)
-		if !sleep(ctx, jitter(pause)) {
+		if !retry.Sleep(ctx, retry.Spread(pause)) {
 			return nil
 		}
-		pause = min(2*pause, maxRetry)
 	}
 }
 
@@ -274,18 +274,3 @@ func (r *Runner) find(name string) (*projection.Compiled, error) {
 	}
 	return nil, fmt.Errorf("%w; there are %s", &domain.NotFoundError{Kind: "projection", ID: name}, strings.Join(r.Names(), ", "))
 }
-
-// sleep waits, and reports false when ctx ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// jitter spreads a pause over its second half.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }

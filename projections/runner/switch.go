@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/retry"
 )
 
 // lockTimeoutSQL bounds the wait for the lock of a view or table. Readers queue behind whoever waits for it, so the wait is
@@ -187,11 +188,11 @@ func (r *Runner) choose(ctx context.Context, name, actor string, forward bool, w
 			}
 			admitted = target.buildKey
 		case errors.Is(err, errBehind):
-			if !sleep(ctx, r.opts.Retry) {
+			if !retry.Sleep(ctx, r.opts.Retry) {
 				return domain.Reject("projection-behind", "%s has not caught up with the build that serves", target.buildKey)
 			}
 		case lockTimeout(err):
-			if !sleep(ctx, r.opts.Retry) {
+			if !retry.Sleep(ctx, r.opts.Retry) {
 				return &domain.UnavailableError{What: "view of " + name, Err: err}
 			}
 		default:

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/retry"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -70,14 +71,14 @@ func (r *Runner) newTerm(owned []*projection.Compiled) *term {
 
 // rounds runs rounds until one ends for good.
 func (t *term) rounds(ctx context.Context) error {
-	pause := t.runner.opts.Retry
+	pauses := retry.Backoff{First: t.runner.opts.Retry, Most: maxRetry}
 	for {
 		err := t.round(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case errors.Is(err, errRegroup):
-			pause = t.runner.opts.Retry
+			pauses.Reset()
 			continue
 		case errors.Is(err, errFenced), refused(err):
 			return err
@@ -85,11 +86,11 @@ func (t *term) rounds(ctx context.Context) error {
 		_, class := classify(err)
 		t.runner.metrics.retry(class)
 		t.runner.health(roundHealth, err)
+		pause := pauses.Next()
 		t.runner.log.WarnContext(ctx, "projections interrupted", "err", err, "wait", pause)
-		if !sleep(ctx, jitter(pause)) {
+		if !retry.Sleep(ctx, retry.Spread(pause)) {
 			return context.Cause(ctx)
 		}
-		pause = min(2*pause, maxRetry)
 	}
 }
 
@@ -275,7 +276,7 @@ func (t *term) probe(ctx context.Context) {
 	r := t.runner
 	r.freeze(nil)
 	var w watchdog
-	for sleep(ctx, r.opts.Probe) {
+	for retry.Sleep(ctx, r.opts.Probe) {
 		head, err := r.source.Head(ctx)
 		if err != nil {
 			continue // the subscriptions try again by themselves, and Status tells
