@@ -48,7 +48,7 @@ func schemaName(t reflect.Type, hint string) string {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
-	if dir, aggregate := path.Split(t.PkgPath()); strings.HasSuffix(dir, "/domain/") {
+	if dir, aggregate := path.Split(t.PkgPath()); strings.Contains(dir, "/domain/") {
 		return aggregate + "." + name
 	}
 	return name
