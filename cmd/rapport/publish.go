@@ -15,6 +15,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/internal/reactor"
 )
 
@@ -75,8 +76,8 @@ func checkTypes(types []string) error {
 }
 
 // newReactors makes a reactor for each destination.
-func newReactors(list []destination, pool *pgxpool.Pool, l *log, logger *slog.Logger, metrics prometheus.Registerer, tracer trace.Tracer, closing *closers) ([]*reactor.Reactor, error) {
-	var reactors []*reactor.Reactor
+func newReactors(list []destination, pool *pgxpool.Pool, l *log, logger *slog.Logger, metrics prometheus.Registerer, tracer trace.Tracer, closing *closers) ([]*follow.Follower, error) {
+	var reactors []*follow.Follower
 	for _, d := range list {
 		r, err := reactor.New(pool, l.Log, l.Registry, reactor.Options{
 			Name: d.name, To: d.broker, Types: d.types, Bus: bus.Options{Tracer: tracer}, Logger: logger, Registerer: metrics,

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/internal/reactor"
 )
 
@@ -56,13 +57,13 @@ func (reactorsStatus) Help() string { return "Example: rapport reactors status -
 // Run ends with exitPartly when an event cannot be published.
 func (r reactorsStatus) Run(ctx context.Context, c *console) error {
 	return r.withReactors(ctx, c, func(pool *pgxpool.Pool, l *log) error {
-		list, err := reactor.Statuses(ctx, pool, l.Log, l.Registry)
+		list, err := reactor.Kind.Statuses(ctx, pool, l.Log, l.Registry)
 		if err != nil {
 			return err
 		}
 		if r.JSON {
 			if list == nil {
-				list = []reactor.Status{}
+				list = []follow.Status{}
 			}
 			err = json.NewEncoder(c.out).Encode(list)
 		} else {
@@ -77,7 +78,7 @@ func (r reactorsStatus) Run(ctx context.Context, c *console) error {
 			}
 			err = w.Flush()
 		}
-		if err == nil && slices.ContainsFunc(list, func(s reactor.Status) bool { return !s.Healthy() }) {
+		if err == nil && slices.ContainsFunc(list, func(s follow.Status) bool { return !s.Healthy() }) {
 			return errPartly
 		}
 		return err
@@ -103,7 +104,7 @@ func (r reactorsSkip) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return r.withReactors(ctx, c, func(pool *pgxpool.Pool, _ *log) error {
-		if err := reactor.Skip(ctx, pool, r.Name, at, operator(), string(r.Reason)); err != nil {
+		if err := reactor.Kind.Skip(ctx, pool, r.Name, at, operator(), string(r.Reason)); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.out, "%s goes on without the event at %s\n", r.Name, at)
@@ -125,7 +126,7 @@ func (reactorsBegin) Help() string {
 // Run moves the checkpoint to the end of the log.
 func (r reactorsBegin) Run(ctx context.Context, c *console) error {
 	return r.withReactors(ctx, c, func(pool *pgxpool.Pool, l *log) error {
-		at, err := reactor.Begin(ctx, pool, l.Log, r.Name, operator(), string(r.Reason))
+		at, err := reactor.Kind.Begin(ctx, pool, l.Log, r.Name, operator(), string(r.Reason))
 		if err != nil {
 			return err
 		}

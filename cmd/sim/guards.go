@@ -303,25 +303,25 @@ var mutations = []mutation{
 		"case c.logID != \"\" && c.logID != l.term.logID:", "case false:", []string{"./projections/runner", "-run=AnotherLog"},
 	},
 	{
-		"the epoch fences reactors", "internal/reactor/checkpoint.go",
+		"the epoch fences followers", "internal/follow/checkpoint.go",
 		"where name = $1 and epoch = $2 and (event_commit", "where name = $1 and $2::bigint is not null and (event_commit",
-		[]string{"./internal/reactor", "-run=TakenForDead"},
+		[]string{"./internal/follow", "-run=TakenForDead"},
 	},
 	{
-		"a reactor begins at the end of the log", "internal/reactor/checkpoint.go",
-		"int64(head.Position.Commit), int64(head.Position.Prepare), head.ID).\n", "int64(head.Position.Commit*0), int64(head.Position.Prepare*0), \"\").\n", []string{"./internal/reactor", "-run=HistoryHasNoEffect"},
+		"a reactor begins at the end of the log", "internal/follow/checkpoint.go",
+		"if f.opts.Start == AtEnd {", "if false {", []string{"./internal/reactor", "-run=HistoryHasNoEffect"},
 	},
 	{
-		"a reactor does not go on in another log", "internal/reactor/checkpoint.go",
+		"a reactor does not go on in another log", "internal/follow/history.go",
 		"if stored != id {", "if false {", []string{"./internal/reactor", "-run=OtherLog"},
 	},
 	{
-		"a reactor does not go on where another event stands", "internal/reactor/checkpoint.go",
-		"return &OtherHistoryError{name, event}", "return nil", []string{"./internal/reactor", "-run=RestoredCopy"},
+		"a reactor does not go on where another event stands", "internal/follow/history.go",
+		"return &OtherHistoryError{k, name, event}", "return nil", []string{"./internal/reactor", "-run=RestoredCopy"},
 	},
 	{
 		"rows are not built upon where another event stands", "projections/runner/history.go",
-		"if lost {", "if false {", []string{"./projections/runner", "-run=SwitchAsks"},
+		"\t\treturn &OtherHistoryError{projection, event, l.head}\n", "", []string{"./projections/runner", "-run=SwitchAsks"},
 	},
 	{
 		"a table that is ahead of its lane finds its event", "projections/runner/lane.go",

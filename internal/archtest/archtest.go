@@ -50,7 +50,7 @@ var rules = []rule{
 	{folder: "commands", ours: []string{"domain/..."}},
 	{folder: "readmodels", ours: []string{"domain"}},
 	{folder: "projections", ours: []string{"domain/...", "readmodels/..."}},
-	{folder: "projections/runner", ours: []string{"domain/...", "readmodels/...", "projections/...", "internal/bus", "internal/eventlog", "internal/codec", "internal/retry"}},
+	{folder: "projections/runner", ours: []string{"domain/...", "readmodels/...", "projections/...", "internal/bus", "internal/eventlog", "internal/codec", "internal/follow", "internal/retry"}},
 	{folder: "api", ours: []string{"commands/...", "readmodels/...", "domain/..."}, tests: []string{"projections/..."}},
 	{folder: "internal", ours: []string{"domain/..."}},
 	{folder: "cmd", ours: []string{"..."}},

@@ -66,7 +66,7 @@ func TestEachRule(t *testing.T) {
 
 		{"projections", "projections/deal.go", "./domain/sales/deal ./readmodels", ""},
 		{"projections do no I/O", "projections/deal.go", "./internal/bus", "projections may import"},
-		{"the runner does", "projections/runner/loop.go", "./projections ./internal/bus ./internal/eventlog ./internal/codec", ""},
+		{"the runner does", "projections/runner/loop.go", "./projections ./internal/bus ./internal/eventlog ./internal/codec ./internal/follow ./internal/retry", ""},
 		{"the runner needs no server", "projections/runner/loop.go", "./internal/localpg", "projections/runner may import"},
 
 		{"api", "api/deal.go", "./commands ./readmodels ./domain/sales/deal", ""},

@@ -36,10 +36,11 @@ type Publisher interface {
 // Reaction makes of an event the message that goes out, or nil when there is none. An error means that it comes again.
 type Reaction func(ctx context.Context, item *Item) (*Outgoing, error)
 
-// ReactOptions says how events become effects. The zero value works.
+// ReactOptions says how events are handled.
 type ReactOptions struct {
-	Registerer prometheus.Registerer                       // of Watermill's handler metrics; nil means none
-	Observe    func(item *Item, published bool, err error) // is told of every attempt; may be nil
+	Kind       string                      // of what handles them, such as "reactor": for logs, metrics and traces
+	Registerer prometheus.Registerer       // of Watermill's handler metrics; nil means none
+	Observe    func(item *Item, err error) // is told of every attempt; may be nil
 }
 
 // NewEventSubscriber makes a subscriber to everything behind an event that sends each event as a message of its own, the
@@ -103,8 +104,8 @@ func (s *Subscriber) offerEvent(ctx context.Context, item *Item, out chan<- *mes
 }
 
 // React carries the events of a subscriber made by NewEventSubscriber through a Watermill router: each becomes a message
-// by react, which is published. What fails is tried again for ever, with growing pauses, and nothing overtakes it. It
-// returns nil when ctx ends, or why the log or settle cannot go on.
+// by react, which is published to to; to may be nil when react makes none. What fails is tried again for ever, with growing
+// pauses, and nothing overtakes it. React returns nil when ctx ends, or why the log or settle cannot go on.
 func React(ctx context.Context, name string, s *Subscriber, to Publisher, react Reaction, o ReactOptions) error {
 	log := s.opts.Logger
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 2 * stopGrace}, logger(log))
@@ -112,16 +113,16 @@ func React(ctx context.Context, name string, s *Subscriber, to Publisher, react 
 		return fmt.Errorf("bus %s: %w", name, err)
 	}
 	router.AddMiddleware(
-		s.traceEvent(name),
+		s.traceEvent(o.Kind, name),
 		middleware.Retry{
 			MaxRetries: math.MaxInt32, InitialInterval: s.opts.MinBackoff, MaxInterval: s.opts.MaxBackoff, Multiplier: 2, RandomizationFactor: 0.5,
 			ResetContextOnRetry: true,
 		}.Middleware,
 	)
 	if o.Registerer != nil {
-		router.AddMiddleware(metrics.NewPrometheusMetricsBuilder(o.Registerer, "rapport", "reactor").NewRouterMiddleware().Middleware)
+		router.AddMiddleware(metrics.NewPrometheusMetricsBuilder(o.Registerer, "rapport", o.Kind).NewRouterMiddleware().Middleware)
 	}
-	router.AddMiddleware(watchEvent(name, log, o.Observe), middleware.Recoverer, publish(to), middleware.CorrelationID)
+	router.AddMiddleware(watchEvent(o.Kind, name, log, o.Observe), middleware.Recoverer, publish(to), middleware.CorrelationID)
 	router.AddHandler(name, name, s, "", nobody{}, func(msg *message.Message) ([]*message.Message, error) {
 		item := itemFrom(msg.Context())
 		out, err := react(msg.Context(), item)
@@ -148,7 +149,10 @@ func itemFrom(ctx context.Context) *Item {
 // and recovered like the rest.
 type nobody struct{}
 
-var errUnpublished = errors.New("a message was left unpublished")
+var (
+	errUnpublished = errors.New("a message was left unpublished")
+	errNoPublisher = errors.New("there is no publisher for a message")
+)
 
 func (nobody) Publish(string, ...*message.Message) error { return errUnpublished }
 func (nobody) Close() error                              { return nil }
@@ -172,42 +176,41 @@ func publish(to Publisher) message.HandlerMiddleware {
 			if err != nil {
 				return nil, err
 			}
+			if to == nil && len(produced) > 0 {
+				return nil, errNoPublisher
+			}
 			for _, p := range produced {
 				out := *p.Context().Value(outgoingKey{}).(*Outgoing)
 				out.Headers = p.Metadata
 				if err := to.Publish(&out); err != nil {
 					return nil, err
 				}
-				msg.Metadata.Set(publishedKey, "true")
 			}
 			return nil, nil
 		}
 	}
 }
 
-// publishedKey marks an event of which something was published.
-const publishedKey = "published"
-
 // watchEvent logs and reports each attempt at an event.
-func watchEvent(name string, log *slog.Logger, observe func(*Item, bool, error)) message.HandlerMiddleware {
+func watchEvent(kind, name string, log *slog.Logger, observe func(*Item, error)) message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
 			produced, err := next(msg)
 			item := itemFrom(msg.Context())
 			if err != nil && msg.Context().Err() == nil {
-				log.WarnContext(msg.Context(), "event not published", "reactor", name, "event_type", item.Raw.Type,
+				log.WarnContext(msg.Context(), "event not handled", kind, name, "event_type", item.Raw.Type,
 					"stream", item.Raw.Stream, "position", item.Raw.Position, "err", err)
 			}
 			if observe != nil {
-				observe(item, msg.Metadata.Get(publishedKey) != "", err)
+				observe(item, err)
 			}
 			return produced, err
 		}
 	}
 }
 
-// traceEvent makes the way of an event to the broker part of the trace that its request began.
-func (s *Subscriber) traceEvent(name string) message.HandlerMiddleware {
+// traceEvent makes what becomes of an event part of the trace that its request began.
+func (s *Subscriber) traceEvent(kind, name string) message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		if s.opts.Tracer == nil {
 			return next
@@ -216,7 +219,7 @@ func (s *Subscriber) traceEvent(name string) message.HandlerMiddleware {
 			item := itemFrom(msg.Context())
 			ctx, span := s.opts.Tracer.Start(parent(msg.Context(), item.Event.TraceParent), "publish "+item.Raw.Type,
 				trace.WithSpanKind(trace.SpanKindProducer),
-				trace.WithAttributes(attribute.String("rapport.reactor", name), attribute.String("rapport.event_id", item.Raw.ID),
+				trace.WithAttributes(attribute.String("rapport."+kind, name), attribute.String("rapport.event_id", item.Raw.ID),
 					attribute.String("rapport.stream", item.Raw.Stream), attribute.String("rapport.position", item.Raw.Position.String())))
 			defer span.End()
 			msg.SetContext(ctx)

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/internal/retry"
 )
 
@@ -147,7 +148,7 @@ func (l *Loop) term(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Release()
+	defer follow.Release(conn)
 	var mine bool
 	if err := ask(ctx, func(ctx context.Context) error {
 		return conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", int64(ownerLock)).Scan(&mine)
@@ -158,13 +159,6 @@ func (l *Loop) term(ctx context.Context) error {
 		l.forget() // whoever works says what is wrong
 		return nil
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockRetry)
-		defer cancel()
-		if _, err := conn.Exec(ctx, "select pg_advisory_unlock_all()"); err != nil {
-			conn.Conn().Close(ctx) // the server gives up the locks of a connection that is gone
-		}
-	}()
 	l.note(loopName, nil)
 	for {
 		wait, err := l.look(ctx, conn.Conn())

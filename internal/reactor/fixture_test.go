@@ -5,128 +5,37 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
-	"github.com/rapport-crm/rapport/internal/codec"
-	"github.com/rapport-crm/rapport/internal/esnode"
-	"github.com/rapport-crm/rapport/internal/eventlog"
-	"github.com/rapport-crm/rapport/internal/nodetest"
+	"github.com/rapport-crm/rapport/internal/follow"
+	"github.com/rapport-crm/rapport/internal/follow/followtest"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/internal/porttest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// written is the one event of the tests.
-type written struct {
-	Text string `json:"text"`
-}
+const patience = followtest.Patience
 
-func (written) EventType() string { return "note.written" }
-
-// read is another, of which nothing is published.
-type read struct{}
-
-func (read) EventType() string { return "note.read" }
-
-// patience bounds every wait of the tests.
-const patience = 30 * time.Second
-
-var quiet = slog.New(slog.DiscardHandler)
-
-// fixture is a database, an event node and a broker.
+// fixture is a database and an event node, with reactors.
 type fixture struct {
-	t        testing.TB
-	pool     *pgxpool.Pool
-	registry *codec.Registry
-	log      *eventlog.ESDB
-	store    *eventlog.Store
-	next     map[int]domain.Expected // of each note's stream
-	written  []string                // ids of the events written, in order
+	*followtest.Fixture
+	t testing.TB
 }
 
 func setUp(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{t: t, next: map[int]domain.Expected{}}
-	var err error
-	if f.pool, err = pgxpool.New(t.Context(), pgtest.Database(t)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.pool.Close)
-	for _, name := range []string{"003_reactor.sql", "005_reactor_mark.sql"} {
-		migration, err := os.ReadFile("../../readmodels/migrations/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.pool.Exec(t.Context(), string(migration)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if f.registry, err = codec.New(domain.Definition{
-		Name: "note", Plural: "notes", Doc: "A note.",
-		Events: []domain.EventSpec{{Example: written{"a"}, Doc: "Somebody wrote something."}, {Example: read{}, Doc: "Somebody read it."}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	node := nodetest.Open(t, esnode.Options{Dir: t.TempDir(), Logger: quiet})
-	if f.log, err = eventlog.Dial(t.Context(), node.ConnectionString(), eventlog.WithLogger(quiet)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.log.Close() })
-	f.store = eventlog.NewStore(f.log, f.registry)
-	return f
-}
-
-var recorded = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-
-// append writes one event to the stream of a note.
-func (f *fixture) append(note int, e domain.Event, change ...func(*domain.Pending)) {
-	f.t.Helper()
-	p := domain.Pending{ID: uuid.NewString(), Event: e, Metadata: domain.Metadata{
-		Tenant: "main", Actor: domain.Actor{ID: "ann", Kind: domain.ActorHuman}, CorrelationID: "conversation", CausationID: "cause",
-		CommandID: "command", OccurredAt: recorded.Add(-time.Hour), RecordedAt: recorded,
-	}}
-	for _, c := range change {
-		c(&p)
-	}
-	stream := domain.StreamID{Tenant: "main", Aggregate: "note", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", note))}
-	var committed domain.Committed
-	for done := false; !done; {
-		switch outcome := f.store.Append(f.t.Context(), stream, f.next[note], []domain.Pending{p}).(type) {
-		case domain.Committed:
-			committed, done = outcome, true
-		case domain.Unknown: // the node was busy: repeated under the same id
-			if f.t.Context().Err() != nil {
-				f.t.Fatal(outcome.Err)
-			}
-		default:
-			f.t.Fatalf("append: %#v", outcome)
-		}
-	}
-	f.next[note] = domain.AtRevision(committed.Revision)
-	f.written = append(f.written, p.ID)
-}
-
-// write appends n events to the streams of some notes, by turns.
-func (f *fixture) write(n int) {
-	for i := range n {
-		f.append(i%5, written{strconv.Itoa(i)})
-	}
+	return &fixture{followtest.SetUp(t), t}
 }
 
 // broker is a NATS server with JetStream that can be stopped and started again.
@@ -295,56 +204,47 @@ func (m *memory) ids() (ids []string) {
 
 func options(to bus.Publisher) Options {
 	return Options{
-		Name: "crm", To: to, Logger: quiet, Types: []string{"note.written"},
+		Name: "crm", To: to, Logger: followtest.Quiet, Types: []string{"note.written"},
 		Bus:       bus.Options{Linger: time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond},
 		Heartbeat: 10 * time.Millisecond, LockRetry: 5 * time.Millisecond, Retry: time.Millisecond,
 	}
 }
 
 // reactor makes a reactor whose progress can be waited for by progress.
-func (f *fixture) reactor(opts Options) (r *Reactor, progress chan struct{}) {
+func (f *fixture) reactor(opts Options) (r *follow.Follower, progress chan struct{}) {
 	f.t.Helper()
-	r, err := New(f.pool, f.log, f.registry, opts)
+	progress = make(chan struct{}, 1)
+	if opts.Step == nil {
+		opts.Step = func(point string) error {
+			if point == follow.StepSettled {
+				select {
+				case progress <- struct{}{}:
+				default:
+				}
+			}
+			return nil
+		}
+	}
+	r, err := New(f.Pool, f.Log, f.Registry, opts)
 	if err != nil {
 		f.t.Fatal(err)
-	}
-	progress = make(chan struct{}, 1)
-	r.step = func(point string) error {
-		if point == stepSettled {
-			select {
-			case progress <- struct{}{}:
-			default:
-			}
-		}
-		return nil
 	}
 	return r, progress
 }
 
-// start runs r until the returned function is called, which returns Run's error.
-func (f *fixture) start(r *Reactor) (stop func() error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(f.t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	stop = sync.OnceValue(func() error {
-		cancel()
-		return <-done
-	})
-	f.t.Cleanup(func() { stop() })
-	return stop
-}
-
-// begun runs r until it has a checkpoint, and stops it.
+// begun runs a reactor until it has a checkpoint, and stops it.
 func (f *fixture) begun(opts Options) {
 	f.t.Helper()
 	r, _ := f.reactor(opts)
-	if _, _, _, err := r.take(f.t.Context()); err != nil {
+	stop := f.Start(r.Run)
+	f.await(r)
+	if err := stop(); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
 // settled waits until the checkpoint has reached the end of the log.
-func (f *fixture) settled(r *Reactor, progress <-chan struct{}) {
+func (f *fixture) settled(r *follow.Follower, progress <-chan struct{}) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()

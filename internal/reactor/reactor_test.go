@@ -14,16 +14,17 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/follow"
+	"github.com/rapport-crm/rapport/internal/follow/followtest"
 )
 
 // open makes the publisher to a broker.
 func (f *fixture) open(address string) *bus.Broker {
 	f.t.Helper()
-	b, err := bus.NewBroker(address, quiet)
+	b, err := bus.NewBroker(address, followtest.Quiet)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -34,41 +35,41 @@ func (f *fixture) open(address string) *bus.Broker {
 func TestHistoryHasNoEffect(t *testing.T) {
 	t.Parallel()
 	f, b := setUp(t), startBroker(t)
-	f.write(20)
+	f.Write(20)
 	to := f.open(b.address())
 	r, progress := f.reactor(options(to))
-	stop := f.start(r)
+	stop := f.Start(r.Run)
 	f.await(r)
 	f.settled(r, progress)
 	b.received(0)
-	f.written = nil
-	f.write(5)
+	f.Written = nil
+	f.Write(5)
 	f.settled(r, progress)
-	if diff := cmp.Diff(f.written, b.received(5)); diff != "" {
+	if diff := cmp.Diff(f.Written, b.received(5)); diff != "" {
 		t.Error(diff)
 	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
 	// The same name goes on, another one begins anew.
-	f.write(3)
+	f.Write(3)
 	again, progress := f.reactor(options(to))
-	f.start(again)
+	f.Start(again.Run)
 	f.settled(again, progress)
-	if diff := cmp.Diff(f.written, b.received(8)); diff != "" {
+	if diff := cmp.Diff(f.Written, b.received(8)); diff != "" {
 		t.Error(diff)
 	}
 	opts := options(to)
 	opts.Name = "other"
 	other, progress := f.reactor(opts)
-	f.start(other)
+	f.Start(other.Run)
 	f.await(other)
 	f.settled(other, progress)
 	b.received(8)
 }
 
 // await waits until a reactor has a row.
-func (f *fixture) await(r *Reactor) {
+func (f *fixture) await(r *follow.Follower) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
@@ -86,34 +87,35 @@ func TestCrashBetweenEffectAndCheckpointReachesTheReceiverOnce(t *testing.T) {
 	f, b := setUp(t), startBroker(t)
 	to := observe(f.open(b.address()))
 	f.begun(options(to))
-	f.write(10)
-	crashing, _ := f.reactor(options(to))
+	f.Write(10)
 	crashed := errors.New("crash")
 	died := make(chan struct{})
 	var once atomic.Bool
 	ctx, kill := context.WithCancel(t.Context())
-	crashing.step = func(point string) error {
-		if point == stepPublished && once.CompareAndSwap(false, true) {
+	opts := options(to)
+	opts.Step = func(point string) error {
+		if point == follow.StepHandled && once.CompareAndSwap(false, true) {
 			kill()
 			close(died)
 			return crashed
 		}
 		return nil
 	}
+	crashing, _ := f.reactor(opts)
 	if err := crashing.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
 	<-died
-	if to.times(f.written[0]) != 1 {
+	if to.times(f.Written[0]) != 1 {
 		t.Fatal("nothing was published before the crash")
 	}
 	r, progress := f.reactor(options(to))
-	f.start(r)
+	f.Start(r.Run)
 	f.settled(r, progress)
-	if n := to.times(f.written[0]); n != 2 {
+	if n := to.times(f.Written[0]); n != 2 {
 		t.Errorf("the effect happened %d times, want a repetition", n)
 	}
-	if diff := cmp.Diff(f.written, b.received(10)); diff != "" {
+	if diff := cmp.Diff(f.Written, b.received(10)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -124,13 +126,13 @@ func TestBrokerThatIsDownIsWaitedForInOrder(t *testing.T) {
 	to := observe(f.open(b.address()))
 	f.begun(options(to))
 	r, progress := f.reactor(options(to))
-	f.start(r)
-	f.write(10)
+	f.Start(r.Run)
+	f.Write(10)
 	f.settled(r, progress)
 	b.received(10)
 	b.stop()
-	f.write(20)
-	failing := f.written[10]
+	f.Write(20)
+	failing := f.Written[10]
 	for to.times(failing) < 3 {
 		<-to.attempts
 	}
@@ -140,7 +142,7 @@ func TestBrokerThatIsDownIsWaitedForInOrder(t *testing.T) {
 	}
 	b.start()
 	f.settled(r, progress)
-	if diff := cmp.Diff(f.written, b.received(30)); diff != "" {
+	if diff := cmp.Diff(f.Written, b.received(30)); diff != "" {
 		t.Error(diff)
 	}
 	if s, err := r.Status(t.Context()); r.Err() != nil || err != nil || !s.Healthy() {
@@ -156,8 +158,8 @@ func TestEventThatCannotBePublishedIsSaidAndSkippedOnlyByDecision(t *testing.T) 
 	metrics := prometheus.NewRegistry()
 	opts.Registerer = metrics
 	f.begun(options(to))
-	f.write(6)
-	poison := f.written[2]
+	f.Write(6)
+	poison := f.Written[2]
 	to.refuse = func(out *bus.Outgoing) error {
 		if out.ID == poison {
 			return errors.New("too large")
@@ -165,7 +167,7 @@ func TestEventThatCannotBePublishedIsSaidAndSkippedOnlyByDecision(t *testing.T) 
 		return nil
 	}
 	r, progress := f.reactor(opts)
-	f.start(r)
+	f.Start(r.Run)
 	for to.times(poison) < 4 {
 		<-to.attempts
 	}
@@ -173,28 +175,28 @@ func TestEventThatCannotBePublishedIsSaidAndSkippedOnlyByDecision(t *testing.T) 
 	if err != nil || s.Failing == nil || !strings.Contains(s.Problem, "too large") || !strings.Contains(fmt.Sprint(r.Err()), "too large") {
 		t.Fatalf("got %+v, %v, %v", s, err, r.Err())
 	}
-	if diff := cmp.Diff(f.written[:2], kept.ids()); diff != "" {
+	if diff := cmp.Diff(f.Written[:2], kept.ids()); diff != "" {
 		t.Errorf("something overtook it: %s", diff)
 	}
 	if n := gauge(t, metrics, "rapport_reactor_failing"); n != 1 {
 		t.Errorf("failing is %v", n)
 	}
 	var rejected *domain.Rejection
-	if err := Skip(t.Context(), f.pool, "crm", domain.Position{Commit: 1, Prepare: 1}, "ann", "a guess"); !errors.As(err, &rejected) {
+	if err := Kind.Skip(t.Context(), f.Pool, "crm", domain.Position{Commit: 1, Prepare: 1}, "ann", "a guess"); !errors.As(err, &rejected) {
 		t.Errorf("another event was skipped: %v", err)
 	}
-	if err := Skip(t.Context(), f.pool, "crm", *s.Failing, "ann", "the receiver does not want it"); err != nil {
+	if err := Kind.Skip(t.Context(), f.Pool, "crm", *s.Failing, "ann", "the receiver does not want it"); err != nil {
 		t.Fatal(err)
 	}
 	f.settled(r, progress)
-	if diff := cmp.Diff(append(f.written[:2:2], f.written[3:]...), kept.ids()); diff != "" {
+	if diff := cmp.Diff(append(f.Written[:2:2], f.Written[3:]...), kept.ids()); diff != "" {
 		t.Error(diff)
 	}
-	if n := testutil.ToFloat64(r.metrics.skipped.WithLabelValues("crm")); n != 1 || gauge(t, metrics, "rapport_reactor_failing") != 0 {
+	if n := gauge(t, metrics, "rapport_reactor_skipped_total"); n != 1 || gauge(t, metrics, "rapport_reactor_failing") != 0 {
 		t.Errorf("%v skipped", n)
 	}
 	var by, why string
-	if err := f.pool.QueryRow(t.Context(), "select actor, reason from reactor.decision").Scan(&by, &why); err != nil || by != "ann" || why == "" {
+	if err := f.Pool.QueryRow(t.Context(), "select actor, reason from reactor.decision").Scan(&by, &why); err != nil || by != "ann" || why == "" {
 		t.Errorf("decided by %q because %q, %v", by, why, err)
 	}
 }
@@ -208,7 +210,7 @@ func TestReproWhatFailsIsToldAlsoWhenItCouldNotBeAtFirst(t *testing.T) {
 	f.begun(options(to))
 	const mute = `create function mute() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$;
 create trigger mute before update on reactor.checkpoint for each row when (new.problem <> '') execute function mute()`
-	if _, err := f.pool.Exec(t.Context(), mute); err != nil {
+	if _, err := f.Pool.Exec(t.Context(), mute); err != nil {
 		t.Fatal(err)
 	}
 	refuse := func(reason string) {
@@ -217,11 +219,11 @@ create trigger mute before update on reactor.checkpoint for each row when (new.p
 		to.refuse = func(*bus.Outgoing) error { return errors.New(reason) }
 	}
 	refuse("the broker is away")
-	f.write(1)
+	f.Write(1)
 	r, _ := f.reactor(options(to))
-	f.start(r)
+	f.Start(r.Run)
 	attempt := func(n int) {
-		for before := to.times(f.written[0]); to.times(f.written[0]) < before+n; {
+		for before := to.times(f.Written[0]); to.times(f.Written[0]) < before+n; {
 			<-to.attempts
 		}
 	}
@@ -239,13 +241,13 @@ create trigger mute before update on reactor.checkpoint for each row when (new.p
 			}
 			attempt(1)
 		}
-		if err := f.pool.QueryRow(ctx, "select failing_since from reactor.checkpoint").Scan(&since); err != nil {
+		if err := f.Pool.QueryRow(ctx, "select failing_since from reactor.checkpoint").Scan(&since); err != nil {
 			t.Fatal(err)
 		}
 		return since
 	}
 	attempt(2)
-	if _, err := f.pool.Exec(t.Context(), "drop trigger mute on reactor.checkpoint"); err != nil {
+	if _, err := f.Pool.Exec(t.Context(), "drop trigger mute on reactor.checkpoint"); err != nil {
 		t.Fatal(err)
 	}
 	since := told("the broker is away")
@@ -255,7 +257,7 @@ create trigger mute before update on reactor.checkpoint for each row when (new.p
 	}
 }
 
-// gauge returns the value of a metric that has one.
+// gauge returns the value of a metric that has one, such as a gauge or a counter.
 func gauge(t testing.TB, metrics prometheus.Gatherer, name string) float64 {
 	t.Helper()
 	families, err := metrics.Gather()
@@ -264,7 +266,8 @@ func gauge(t testing.TB, metrics prometheus.Gatherer, name string) float64 {
 	}
 	for _, family := range families {
 		if family.GetName() == name {
-			return family.GetMetric()[0].GetGauge().GetValue()
+			m := family.GetMetric()[0]
+			return m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
 	t.Fatalf("no metric %s", name)
@@ -276,17 +279,17 @@ func TestOneProcessWorksAndAnotherTakesOver(t *testing.T) {
 	f, kept := setUp(t), &memory{}
 	f.begun(options(kept))
 	first, progress := f.reactor(options(kept))
-	stop := f.start(first)
-	f.write(3)
+	stop := f.Start(first.Run)
+	f.Write(3)
 	f.settled(first, progress)
 	second, progress := f.reactor(options(kept))
-	f.start(second)
-	f.write(4)
+	f.Start(second.Run)
+	f.Write(4)
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
 	f.settled(second, progress)
-	if diff := cmp.Diff(f.written, kept.ids()); diff != "" {
+	if diff := cmp.Diff(f.Written, kept.ids()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -298,9 +301,9 @@ func TestReproStopInTheMiddleOfABatchRepeatsNothing(t *testing.T) {
 	to := observe(kept)
 	opts := options(to)
 	f.begun(opts)
-	f.write(4)
-	opts.Bus.MaxEvents, opts.Bus.Linger = len(f.written), time.Hour // all of them are one batch
-	failing := f.written[2]
+	f.Write(4)
+	opts.Bus.MaxEvents, opts.Bus.Linger = len(f.Written), time.Hour // all of them are one batch
+	failing := f.Written[2]
 	to.refuse = func(out *bus.Outgoing) error {
 		if out.ID == failing {
 			return errors.New("not now")
@@ -308,7 +311,7 @@ func TestReproStopInTheMiddleOfABatchRepeatsNothing(t *testing.T) {
 		return nil
 	}
 	first, _ := f.reactor(opts)
-	stop := f.start(first)
+	stop := f.Start(first.Run)
 	for to.times(failing) < 2 {
 		<-to.attempts
 	}
@@ -319,48 +322,10 @@ func TestReproStopInTheMiddleOfABatchRepeatsNothing(t *testing.T) {
 		t.Errorf("after the stop: %+v, %v", s, err)
 	}
 	second, progress := f.reactor(options(kept))
-	f.start(second)
+	f.Start(second.Run)
 	f.settled(second, progress)
-	if diff := cmp.Diff(f.written, kept.ids()); diff != "" {
+	if diff := cmp.Diff(f.Written, kept.ids()); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestOwnerThatWasTakenForDeadMovesNoCheckpoint(t *testing.T) {
-	t.Parallel()
-	f := setUp(t)
-	f.write(1)
-	head, err := f.log.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, _ := f.reactor(options(&memory{}))
-	_, _, epoch, err := old.take(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	now, _ := f.reactor(options(&memory{}))
-	at, _, newer, err := now.take(t.Context())
-	if err != nil || at != head {
-		t.Fatalf("at %s, %v", at, err)
-	}
-	f.write(1)
-	end, err := f.log.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := old.settle(t.Context(), epoch, end, end.Position); !errors.Is(err, errFenced) {
-		t.Errorf("the old owner moved it: %v", err)
-	}
-	old.fails(epoch, end, errors.New("the broker is down for the old owner"))
-	if s, err := now.Status(t.Context()); err != nil || !s.Healthy() {
-		t.Errorf("the old owner's trouble is said to be the new one's: %+v, %v", s, err)
-	}
-	if err := now.settle(t.Context(), newer, end, end.Position); err != nil {
-		t.Error(err)
-	}
-	if err := now.settle(t.Context(), newer, head, end.Position); !errors.Is(err, errFenced) {
-		t.Errorf("the checkpoint went back: %v", err)
 	}
 }
 
@@ -368,22 +333,22 @@ func TestOtherLogIsRefusedUntilSomebodyBegins(t *testing.T) {
 	t.Parallel()
 	f, kept := setUp(t), &memory{}
 	f.begun(options(kept))
-	if _, err := f.pool.Exec(t.Context(), "update reactor.checkpoint set log_id = 'another'"); err != nil {
+	if _, err := f.Pool.Exec(t.Context(), "update reactor.checkpoint set log_id = 'another'"); err != nil {
 		t.Fatal(err)
 	}
 	r, progress := f.reactor(options(kept))
-	var mismatch *LogMismatchError
+	var mismatch *follow.LogMismatchError
 	refusal, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.Run(refusal); !errors.As(err, &mismatch) {
 		t.Fatalf("got %v", err)
 	}
-	f.write(2)
-	head, err := Begin(t.Context(), f.pool, f.log, "crm", "ann", "restored")
+	f.Write(2)
+	head, err := Kind.Begin(t.Context(), f.Pool, f.Log, "crm", "ann", "restored")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.start(r)
+	f.Start(r.Run)
 	f.settled(r, progress)
 	if s, err := r.Status(t.Context()); err != nil || s.Position != head || len(kept.ids()) > 0 {
 		t.Errorf("began at %+v with %d effects, %v", s, len(kept.ids()), err)
@@ -405,10 +370,10 @@ func TestRestoredCopyIsRefusedUntilSomebodyBegins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, kept := setUp(t), &memory{}
-			f.write(3)
+			f.Write(3)
 			f.begun(options(kept))
-			f.write(3)
-			if _, err := f.pool.Exec(t.Context(), setEvent, c.beyond, c.id); err != nil {
+			f.Write(3)
+			if _, err := f.Pool.Exec(t.Context(), setEvent, c.beyond, c.id); err != nil {
 				t.Fatal(err)
 			}
 			r, progress := f.reactor(options(kept))
@@ -417,15 +382,15 @@ func TestRestoredCopyIsRefusedUntilSomebodyBegins(t *testing.T) {
 			}
 			refusal, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			var history *OtherHistoryError
+			var history *follow.OtherHistoryError
 			if err := r.Run(refusal); !errors.As(err, &history) || r.Err() == nil {
 				t.Fatalf("got %v", err)
 			}
-			head, err := Begin(t.Context(), f.pool, f.log, "crm", "ann", "restored")
+			head, err := Kind.Begin(t.Context(), f.Pool, f.Log, "crm", "ann", "restored")
 			if err != nil {
 				t.Fatal(err)
 			}
-			f.start(r)
+			f.Start(r.Run)
 			f.settled(r, progress)
 			if s, err := r.Status(t.Context()); err != nil || !s.Healthy() || s.Position != head || len(kept.ids()) > 0 {
 				t.Errorf("began at %+v with %d effects, %v", s, len(kept.ids()), err)
@@ -438,50 +403,23 @@ func TestRestoredCopyIsRefusedUntilSomebodyBegins(t *testing.T) {
 func TestSearchBeginsAtTheLastEvent(t *testing.T) {
 	t.Parallel()
 	f, kept := setUp(t), &memory{}
-	f.write(1)
+	f.Write(1)
 	f.begun(options(kept))
 	const ahead = "update reactor.checkpoint set commit_position = 1 << 40, prepare_position = 1 << 40"
-	if _, err := f.pool.Exec(t.Context(), ahead); err != nil {
+	if _, err := f.Pool.Exec(t.Context(), ahead); err != nil {
 		t.Fatal(err)
 	}
-	f.write(3)
+	f.Write(3)
 	r, progress := f.reactor(options(kept))
-	f.start(r)
+	f.Start(r.Run)
 	f.settled(r, progress)
-	if got := kept.ids(); !slices.Equal(got, f.written[1:]) {
-		t.Errorf("published %v of %v", got, f.written)
-	}
-}
-
-// A decision to skip is about one event, not about what another history has at its place.
-func TestSkippedIsTheEventAndNotItsPlace(t *testing.T) {
-	t.Parallel()
-	f := setUp(t)
-	f.write(1)
-	f.begun(options(&memory{}))
-	r, _ := f.reactor(options(&memory{}))
-	_, _, epoch, err := r.take(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	event, err := f.log.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.fails(epoch, event, errors.New("too large"))
-	if err := Skip(t.Context(), f.pool, "crm", event.Position, "ann", "too large"); err != nil {
-		t.Fatal(err)
-	}
-	for id, want := range map[string]bool{event.ID: true, "00000000-0000-4000-8000-000000000001": false} {
-		if got, err := r.skipped(t.Context(), domain.Mark{Position: event.Position, ID: id}); err != nil || got != want {
-			t.Errorf("event %s: skipped %t, %v", id, got, err)
-		}
+	if got := kept.ids(); !slices.Equal(got, f.Written[1:]) {
+		t.Errorf("published %v of %v", got, f.Written)
 	}
 }
 
 func TestOnlyWantedTypesArePublished(t *testing.T) {
 	t.Parallel()
-	f := setUp(t)
 	for _, c := range []struct {
 		types []string
 		want  string
@@ -494,10 +432,9 @@ func TestOnlyWantedTypesArePublished(t *testing.T) {
 	} {
 		opts := options(&memory{})
 		opts.Types = c.types
-		r, _ := f.reactor(opts)
 		var got []string
 		for _, name := range []string{"note.written", "note.read", "reservation.claimed"} {
-			if r.wants(name) {
+			if opts.wants(name) {
 				got = append(got, name)
 			}
 		}
@@ -512,13 +449,13 @@ func TestPublishedEventIsACloudEvent(t *testing.T) {
 	f, kept := setUp(t), &memory{}
 	f.begun(options(kept))
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	f.append(1, written{"first"})
-	f.append(1, read{})
-	f.append(1, written{"a <text>"}, func(p *domain.Pending) {
+	f.Append(1, followtest.Written{Text: "first"})
+	f.Append(1, followtest.Read{})
+	f.Append(1, followtest.Written{Text: "a <text>"}, func(p *domain.Pending) {
 		p.TraceParent, p.Actor = trace, domain.Actor{ID: "Zoë", Kind: domain.ActorAutomation, OnBehalfOf: "ann"}
 	})
 	r, progress := f.reactor(options(kept))
-	f.start(r)
+	f.Start(r.Run)
 	f.settled(r, progress)
 	if len(kept.took) != 2 {
 		t.Fatalf("%d messages", len(kept.took))
@@ -531,11 +468,11 @@ func TestPublishedEventIsACloudEvent(t *testing.T) {
 	if err := ce.Validate(); err != nil {
 		t.Error(err)
 	}
-	id, err := f.log.ID(t.Context())
+	id, err := f.Log.ID(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, err := f.log.Head(t.Context())
+	head, err := f.Log.Head(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -544,7 +481,7 @@ func TestPublishedEventIsACloudEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"specversion": "1.0", "id": f.written[2], "source": "urn:uuid:" + id, "type": "note.written",
+		"specversion": "1.0", "id": f.Written[2], "source": "urn:uuid:" + id, "type": "note.written",
 		"subject": "main.note-00000000-0000-7000-8000-000000000001", "time": "2026-03-01T11:00:00Z",
 		"dataschema":      "https://github.com/rapport-crm/rapport/blob/main/docs/events/schemas/note.written.1.json",
 		"datacontenttype": "application/json", "data": map[string]any{"text": "a <text>"},
@@ -555,7 +492,7 @@ func TestPublishedEventIsACloudEvent(t *testing.T) {
 		t.Error(diff)
 	}
 	headers := map[string]string{"content-type": "application/cloudevents+json", "traceparent": trace, "correlation_id": "conversation"}
-	if diff := cmp.Diff(headers, out.Headers); diff != "" || out.ID != f.written[2] || out.Key != ce.Subject() || out.Topic != "main.note.written" {
+	if diff := cmp.Diff(headers, out.Headers); diff != "" || out.ID != f.Written[2] || out.Key != ce.Subject() || out.Topic != "main.note.written" {
 		t.Errorf("%+v: %s", out, diff)
 	}
 }
@@ -574,8 +511,10 @@ func TestReactorsOfAProcessShareItsMetrics(t *testing.T) {
 	f, metrics := setUp(t), prometheus.NewRegistry()
 	for _, name := range []string{"one", "two"} {
 		opts := options(&memory{})
-		opts.Name, opts.Registerer = name, metrics
+		opts.Name = name
 		f.begun(opts)
+		opts.Registerer = metrics
+		f.reactor(opts)
 	}
 	families, err := metrics.Gather()
 	if err != nil {

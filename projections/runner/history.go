@@ -3,13 +3,12 @@ package runner
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/follow"
 )
 
 // Rows are worth something for one history only: that of the log whose identity they carry, with the last event in them at its
@@ -47,13 +46,19 @@ func (e *OtherHistoryError) Error() string {
 		e.Projection, e.Event.Position, found, RebuildAll)
 }
 
+// lookup is what the log was asked about: an event of the log of an identity.
+type lookup struct {
+	logID string
+	event domain.Mark
+}
+
 // look is what was found in the log at one moment. It is not safe for concurrent use.
 type look struct {
-	runner   *Runner
-	id       string
-	head     domain.Position
-	lost     map[domain.Mark]bool // what was asked: most builds stand behind the same event
-	backlogs map[domain.Position]*backlog
+	runner    *Runner
+	id        string
+	head      domain.Position
+	standings map[lookup]follow.Standing // what was asked: most builds stand behind the same event
+	backlogs  map[domain.Position]follow.Backlog
 }
 
 func (r *Runner) look(ctx context.Context) (*look, error) {
@@ -65,24 +70,25 @@ func (r *Runner) look(ctx context.Context) (*look, error) {
 	if err != nil {
 		return nil, fmt.Errorf("head of the log: %w", err)
 	}
-	return &look{r, id, head.Position, map[domain.Mark]bool{}, map[domain.Position]*backlog{}}, nil
+	return &look{r, id, head.Position, map[lookup]follow.Standing{}, map[domain.Position]follow.Backlog{}}, nil
 }
 
 // refuse returns why the rows of a projection may not be built upon, which refused tells, nil when they may be, or another error
 // when the log does not answer.
 func (l *look) refuse(ctx context.Context, projection, logID string, event domain.Mark) error {
-	if logID != "" && logID != l.id {
-		return &LogMismatchError{Projection: projection, Stored: logID, Actual: l.id}
-	}
-	lost, asked := l.lost[event]
+	at := lookup{cmp.Or(logID, l.id), event} // a build that was not begun yet belongs to any log
+	standing, asked := l.standings[at]
 	if !asked {
-		err := l.runner.source.Check(ctx, event)
-		if lost = errors.Is(err, eventlog.ErrOtherLog); err != nil && !lost {
+		var err error
+		if standing, err = follow.Compare(ctx, l.runner.source, l.id, at.logID, event); err != nil {
 			return err
 		}
-		l.lost[event] = lost
+		l.standings[at] = standing
 	}
-	if lost {
+	switch standing {
+	case follow.OtherLog:
+		return &LogMismatchError{Projection: projection, Stored: logID, Actual: l.id}
+	case follow.OtherHistory:
 		return &OtherHistoryError{projection, event, l.head}
 	}
 	return nil

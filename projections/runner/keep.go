@@ -17,7 +17,7 @@ func (t *term) wake() {
 }
 
 // keep switches to what is ready, and clears away what is not needed any more, until ctx ends.
-func (t *term) keep(ctx context.Context) {
+func (t *term) keep(ctx context.Context) error {
 	r := t.runner
 	for ctx.Err() == nil {
 		wait := r.opts.Sweep
@@ -45,6 +45,7 @@ func (t *term) keep(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+	return nil
 }
 
 // keeperHealth is the name under which trouble with switches and leftovers is reported.

@@ -15,6 +15,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/internal/retry"
 )
 
@@ -89,7 +90,7 @@ func (l *lane) stand() domain.Mark {
 // run does what the stages of the members ask for, and reads the log, in turns, until ctx ends or the lane cannot go on.
 func (l *lane) run(ctx context.Context) error {
 	r := l.term.runner
-	pauses := retry.Backoff{First: r.opts.Retry, Most: maxRetry}
+	pauses := retry.Backoff{First: r.opts.Retry, Most: follow.MaxRetry}
 	for ctx.Err() == nil {
 		if err := l.stages(ctx); err != nil {
 			if ctx.Err() != nil {

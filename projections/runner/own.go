@@ -9,9 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/rapport-crm/rapport/internal/retry"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -55,25 +54,14 @@ func acquire(ctx context.Context, conn *pgx.Conn, wanted []*projection.Compiled)
 	return held, err
 }
 
-// await waits until some of the locks are held on a connection.
-func (r *Runner) await(ctx context.Context, conn *pgx.Conn) ([]*projection.Compiled, error) {
-	for waiting := false; ; waiting = true {
-		held, err := acquire(ctx, conn, r.projections)
-		if err != nil || len(held) > 0 || len(r.projections) == 0 {
-			return held, err
-		}
-		if !waiting {
-			r.recovered() // whoever works says what is wrong
-			r.freeze(nil)
-			r.log.InfoContext(ctx, "projections are run by another process; waiting")
-		}
-		if err := r.evict(ctx, conn); err != nil {
-			return nil, err
-		}
-		if !retry.Sleep(ctx, r.opts.LockRetry) {
-			return nil, context.Cause(ctx)
-		}
+// wait is called before each pause while other processes have all the locks.
+func (r *Runner) wait(ctx context.Context, lock *pgx.Conn, first bool) error {
+	if first {
+		r.recovered() // whoever works says what is wrong
+		r.freeze(nil)
+		r.log.InfoContext(ctx, "projections are run by another process; waiting")
 	}
+	return r.evict(ctx, lock)
 }
 
 // evictSQL ends the sessions that hold locks of projections without having given a sign of life for long: their process is
@@ -100,16 +88,6 @@ func (r *Runner) evict(ctx context.Context, conn *pgx.Conn) error {
 		r.log.WarnContext(ctx, "the process that ran the projections has given no sign of life; taking over", "silent", r.opts.Takeover)
 	}
 	return nil
-}
-
-// release gives the locks back, or drops the connection that holds them.
-func release(lock *pgxpool.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
-	defer cancel()
-	if _, err := lock.Exec(ctx, "select pg_advisory_unlock_all()"); err != nil {
-		lock.Conn().Close(ctx) // the server gives up the locks of a connection that is gone
-	}
-	lock.Release()
 }
 
 const (
@@ -238,58 +216,63 @@ func (t *term) sign(ctx context.Context) error {
 	return err
 }
 
-// errGained ends a term of a process that can have more locks now.
-var errGained = errors.New("more projections are free to be run")
-
-// beat tells regularly that this process works, and notices when another has taken over, the lock is lost, or somebody
-// has changed rows beside us. last holds the generations that the members were loaded with.
-func (t *term) beat(ctx context.Context, lock *pgx.Conn, end context.CancelCauseFunc, last map[buildKey]int64) {
+// beats returns what tells regularly that this process works, and notices when another has taken over, the lock is lost, or
+// somebody has changed rows beside us.
+func (t *term) beats(lock *pgx.Conn) func(context.Context) error {
 	r := t.runner
-	names, versions := t.owned()
+	last := map[buildKey]int64{} // the generations that the members were loaded with
+	for _, m := range t.members {
+		last[m.buildKey] = m.generation
+	}
 	var missing []*projection.Compiled
 	for _, c := range r.projections {
 		if !slices.Contains(t.projections, c) {
 			missing = append(missing, c)
 		}
 	}
-	for first := true; first || retry.Sleep(ctx, r.opts.Heartbeat); first = false {
-		if err := lock.Ping(ctx); err != nil && ctx.Err() == nil {
-			end(fmt.Errorf("the lock of the projections is lost: %w", err))
-			return
+	beat := func(ctx context.Context) (err error) {
+		if err := follow.Held(ctx, lock); err != nil {
+			return err
 		}
 		if len(missing) > 0 {
 			if more, err := acquire(ctx, lock, missing); err == nil && len(more) > 0 {
-				end(errGained)
-				return
+				return follow.ErrAnew // this process can have more now
 			}
 		}
-		rows, err := r.pool.Query(ctx, beatSQL, names, versions)
-		if err != nil {
-			continue // the lanes report the same
-		}
-		var key buildKey
-		var epoch, generation int64
-		seen, changed := map[buildKey]int64{}, false
-		_, err = pgx.ForEachRow(rows, []any{&key.name, &key.version, &key.build, &epoch, &generation}, func() error {
-			if epoch != t.epoch && epoch != 0 {
-				return errFenced
-			}
-			at, known := last[key]
-			changed = changed || !known || at != generation || epoch == 0 // a new one may have the number of one that is gone
-			seen[key] = generation
-			return nil
-		})
-		switch {
-		case errors.Is(err, errFenced):
-			end(errFenced)
-			return
-		case err != nil:
-			continue
-		}
-		if !changed && len(seen) == len(last) || t.interrupt(errRegroup) {
-			last = seen
-		}
+		last, err = t.beat(ctx, last)
+		return err
 	}
+	return func(ctx context.Context) error { return follow.Beat(ctx, r.opts.Heartbeat, beat) }
+}
+
+// beat is one beat. It returns the generations that the round in hand is told of, or is about to load.
+func (t *term) beat(ctx context.Context, last map[buildKey]int64) (map[buildKey]int64, error) {
+	names, versions := t.owned()
+	rows, err := t.runner.pool.Query(ctx, beatSQL, names, versions)
+	if err != nil {
+		return last, nil // the lanes report the same
+	}
+	var key buildKey
+	var epoch, generation int64
+	seen, changed := map[buildKey]int64{}, false
+	_, err = pgx.ForEachRow(rows, []any{&key.name, &key.version, &key.build, &epoch, &generation}, func() error {
+		if epoch != t.epoch && epoch != 0 {
+			return errFenced
+		}
+		at, known := last[key]
+		changed = changed || !known || at != generation || epoch == 0 // a new one may have the number of one that is gone
+		seen[key] = generation
+		return nil
+	})
+	switch {
+	case errors.Is(err, errFenced):
+		return last, err
+	case err != nil:
+		return last, nil
+	case !changed && len(seen) == len(last) || t.interrupt(errRegroup):
+		return seen, nil
+	}
+	return last, nil
 }
 
 // alive is how long an owner may be silent and still count as working.

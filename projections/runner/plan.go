@@ -8,6 +8,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/codec"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -36,7 +37,7 @@ func (m *member) rejects(item *bus.Item, why cause) string {
 		return ""
 	}
 	return fmt.Sprintf("event %s (%s) at position %s cannot be applied: %s; mend the projection, or let the build go past it with `rapport projections rebuild %s --park`",
-		item.Raw.ID, item.Raw.Type, item.Raw.Position, printable(why.message), m.Name)
+		item.Raw.ID, item.Raw.Type, item.Raw.Position, follow.Printable(why.message), m.Name)
 }
 
 // cause is why a stream is parked.

@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -33,7 +34,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
-	"github.com/rapport-crm/rapport/internal/retry"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -50,8 +51,6 @@ const (
 	DefaultVerifyKeys = 200
 	DefaultGrace      = 24 * time.Hour
 	DefaultSweep      = time.Minute
-
-	maxRetry = 30 * time.Second
 
 	buildEvents = 500_000          // of a batch of a build, however small they are
 	buildLinger = 10 * time.Second // how long such a batch may wait to be filled
@@ -177,35 +176,33 @@ func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.P
 // Run keeps the projections up to date until ctx ends, and then returns nil. While another process does so it waits.
 // It returns an error only when to go on would be wrong: *LogMismatchError, *OtherHistoryError or bus.ErrOrder. Databases and
 // logs that do not answer are waited for.
+//
+// Of the loop of all followers Run takes all but what is about one checkpoint: see term.
 func (r *Runner) Run(ctx context.Context) error {
-	pauses := retry.Backoff{First: r.opts.Retry, Most: maxRetry}
-	for {
-		start := time.Now()
-		err := r.term(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if refused(err) {
-			r.health(roundHealth, err)
-			return err
-		}
-		if errors.Is(err, errGained) {
-			continue
-		}
-		if time.Since(start) > maxRetry {
-			pauses.Reset()
-		}
-		if !errors.Is(err, errFenced) {
-			_, class := classify(err)
-			r.metrics.retry(class)
-			r.health(roundHealth, err)
-		}
-		pause := pauses.Next()
-		r.log.WarnContext(ctx, "projections stopped; trying again", "err", err, "wait", pause)
-		if !retry.Sleep(ctx, retry.Spread(pause)) {
-			return nil
-		}
+	var owned []*projection.Compiled // as acquire has left it
+	loop := follow.Loop{
+		Pool: r.pool, LockRetry: r.opts.LockRetry, Retry: r.opts.Retry, Refused: refused, Failed: r.failed, Wait: r.wait,
+		Acquire: func(ctx context.Context, lock *pgx.Conn) (mine bool, err error) {
+			owned, err = acquire(ctx, lock, r.projections)
+			return len(owned) > 0 || len(r.projections) == 0, err
+		},
+		Work: func(ctx context.Context, lock *pgx.Conn) error { return r.newTerm(owned).work(ctx, lock) },
 	}
+	return loop.Run(ctx)
+}
+
+// failed says that the work has ended, and when it begins anew.
+func (r *Runner) failed(ctx context.Context, err error, pause time.Duration) {
+	if pause == 0 {
+		r.health(roundHealth, err)
+		return
+	}
+	if !errors.Is(err, errFenced) {
+		_, class := classify(err)
+		r.metrics.retry(class)
+		r.health(roundHealth, err)
+	}
+	r.log.WarnContext(ctx, "projections stopped; trying again", "err", err, "wait", pause)
 }
 
 // refused reports whether an error is one that Run returns.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -138,19 +139,19 @@ func (r *Runner) Status(ctx context.Context) ([]Status, error) {
 			s.Builds[j].progress(look.head, total)
 		}
 		b := look.behind(ctx, s.Position)
-		s.LagEvents, s.Lag = b.events, b.age
+		s.LagEvents, s.Lag = b.Events, b.Age
 	}
 	return list, nil
 }
 
 // behind returns what stands in the log behind a position.
-func (l *look) behind(ctx context.Context, p domain.Position) *backlog {
+func (l *look) behind(ctx context.Context, p domain.Position) follow.Backlog {
 	if !p.Before(l.head) {
-		return &backlog{}
+		return follow.Backlog{}
 	}
-	b := l.backlogs[p]
-	if b == nil {
-		b = l.runner.backlog(ctx, p)
+	b, known := l.backlogs[p]
+	if !known {
+		b = follow.Behind(ctx, l.runner.source, l.runner.decode, p, MaxLagEvents)
 		l.backlogs[p] = b
 	}
 	return b
@@ -265,28 +266,3 @@ func (b *Build) progress(head domain.Position, total int64) {
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// backlog is what stands in the log behind a position.
-type backlog struct {
-	events int
-	age    time.Duration // of the first
-}
-
-// backlog counts events behind a position. What cannot be read counts as not known.
-func (r *Runner) backlog(ctx context.Context, after domain.Position) *backlog {
-	b := &backlog{}
-	for raw, err := range r.source.ReadAll(ctx, after) {
-		if err != nil {
-			return &backlog{events: -1, age: b.age}
-		}
-		if b.events++; b.events == 1 {
-			if event, err := r.decode.Decode(raw); err == nil {
-				b.age = max(time.Since(event.RecordedAt), 0)
-			}
-		}
-		if b.events >= MaxLagEvents {
-			break
-		}
-	}
-	return b
-}

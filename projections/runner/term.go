@@ -13,12 +13,17 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/internal/retry"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
 // term is the time during which this process owns projections: it holds their advisory locks, so that others do not try, and
 // its epoch stands in the checkpoints, so that others could not.
+//
+// A term is what follow.Follower is for one checkpoint, and differs from it in three things. Rows and checkpoint move in one
+// transaction, and the fence is looked at there. Many checkpoints, one for each build, share a subscription. And what is owned
+// may grow, when the lock of a projection becomes free.
 type term struct {
 	runner      *Runner
 	projections []*projection.Compiled // owned
@@ -32,37 +37,15 @@ type term struct {
 	running []*lane                 // lanes of the round
 }
 
-// term works until ctx ends, the locks or the fence is lost, or something is wrong that time does not heal.
-func (r *Runner) term(ctx context.Context) error {
-	lock, err := r.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer release(lock)
-	owned, err := r.await(ctx, lock.Conn())
-	if err != nil {
-		return err
-	}
-	t := r.newTerm(owned)
+// work works until ctx ends, the locks or the fence is lost, or something is wrong that time does not heal.
+func (t *term) work(ctx context.Context, lock *pgx.Conn) error {
 	if err := t.sign(ctx); err != nil {
 		return err
 	}
 	if err := t.take(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var watch sync.WaitGroup
-	defer watch.Wait()
-	defer cancel(nil)
-	generations := map[buildKey]int64{}
-	for _, m := range t.members {
-		generations[m.buildKey] = m.generation
-	}
-	watch.Go(func() { t.beat(ctx, lock.Conn(), cancel, generations) })
-	watch.Go(func() { t.probe(ctx) })
-	watch.Go(func() { t.keep(ctx) })
-	return t.rounds(ctx)
+	return follow.Beside(ctx, t.rounds, t.beats(lock), t.probe, t.keep)
 }
 
 func (r *Runner) newTerm(owned []*projection.Compiled) *term {
@@ -71,7 +54,7 @@ func (r *Runner) newTerm(owned []*projection.Compiled) *term {
 
 // rounds runs rounds until one ends for good.
 func (t *term) rounds(ctx context.Context) error {
-	pauses := retry.Backoff{First: t.runner.opts.Retry, Most: maxRetry}
+	pauses := retry.Backoff{First: t.runner.opts.Retry, Most: follow.MaxRetry}
 	for {
 		err := t.round(ctx)
 		switch {
@@ -272,7 +255,7 @@ func (t *term) parkedStreams(ctx context.Context) (map[buildKey]map[string]bool,
 
 // probe compares the lanes regularly with the end of the log, which it asks for itself. A lane that has stood still for
 // Options.Stall with events before it is frozen: that is said until it moves, and every Stall it subscribes anew.
-func (t *term) probe(ctx context.Context) {
+func (t *term) probe(ctx context.Context) error {
 	r := t.runner
 	r.freeze(nil)
 	var w watchdog
@@ -294,6 +277,7 @@ func (t *term) probe(ctx context.Context) {
 			t.interrupt(errRegroup)
 		}
 	}
+	return nil
 }
 
 // slowest returns the last event of the lane that is farthest behind, and whether it is handling a batch.

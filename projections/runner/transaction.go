@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -271,16 +271,11 @@ func queueParking(b *pgx.Batch, p *plan) {
 	m := p.member
 	for _, e := range p.park {
 		if e.first != nil {
-			b.Queue(parkStreamSQL, m.name, m.version, m.build, e.raw.Stream, printable(e.first.message), printable(e.first.stack))
+			b.Queue(parkStreamSQL, m.name, m.version, m.build, e.raw.Stream, follow.Printable(e.first.message), follow.Printable(e.first.stack))
 		}
 		b.Queue(parkEventSQL, m.name, m.version, m.build, e.raw.Stream, int64(e.raw.Revision), int64(e.raw.Position.Commit),
 			int64(e.raw.Position.Prepare), e.raw.ID, e.raw.Type, e.raw.Data, e.raw.Metadata)
 	}
-}
-
-// printable makes a text that PostgreSQL stores.
-func printable(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // judge decides what a failed transaction means. It returns nil when the plans now know better and are to be begun again.
