@@ -84,6 +84,7 @@ func (s *simulation) check() {
 	s.checkAnswers(events)
 	s.checkHistory(streams)
 	s.checkReservations(events)
+	s.checkPatience()
 	s.checkProbes(streams)
 	s.checkStates(streams)
 	s.checkRules(events, streams)
@@ -225,6 +226,15 @@ func (s *simulation) checkReservations(events []domain.Recorded) {
 			if claimant[r] != e.Stream {
 				s.fail("at %s %s holds %s %s without a claim", e.Position, e.Stream, k.Kind, k.Value)
 			}
+		}
+	}
+}
+
+// checkPatience holds that whoever asks when nothing breaks any more is answered.
+func (s *simulation) checkPatience() {
+	for _, r := range s.history {
+		if r.begun > stepsRun && r.unknown() {
+			s.fail("%s was not answered, though the log was well: %s", r, r.outcome())
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
-	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
@@ -23,7 +22,7 @@ var (
 // below it is dropped. Batches are refused, acknowledgements lost, and the subscription begun again from an older place.
 type projector struct {
 	rng     *rand.Rand
-	log     []codec.Raw
+	log     []eventlog.Message // an event at the end
 	decode  bus.Decoder
 	rows    []projection.Memory
 	at      domain.Position
@@ -33,7 +32,7 @@ type projector struct {
 
 // newProjector makes one over everything in the log.
 func (s *simulation) newProjector(compiled []*projection.Compiled) *projector {
-	p := &projector{rng: s.rng, log: s.log.events, decode: s.registry}
+	p := &projector{rng: s.rng, log: s.log.messages(), decode: s.registry}
 	for _, c := range compiled {
 		p.rows = append(p.rows, c.NewMemory())
 	}
@@ -42,7 +41,7 @@ func (s *simulation) newProjector(compiled []*projection.Compiled) *projector {
 
 // catchUp subscribes again and again until the whole log is in the rows. It belongs into a synctest bubble.
 func (p *projector) catchUp() error {
-	for head := p.log[len(p.log)-1].Position; p.at.Before(head); {
+	for head := p.log[len(p.log)-1].Raw.Position; p.at.Before(head); {
 		from := p.at
 		for range p.rng.IntN(4) { // an older checkpoint, as after an answer that was lost
 			from.Commit, from.Prepare = from.Commit/2, from.Prepare/2
@@ -64,8 +63,12 @@ func (p *projector) catchUp() error {
 // subscribe is a log that delivers everything behind a position, and then nothing more.
 func (p *projector) subscribe(ctx context.Context, after domain.Mark) iter.Seq2[eventlog.Message, error] {
 	return func(yield func(eventlog.Message, error) bool) {
-		for i := range p.log {
-			if after.Position.Before(p.log[i].Position) && !yield(eventlog.Message{Raw: &p.log[i]}, nil) {
+		for _, m := range p.log {
+			at := m.Checkpoint
+			if m.Raw != nil {
+				at = m.Raw.Position
+			}
+			if after.Position.Before(at) && !yield(m, nil) {
 				return
 			}
 		}

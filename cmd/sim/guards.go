@@ -88,6 +88,18 @@ var mutations = []mutation{
 		"err != nil || seen {", "err != nil || seen || true {", []string{"./commands", "-run=Conflict"},
 	},
 	{
+		"whoever is told a conflict waits until the log shows it", "commands/patience.go",
+		"if seen, err := moved(); err != nil || seen {", "if _, err := moved(); err != nil || conflict.Actual == expected {", simulated,
+	},
+	{
+		"a conflict that the log does not show is nobody's answer", "commands/patience.go",
+		"lost++\n\t\t\tif seen", "if lost++; lost == MaxBlindReads {\n\t\t\t\treturn nil, &domain.ConflictError{Stream: id, Actual: conflict.Actual}\n\t\t\t}\n\t\t\tif seen", simulated,
+	},
+	{
+		"who has lost reads what came between", "commands/execute.go",
+		"err := b.refresh(ctx, s)\n\t\t\treturn d.before", "var err error\n\t\t\treturn true || d.before", simulated,
+	},
+	{
 		"whoever loses pauses before the next try", "commands/patience.go",
 		"if !b.pause(ctx, lost, longestTurn) {", "if ctx.Err() != nil {", []string{"./commands", "-run=Contention"},
 	},

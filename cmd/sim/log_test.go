@@ -15,22 +15,30 @@ import (
 const logID = "01900000-0000-7000-8000-00000000051a"
 
 var (
-	errLost    = errors.New("the connection broke")
-	errNotSent = errors.New("nothing was sent")
+	errLost       = errors.New("the connection broke")
+	errNotSent    = errors.New("nothing was sent")
+	errTurnedAway = errors.New("the log takes no calls now")
 )
 
 // memoryLog is an event log in memory that decides as EventStoreDB does. It is not safe for concurrent use: the scheduler
 // alone touches it, one call at a time.
 type memoryLog struct {
 	events  []codec.Raw
-	streams map[string][]int // indexes in events
+	streams map[string][]int                 // indexes in events
+	place   func(first bool) domain.Position // of the next event, the first of an append or a later one
+
+	// Of a strict log alone.
+	end     domain.Position   // of everything, others' events included
+	foreign []domain.Position // where others have written
 }
 
-func newMemoryLog() *memoryLog { return &memoryLog{streams: map[string][]int{}} }
+func newMemoryLog(place func(first bool) domain.Position) *memoryLog {
+	return &memoryLog{streams: map[string][]int{}, place: place}
+}
 
-// append decides on an append. A repetition is recognised by its ids at the revision expected, event by event, and then
-// told like the first time.
-func (l *memoryLog) append(stream string, expected domain.Expected, batch []eventlog.NewEvent) domain.Outcome {
+// decide returns what becomes of an append that writes nothing, and nil for one that the log has yet to write. A repetition
+// is recognised by its ids at the revision expected, event by event, and then told like the first time.
+func (l *memoryLog) decide(stream string, expected domain.Expected, batch []eventlog.NewEvent) domain.Outcome {
 	have := l.streams[stream]
 	first := 0
 	if r, ok := expected.Revision(); ok {
@@ -46,11 +54,18 @@ func (l *memoryLog) append(stream string, expected domain.Expected, batch []even
 		}
 		return domain.Conflict{Actual: domain.AtRevision(uint64(len(have)) - 1)}
 	}
-	for _, e := range batch {
-		at := uint64(len(l.events)+1) * 100
+	return nil
+}
+
+// append decides on an append, and writes it unless it is a repetition or meets a conflict.
+func (l *memoryLog) append(stream string, expected domain.Expected, batch []eventlog.NewEvent) domain.Outcome {
+	if outcome := l.decide(stream, expected, batch); outcome != nil {
+		return outcome
+	}
+	for i, e := range batch {
 		l.events = append(l.events, codec.Raw{
 			ID: e.ID, Type: e.Type, Stream: stream, Revision: uint64(len(l.streams[stream])),
-			Position: domain.Position{Commit: at, Prepare: at}, Data: e.Data, Metadata: e.Metadata,
+			Position: l.place(i == 0), Data: e.Data, Metadata: e.Metadata,
 		})
 		l.streams[stream] = append(l.streams[stream], len(l.events)-1)
 	}

@@ -43,13 +43,16 @@ type simulation struct {
 	seed     uint64
 	rng      *rand.Rand
 	registry *codec.Registry
+	strict   bool // the log behaves as real engines do
 	log      *memoryLog
 	servers  []*server
 	clients  []*client
 	make     *generator
 	trace    strings.Builder // every decision
 	step     int
-	down     int // steps for which the log still does not answer
+	down     int       // steps for which the log still does not answer
+	unready  int       // steps for which a strict log still takes no calls
+	hidden   []*commit // what a strict log has decided and not shown yet, in its order
 	calm     bool
 	landing  []*appending        // sent by somebody who did not wait for the answer: they may arrive late
 	keys     int                 // idempotency keys given out
@@ -79,6 +82,7 @@ type call struct {
 	request *request
 	stream  string
 	append  *appending // nil for a read
+	commit  *commit    // what it waits for, once the log has decided
 	from    uint64
 	let     chan struct{}
 
@@ -102,9 +106,10 @@ func newSimulation(t testing.TB, seed uint64) *simulation {
 		t.Fatal(err)
 	}
 	s := &simulation{
-		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x51a)), registry: registry, log: newMemoryLog(), now: epoch,
-		counts: map[string]int{}, asked: map[string]bool{},
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x51a)), registry: registry, now: epoch,
+		strict: seed%2 == 0, counts: map[string]int{}, asked: map[string]bool{},
 	}
+	s.log = newMemoryLog(s.position)
 	for i := range servers {
 		s.servers = append(s.servers, nil)
 		s.start(i)
@@ -173,12 +178,12 @@ func (s *simulation) calls() []*call {
 	slices.SortFunc(s.waiting, func(a, b *call) int { return cmp.Compare(a.request.number, b.request.number) })
 	slices.SortFunc(s.late, func(a, b *call) int { return cmp.Compare(a.request.number, b.request.number) })
 	for _, k := range s.late {
-		if k.append != nil {
+		if k.append != nil && k.commit == nil {
 			s.landing = append(s.landing, k.append)
 		}
 	}
 	s.late = nil
-	return slices.Clone(s.waiting)
+	return slices.DeleteFunc(slices.Clone(s.waiting), func(k *call) bool { return k.commit != nil })
 }
 
 // say writes a decision down.
@@ -193,7 +198,7 @@ func (s *simulation) run() {
 		s.tick()
 		s.decide()
 	}
-	s.calm, s.down = true, 0
+	s.calm, s.down, s.unready = true, 0, 0
 	for ; ; s.step++ {
 		if s.step > maxSteps {
 			s.t.Errorf("seed %d: commands are still in execution after %d steps", s.seed, s.step)
@@ -211,6 +216,7 @@ func (s *simulation) run() {
 func (s *simulation) tick() {
 	synctest.Wait()
 	s.advance(time.Millisecond)
+	s.show()
 	s.harvest()
 }
 
@@ -239,10 +245,11 @@ func (s *simulation) decide() {
 	case s.chance(8):
 		s.disconnect()
 		return
+	case len(s.hidden) > 0 && s.chance(perMilleLost):
+		s.change()
+		return
 	}
-	if s.down > 0 {
-		s.down--
-	}
+	s.down, s.unready = max(0, s.down-1), max(0, s.unready-1)
 	if len(calls) > 0 && (s.chance(750) || !s.idle()) {
 		s.answer(calls[s.rng.IntN(len(calls))])
 		return
@@ -262,6 +269,7 @@ func (s *simulation) finish() bool {
 		s.answer(calls[s.rng.IntN(len(calls))])
 	case len(s.landing) > 0:
 		s.land()
+	case len(s.hidden) > 0: // the next step may show it
 	case s.busy():
 		s.sleep()
 	default:
@@ -272,9 +280,13 @@ func (s *simulation) finish() bool {
 
 // sleep lets time pass: commands that wait before they repeat an append go on.
 func (s *simulation) sleep() {
-	s.say("sleep", "")
-	time.Sleep(commands.CommandDeadline / 10)
-	s.advance(commands.CommandDeadline / 10)
+	d := commands.CommandDeadline / 10
+	if s.strict && s.rng.IntN(4) > 0 {
+		d = commands.CommandDeadline / 200 // about as long as a command that has lost waits before it looks again
+	}
+	s.say("sleep", "for %s", d)
+	time.Sleep(d)
+	s.advance(d)
 }
 
 // answer lets one call through, or spoils it.
@@ -287,10 +299,20 @@ func (s *simulation) answer(k *call) {
 	} else {
 		s.answerAppend(k)
 	}
+	if k.commit != nil {
+		k.commit.told = append(k.commit.told, k)
+		s.mu.Lock()
+		s.waiting = append(s.waiting, k)
+		s.mu.Unlock()
+		return
+	}
 	close(k.let)
 }
 
 func (s *simulation) answerRead(k *call) {
+	if s.turnsAway(k) {
+		return
+	}
 	k.events = s.log.read(k.stream, k.from)
 	if !s.calm && (s.down > 0 || s.chance(10)) {
 		k.err = errLost
@@ -298,10 +320,17 @@ func (s *simulation) answerRead(k *call) {
 		s.say("read", "%s: %s from %d breaks after %d events", k.request, k.stream, k.from, len(k.events))
 		return
 	}
-	s.say("read", "%s: %s from %d, %d events", k.request, k.stream, k.from, len(k.events))
+	kind := "read"
+	if s.unseen(k.stream) {
+		kind = "blind read"
+	}
+	s.say(kind, "%s: %s from %d, %d events", k.request, k.stream, k.from, len(k.events))
 }
 
 func (s *simulation) answerAppend(k *call) {
+	if s.turnsAway(k) {
+		return
+	}
 	fate := s.rng.IntN(1000)
 	switch {
 	case s.calm:
@@ -312,8 +341,8 @@ func (s *simulation) answerAppend(k *call) {
 	describe := fmt.Sprintf("%s: %s at %s, %s", k.request, k.stream, k.append.expected, types(k.append.batch))
 	switch {
 	case fate < 30:
-		k.outcome = s.log.append(k.stream, k.append.expected, k.append.batch)
-		s.say("lost", "%s: %s, and the answer is lost", describe, told(k.outcome))
+		outcome, _ := s.arrive(k.append)
+		s.say("lost", "%s: %s, and the answer is lost", describe, told(outcome))
 		k.outcome = domain.Unknown{Err: errLost}
 	case fate < 60:
 		s.say("unsent", "%s: never arrives", describe)
@@ -324,10 +353,15 @@ func (s *simulation) answerAppend(k *call) {
 		k.outcome = domain.Unknown{Err: errLost}
 	default:
 		before := len(s.log.events)
-		k.outcome = s.log.append(k.stream, k.append.expected, k.append.batch)
+		k.outcome, k.commit = s.arrive(k.append)
 		if c, ok := k.outcome.(domain.Committed); ok && len(s.log.events) == before && s.rng.IntN(2) == 0 {
 			c.Position = domain.Position{} // a repetition recognised; the log need not tell where the first one went
 			k.outcome = c
+		}
+		if k.commit != nil && s.chance(perMilleTimedOut) {
+			k.outcome, k.commit = domain.Unknown{Err: errLost}, nil
+			s.say("timed out", "%s: decided, and never told", describe)
+			return
 		}
 		s.say("append", "%s: %s", describe, told(k.outcome))
 	}
@@ -338,7 +372,8 @@ func (s *simulation) land() {
 	i := s.rng.IntN(len(s.landing))
 	a := s.landing[i]
 	s.landing = slices.Delete(s.landing, i, i+1)
-	s.say("arrives", "%s at %s, %s: %s", a.stream, a.expected, types(a.batch), told(s.log.append(a.stream, a.expected, a.batch)))
+	outcome, _ := s.arrive(a)
+	s.say("arrives", "%s at %s, %s: %s", a.stream, a.expected, types(a.batch), told(outcome))
 }
 
 // crash ends a process at whatever it is doing and starts a new one. What it had sent may arrive.
@@ -356,7 +391,7 @@ func (s *simulation) crash(i int) {
 	})
 	s.mu.Unlock()
 	for _, k := range killed {
-		if k.append != nil && s.rng.IntN(2) == 0 {
+		if k.append != nil && k.commit == nil && s.rng.IntN(2) == 0 {
 			s.landing = append(s.landing, k.append)
 		}
 		k.killed = true
@@ -381,6 +416,8 @@ func types(batch []eventlog.NewEvent) string {
 // told renders an outcome.
 func told(o domain.Outcome) string {
 	switch o := o.(type) {
+	case nil:
+		return "decided, and not yet shown"
 	case domain.Committed:
 		return fmt.Sprintf("revision %d, position %s", o.Revision, o.Position)
 	case domain.Conflict:

@@ -91,7 +91,10 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	// A harness in which nothing breaks proves nothing.
-	for _, kind := range []string{"lost", "unsent", "delayed", "arrives", "crash", "clock", "outage", "disconnect", "delivered again"} {
+	for _, kind := range []string{
+		"lost", "unsent", "delayed", "arrives", "crash", "clock", "outage", "disconnect", "delivered again",
+		"busy", "not ready", "late", "timed out", "loser", "blind read", "vanished", "foreign", // of a strict log
+	} {
 		if total[kind] == 0 {
 			t.Errorf("no run had this fault: %s", kind)
 		}
