@@ -157,7 +157,8 @@ var whole = false
 
 func all() []projection.Projection { return []projection.Projection{noteFold(&whole), totals, lines} }
 
-// memoryLog is a log in memory.
+// memoryLog is a log in memory. As in a log that is shared, its positions have gaps of hundreds, of any size, and a
+// subscription is told of places where others have written.
 type memoryLog struct {
 	registry *codec.Registry
 	id       string
@@ -192,9 +193,19 @@ func (l *memoryLog) write(t testing.TB, n int, w written) {
 	l.raw(codec.Raw{Type: w.EventType(), Stream: stream.String(), Data: data, Metadata: metadata})
 }
 
+// gap is the distance of the event number n from the one before: in every log the same, so that a copy of a log has other
+// events at the same positions.
+func gap(n int) uint64 { return 100 + uint64(n)*7919%900 }
+
+// othersWrote is how many events of ours there are for each place where others wrote.
+const othersWrote = 4
+
 // raw appends an event as it is; l.mu is held.
 func (l *memoryLog) raw(raw codec.Raw) {
-	p := uint64(len(l.events)+1) * 100
+	p := gap(len(l.events))
+	if n := len(l.events); n > 0 {
+		p += l.events[n-1].Position.Commit
+	}
 	raw.ID, raw.Position, raw.Revision = fmt.Sprintf("%08d-0000-7000-8000-%012d", l.branch, len(l.events)+1), domain.Position{Commit: p, Prepare: p}, l.revision[raw.Stream]
 	l.revision[raw.Stream]++
 	l.events = append(l.events, raw)
@@ -228,6 +239,12 @@ func (l *memoryLog) Subscribe(ctx context.Context, after domain.Mark) iter.Seq2[
 		for last := after.Position; ; {
 			events, more := l.after(last)
 			for _, raw := range events {
+				if raw.Position.Commit%othersWrote == 0 {
+					others := domain.Position{Commit: raw.Position.Commit - 1, Prepare: raw.Position.Prepare - 1}
+					if last.Before(others) && !yield(eventlog.Message{Checkpoint: others}, nil) {
+						return
+					}
+				}
 				if !yield(eventlog.Message{Raw: &raw}, nil) {
 					return
 				}
@@ -267,6 +284,12 @@ func (l *memoryLog) Head(context.Context) (domain.Mark, error) {
 		return domain.Mark{}, nil
 	}
 	return markOf(l.events[len(l.events)-1]), nil
+}
+
+// behind tells events behind the first n.
+func (l *memoryLog) behind(n int) func(codec.Raw) bool {
+	last := l.events[n-1].Position
+	return func(raw codec.Raw) bool { return last.Before(raw.Position) }
 }
 
 func markOf(raw codec.Raw) domain.Mark { return domain.Mark{Position: raw.Position, ID: raw.ID} }
