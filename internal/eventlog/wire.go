@@ -141,7 +141,7 @@ func (l *ESDB) connect(address string) (*grpc.ClientConn, error) {
 		return nil, err
 	}
 	if l.wire.conn != nil {
-		_ = l.wire.conn.Close() // what still uses it fails, and tries the new one
+		_ = l.wire.conn.Close() // what still uses it fails, and tries the new one: see replaced
 	}
 	l.wire.conn, l.wire.address = conn, address
 	return conn, nil
@@ -156,6 +156,14 @@ func (l *ESDB) dropWire(conn *grpc.ClientConn) {
 		_ = conn.Close()
 		l.wire.conn, l.wire.address = nil, ""
 	}
+}
+
+// replaced reports whether another call has given a connection up meanwhile, as one does that has followed the leader: what
+// still used it then fails through no fault of the leader.
+func (l *ESDB) replaced(conn *grpc.ClientConn) bool {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	return l.wire.conn != conn
 }
 
 func (l *ESDB) isClosed() bool {
@@ -207,6 +215,10 @@ func (l *ESDB) withLeader(ctx context.Context, call func(context.Context, *grpc.
 			if _, err := l.connect(address); err != nil {
 				return err
 			}
+			changes++
+			continue
+		}
+		if status.Code(err) == codes.Canceled && ctx.Err() == nil && l.replaced(conn) && changes < maxLeaderChanges {
 			changes++
 			continue
 		}
