@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -62,12 +63,48 @@ func (m *manners) permit(ctx context.Context, a access, stream string) error {
 		return nil
 	}
 	user, _ := m.caller(ctx)
-	switch {
-	case user != nil && user.Admin:
+	if user != nil && user.Admin {
 		return nil
-	case user == nil, stream == allStream && !user.ReadAll, stream != allStream && strings.HasPrefix(stream, systemPrefix),
+	}
+	denied := stream == allStream && user != nil && !user.ReadAll
+	if denied {
+		granted, err := m.granted(user.Name)
+		if err != nil {
+			return err
+		}
+		denied = !granted
+	}
+	switch {
+	case user == nil, denied, stream != allStream && strings.HasPrefix(stream, systemPrefix),
 		a == toWrite && slices.ContainsFunc(user.NoWrite, func(prefix string) bool { return strings.HasPrefix(stream, prefix) }):
 		return &requestError{code: codes.PermissionDenied, message: textAccessDenied, exception: exceptionAccessDenied}
 	}
 	return nil
+}
+
+// granted says whether the metadata of $all allows a user to read it, beside the rights
+// that the user was given with the node.
+func (m *manners) granted(name string) (granted bool, err error) {
+	st, err := m.store.state(metastreamPrefix + allStream)
+	if err != nil {
+		return false, err
+	}
+	err = m.store.scanStream(st, st.last, st.last, forwards, func(rec record) (bool, error) {
+		data, err := eventData(rec.body)
+		if err != nil {
+			return false, err
+		}
+		var metadata struct {
+			ACL struct {
+				Readers json.RawMessage `json:"$r"`
+			} `json:"$acl"`
+		}
+		var one string
+		var several []string
+		if json.Unmarshal(data, &metadata) == nil && (json.Unmarshal(metadata.ACL.Readers, &one) == nil || json.Unmarshal(metadata.ACL.Readers, &several) == nil) {
+			granted = slices.Contains(append(several, one), name)
+		}
+		return false, nil
+	})
+	return granted, err
 }

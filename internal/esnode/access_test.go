@@ -17,6 +17,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -75,6 +76,38 @@ func TestNodeSpeaksTLS(t *testing.T) {
 			t.Errorf("the errors are %v", texts)
 		}
 	}
+}
+
+// A user may read $all as soon as its metadata names the user, alone or among others.
+func TestMetadataOfAllGrantsItsReading(t *testing.T) {
+	for text, granted := range map[string]bool{
+		`{"$acl":{"$r":"crm"}}`: true, `{"$acl":{"$r":["$admins","crm"]}}`: true, `{"$acl":{"$r":["$admins"]}}`: false,
+		`{"$acl":{"$w":"crm"}}`: false, `{"$acl":7}`: false, `not JSON`: false,
+	} {
+		n := openStrict(t, t.TempDir(), &Strict{Users: []User{{Name: "admin", Password: "a", Admin: true}, {Name: "crm", Password: "c"}}}, time.Now)
+		reading := func() error {
+			call, err := streams.NewStreamsClient(dial(t, n)).Read(asUser(t, "crm", "c"), &streams.ReadReq{Options: readOptions(fromAll(), 1)})
+			if err == nil {
+				_, err = received(call)
+			}
+			return err
+		}
+		if err := reading(); status.Code(err) != codes.PermissionDenied {
+			t.Errorf("before %s: %v", text, err)
+		}
+		event := newProposed(metastreamPrefix+allStream, uuid.New(), eventTypeMetadata, true, []byte(text), nil)
+		if _, err := n.store.append(testContext(t), metastreamPrefix+allStream, expectNoStream, []proposed{event}); err != nil {
+			t.Fatal(err)
+		}
+		if err := reading(); (err == nil) != granted {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// asUser is the context of a call of a user.
+func asUser(t testing.TB, name, password string) context.Context {
+	return metadata.NewOutgoingContext(testContext(t), basic(name, password))
 }
 
 // Every kind of user meets every kind of call. Subscriptions need the rights of reads,

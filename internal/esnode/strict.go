@@ -84,7 +84,8 @@ type User struct {
 	Name, Password string
 	// Admin may do everything; others have no access to streams whose names begin with $.
 	Admin bool
-	// ReadAll is the right to read $all.
+	// ReadAll is the right to read $all. The metadata of $all can give it, too: those whom
+	// $r of its $acl names.
 	ReadAll bool
 	// NoWrite are prefixes of streams that the user must not write.
 	NoWrite []string
