@@ -137,8 +137,8 @@ func TestProbeNamesTheCauseOfNoConnection(t *testing.T) {
 	}
 }
 
-// secured serves a script over TLS and returns its address and the file of the authority that signed its certificate.
-func secured(t *testing.T, node *script, host string) (string, string) {
+// certified makes a certificate of a host that it has signed itself, and the file of its authority.
+func certified(t *testing.T, host string) (*tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -160,7 +160,14 @@ func secured(t *testing.T, node *script, host string) (string, string) {
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})))
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+}
+
+// secured serves a script over TLS and returns its address and the file of the authority that signed its certificate.
+func secured(t *testing.T, node *script, host string) (string, string) {
+	t.Helper()
+	certificate, file := certified(t, host)
+	server := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(certificate)))
 	streams.RegisterStreamsServer(server, node)
 	serverfeatures.RegisterServerFeaturesServer(server, node)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
