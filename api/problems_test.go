@@ -62,6 +62,13 @@ func TestProblemsPageIsComplete(t *testing.T) {
 			t.Errorf("code %q is made nowhere", code)
 		}
 	}
+	for rule, messages := range rules {
+		for m := range messages {
+			if !strings.Contains(m, " ") {
+				t.Errorf("rule %q has no words of its own: %q", rule, m)
+			}
+		}
+	}
 	if len(rules) < 30 {
 		t.Errorf("only %d rules found", len(rules))
 	}

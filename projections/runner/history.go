@@ -111,7 +111,7 @@ func (r *Runner) admit(ctx context.Context, key buildKey) error {
 	}
 	err = look.refuse(ctx, key.String(), stored[0].logID, stored[0].event)
 	if refused(err) {
-		return domain.Reject("projection-of-another-history", "%s", err)
+		return domain.Reject("projection-of-another-history", "the rows do not belong to the log that is connected: %s", err)
 	}
 	return err
 }
