@@ -51,14 +51,15 @@ race: setup ## Run the tests under the race detector
 	go test -race -timeout $(TIMEOUT) ./...
 
 # What talks to an event node, in the order in which a fault is cheapest to find.
-STRICT = ./internal/eventlog ./internal/bus ./internal/reactor ./internal/importer ./commands/... ./projections/... ./api/...
+STRICT = ./internal/eventlog ./internal/bus ./internal/reactor ./internal/importer ./internal/logcopy ./commands/... ./projections/... ./api/...
 
 .PHONY: test-strict
 test-strict: setup ## Run the tests on nodes that behave as real engines do
 	RAPPORT_TEST_NODE=strict go test -timeout $(TIMEOUT) $(STRICT)
+	RAPPORT_TEST_NODE=strict go test -timeout $(TIMEOUT) -run Server ./cmd/rapport
 
 .PHONY: check
-check: fmt-check lint verify test ## All that must pass before a change lands; what CI runs
+check: fmt-check lint verify test test-strict ## All that must pass before a change lands; what CI runs
 
 .PHONY: lint
 lint: ## Look for mistakes: go vet, staticcheck

@@ -11,7 +11,7 @@ import (
 
 // PostgreSQL's user cannot reach the data directory, so that its cluster lies elsewhere and outlived the directory: the next
 // server found read models of another log and ended.
-func TestReproDeletedDataDirectoryLeavesNoReadModels(t *testing.T) {
+func TestReproServerWhoseDataDirectoryWasDeletedHasNoReadModels(t *testing.T) {
 	t.Parallel()
 	requirePostgres(t)
 	if os.Geteuid() != 0 {

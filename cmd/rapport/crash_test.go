@@ -56,8 +56,8 @@ func command(ctx context.Context, server, path, key, body string) (receipt, erro
 	return r, json.Unmarshal(text, &r)
 }
 
-// D12: TestServeEndToEnd goes from a command to every answer about it.
-func TestServeEndToEnd(t *testing.T) {
+// D12: TestServerEndToEnd goes from a command to every answer about it.
+func TestServerEndToEnd(t *testing.T) {
 	t.Parallel()
 	s, ctx := serve(t), t.Context()
 	registered, err := command(ctx, s.url, "/v1/customers", "signup-1", `{"kind":"company","name":"Anvil Works","email":"info@anvil.example","owner":"ann"}`)
@@ -223,9 +223,9 @@ func readLog(t *testing.T, data string) (events []domain.Recorded) {
 	return events
 }
 
-// P4: TestServeRevivesItsPostgres shows that a server whose private PostgreSQL has died takes commands meanwhile, starts it again
+// P4: TestServerRevivesItsPostgres shows that a server whose private PostgreSQL has died takes commands meanwhile, starts it again
 // at its old place, and answers queries as before.
-func TestServeRevivesItsPostgres(t *testing.T) {
+func TestServerRevivesItsPostgres(t *testing.T) {
 	t.Parallel()
 	requirePostgres(t)
 	data, err := os.MkdirTemp("", "rapport-serve-") // another user must reach it when the tests run as root

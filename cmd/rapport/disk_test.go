@@ -13,10 +13,10 @@ import (
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
-// TestNearlyFullDiskRefusesCommandsOnly shows what docs/operations.md promises of a disk that is nearly full: commands answer
+// TestServerOnANearlyFullDiskRefusesCommandsOnly shows what docs/operations.md promises of a disk that is nearly full: commands answer
 // 503, what was executed already is found by its key, queries go on, and so do commands when there is space again, in the same
 // processes and with the key that was refused.
-func TestNearlyFullDiskRefusesCommandsOnly(t *testing.T) {
+func TestServerOnANearlyFullDiskRefusesCommandsOnly(t *testing.T) {
 	t.Parallel()
 	const plenty, little = 1 << 40, 63 << 20
 	var free atomic.Uint64

@@ -152,7 +152,7 @@ func pastAnswer(t *testing.T, server, query string) string {
 }
 
 // What is answered as of a time is the same, byte for byte, on a log and on its copy, which went through a file.
-func TestAnswersOfACopyAreThoseOfTheLog(t *testing.T) {
+func TestServerOfACopyAnswersAsThatOfTheLog(t *testing.T) {
 	t.Parallel()
 	from := serve(t, "--sample")
 	from.catchUp()
@@ -223,7 +223,7 @@ func storeOf(t testing.TB, s *server) string {
 }
 
 // A log of before there were namespaces notes no secret: its reservations tell whether one is right.
-func TestSecretOfALogOfBeforeIsProved(t *testing.T) {
+func TestServerProvesTheSecretOfALogOfBefore(t *testing.T) {
 	t.Parallel()
 	from := serve(t)
 	if _, err := command(t.Context(), from.url, "/v1/customers", "1", `{"kind":"company","name":"Anvil","email":"anvil@example.com"}`); err != nil {

@@ -191,7 +191,7 @@ func begun(t testing.TB, postgres string, reactors int) {
 // leftWhatIf is the name of a what-if's tables.
 const leftWhatIf = "whatif_abcdefghijklmnop"
 
-func TestProcessesShareTheRoles(t *testing.T) {
+func TestServersShareTheRoles(t *testing.T) {
 	t.Parallel()
 	address, stream := startNATS(t)
 	of := stores{Data: t.TempDir(), Namespace: eventlog.DefaultNamespace, Postgres: pgtest.Database(t)}
