@@ -7,6 +7,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/esnode"
+	"github.com/rapport-crm/rapport/internal/nodetest"
 )
 
 // works does everything with a log that a server does.
@@ -51,8 +52,8 @@ func works(t *testing.T, at string) {
 
 // A node and a cluster with TLS are used by whoever trusts them; every other way is told what is wrong.
 func TestLogOverTLS(t *testing.T) {
-	certificate, authority := certified(t, "127.0.0.1")
-	_, another := certified(t, "127.0.0.1")
+	certificate, authority := nodetest.Certificate(t, "127.0.0.1")
+	_, another := nodetest.Certificate(t, "127.0.0.1")
 	n := openStrict(t, &esnode.Strict{Offsets: true, NoIdentity: true, Certificate: certificate, Follower: true, FollowerLag: 24 * time.Hour})
 	for name, addresses := range map[string]string{
 		"leader": n.Addr(), "follower": n.FollowerAddr(), "cluster": n.Addr() + "," + n.FollowerAddr(),
@@ -69,7 +70,7 @@ func TestLogOverTLS(t *testing.T) {
 
 // What is missing to a user is named; the administrator grants it, and everything works.
 func TestLogOfAUser(t *testing.T) {
-	certificate, authority := certified(t, "127.0.0.1")
+	certificate, authority := nodetest.Certificate(t, "127.0.0.1")
 	n := openStrict(t, &esnode.Strict{Offsets: true, NoIdentity: true, Certificate: certificate, Follower: true, Users: []esnode.User{
 		{Name: "admin", Password: "changeit", Admin: true},
 		{Name: "crm", Password: "secret"},
