@@ -124,6 +124,7 @@ func TestOutcomesOfBatchedAppends(t *testing.T) {
 	stands := func(revision uint64) *shared.WrongExpectedVersion {
 		return &shared.WrongExpectedVersion{CurrentStreamRevisionOption: &shared.WrongExpectedVersion_CurrentStreamRevision{CurrentStreamRevision: revision}}
 	}
+	meaningless := []string{"no revision", "an empty stream", "a nil success", "neither", "not ready, no code", "no code, no detail", "an empty error"}
 	none := &shared.WrongExpectedVersion{CurrentStreamRevisionOption: &shared.WrongExpectedVersion_CurrentNoStream{CurrentNoStream: &emptypb.Empty{}}}
 	for name, c := range map[string]struct {
 		answer []*streams.BatchAppendResp
@@ -173,6 +174,9 @@ func TestOutcomesOfBatchedAppends(t *testing.T) {
 				var unavailable *domain.UnavailableError
 				if name != "another revision" && !errors.As(o.Err, &unavailable) {
 					t.Errorf("error %v", o.Err)
+				}
+				if slices.Contains(meaningless, name) && !errors.Is(o.Err, errNotASuccess) {
+					t.Errorf("it was taken for a success, which nothing but a look at the stream has found out: %v", o.Err)
 				}
 			case domain.Refused:
 				if name == "deleted" && !errors.Is(o.Err, ErrStreamDeleted) {
