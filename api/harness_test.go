@@ -34,6 +34,7 @@ import (
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/runner"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
@@ -240,7 +241,7 @@ func (r runnerAdmin) Status(ctx context.Context) ([]api.ProjectionStatus, error)
 }
 
 func (r runnerAdmin) Rebuild(ctx context.Context, name, actor string, req api.RebuildRequest) error {
-	return r.Runner.Rebuild(ctx, runner.Rebuild{Projections: append([]string{name}, req.With...), Actor: actor, Hold: req.Hold, Park: req.Park})
+	return r.Runner.Rebuild(ctx, build.Ask{Projections: append([]string{name}, req.With...), Actor: actor, Hold: req.Hold, Park: req.Park})
 }
 
 func (r runnerAdmin) Abandon(ctx context.Context, name, actor string) (out []api.AbandonedBuild, err error) {

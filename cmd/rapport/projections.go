@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rapport-crm/rapport/projections/runner"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 type projectionsCommand struct {
@@ -167,7 +169,7 @@ func (p projectionsRebuild) Run(ctx context.Context, c *console) error {
 		if p.All {
 			names = r.Names()
 		}
-		if err := r.Rebuild(ctx, runner.Rebuild{Projections: names, Actor: operator(), Hold: !p.Switch, Park: p.Park}); err != nil || !p.Wait {
+		if err := r.Rebuild(ctx, build.Ask{Projections: names, Actor: operator(), Hold: !p.Switch, Park: p.Park}); err != nil || !p.Wait {
 			return err
 		}
 		group, ctx := errgroup.WithContext(ctx) // a runner that cannot go on ends the waiting
@@ -308,7 +310,7 @@ func (p projectionsParked) Run(ctx context.Context, c *console) error {
 			return err
 		}
 		if p.JSON {
-			return json.NewEncoder(c.out).Encode(append([]runner.ParkedStream{}, streams...)) // never null
+			return json.NewEncoder(c.out).Encode(append([]apply.ParkedStream{}, streams...)) // never null
 		}
 		for _, s := range streams {
 			fmt.Fprintf(c.out, "%s  version %d, build %d  parked %s  %s\n", s.Stream, s.Version, s.Build, s.ParkedAt.Format(time.RFC3339), s.Error)

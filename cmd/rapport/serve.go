@@ -27,6 +27,7 @@ import (
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/runner"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 	"github.com/rapport-crm/rapport/projections/whatif"
 	"github.com/rapport-crm/rapport/readmodels"
 )
@@ -321,7 +322,7 @@ func (a admin) Status(ctx context.Context) ([]api.ProjectionStatus, error) {
 }
 
 func (a admin) Rebuild(ctx context.Context, name, actor string, req api.RebuildRequest) error {
-	return a.Runner.Rebuild(ctx, runner.Rebuild{Projections: append([]string{name}, req.With...), Actor: actor, Hold: req.Hold, Park: req.Park})
+	return a.Runner.Rebuild(ctx, build.Ask{Projections: append([]string{name}, req.With...), Actor: actor, Hold: req.Hold, Park: req.Park})
 }
 
 func (a admin) Abandon(ctx context.Context, name, actor string) ([]api.AbandonedBuild, error) {

@@ -263,20 +263,20 @@ var mutations = []mutation{
 		[]string{"./internal/bus"},
 	},
 	{
-		"the epoch fences", "projections/runner/transaction.go",
-		"case c.epoch != m.epoch:", "case false:", []string{"./projections/runner", "-run=Epoch"},
+		"the epoch fences", "projections/runner/apply/apply.go",
+		"case c.Epoch != m.Epoch:", "case false:", []string{"./projections/runner", "-run=Epoch"},
 	},
 	{
-		"what is at the checkpoint is not applied again", "projections/runner/plan.go",
-		"if !m.event.Position.Before(item.Raw.Position) {", "if item.Raw.Position.Before(m.event.Position) {", []string{"./projections/runner", "-run=DeliveredAgain|DependOnDelivery"},
+		"what is at the checkpoint is not applied again", "projections/runner/apply/plan.go",
+		"if !m.Event.Position.Before(item.Raw.Position) {", "if item.Raw.Position.Before(m.Event.Position) {", []string{"./projections/runner", "-run=DeliveredAgain|DependOnDelivery"},
 	},
 	{
-		"a checkpoint that is not as remembered stops the batch", "projections/runner/transaction.go",
-		"case c.at != m.at, c.event != m.event:", "case false:", []string{"./projections/runner", "-run=LostCommits"},
+		"a checkpoint that is not as remembered stops the batch", "projections/runner/apply/apply.go",
+		"case c.At != m.At, c.Event != m.Event:", "case false:", []string{"./projections/runner", "-run=LostCommits"},
 	},
 	{
 		"a batch is acknowledged after its commit", "projections/runner/lane.go",
-		"\t\terr = l.apply(ctx, batch)\n", "\t\t_ = l.apply(ctx, batch)\n", []string{"./projections/runner", "-run=DependOnDelivery|UnknownCommit"},
+		"\t\terr = l.Apply(ctx, batch)\n", "\t\t_ = l.Apply(ctx, batch)\n", []string{"./projections/runner", "-run=DependOnDelivery|UnknownCommit"},
 	},
 	{
 		"only the first event of a stream begins a row", "projections/key.go",
@@ -288,7 +288,7 @@ var mutations = []mutation{
 	},
 	{
 		"a batch begins where the rows end", "projections/runner/lane.go",
-		"if m.at.Before(batch.After) {", "if false {", []string{"./projections/runner", "-run=DoesNotFollow"},
+		"if m.At.Before(batch.After) {", "if false {", []string{"./projections/runner", "-run=DoesNotFollow"},
 	},
 	{
 		"rows that may lack an event are not gone on with", "projections/runner/lane.go",
@@ -299,20 +299,20 @@ var mutations = []mutation{
 		"\tl.stale = true\n", "", []string{"./projections/runner", "-run=UnknownCommit"},
 	},
 	{
-		"a full disk of PostgreSQL is no fault of an event", "projections/runner/errors.go",
-		"return transient, \"resources\"", "return poison, \"resources\"", []string{"./projections/runner", "-run=FailuresThatPass"},
+		"a full disk of PostgreSQL is no fault of an event", "projections/runner/fault/fault.go",
+		"return Transient, \"resources\"", "return Poison, \"resources\"", []string{"./projections/runner", "-run=FailuresThatPass"},
 	},
 	{
-		"later events of a parked stream park behind it", "projections/runner/plan.go",
+		"later events of a parked stream park behind it", "projections/runner/apply/plan.go",
 		"case m.parked[item.Raw.Stream] || opened[item.Raw.Stream]:", "case false:", []string{"./projections/runner", "-run=Poison"},
 	},
 	{
-		"an event of a newer schema halts", "projections/runner/plan.go",
+		"an event of a newer schema halts", "projections/runner/apply/plan.go",
 		"case errors.As(item.Err, &newer) && p.member.Matches(item.Raw.Type):", "case false:", []string{"./projections/runner", "-run=NewerEvents"},
 	},
 	{
-		"rows of another log are not built upon", "projections/runner/transaction.go",
-		"case c.logID != \"\" && c.logID != l.term.logID:", "case false:", []string{"./projections/runner", "-run=AnotherLog"},
+		"rows of another log are not built upon", "projections/runner/apply/apply.go",
+		"case c.LogID != \"\" && c.LogID != g.LogID:", "case false:", []string{"./projections/runner", "-run=AnotherLog"},
 	},
 	{
 		"the epoch fences followers", "internal/follow/checkpoint.go",
@@ -332,16 +332,16 @@ var mutations = []mutation{
 		"return &OtherHistoryError{k, name, event}", "return nil", []string{"./internal/reactor", "-run=RestoredCopy"},
 	},
 	{
-		"rows are not built upon where another event stands", "projections/runner/history.go",
-		"\t\treturn &OtherHistoryError{projection, event, l.head}\n", "", []string{"./projections/runner", "-run=SwitchAsks"},
+		"rows are not built upon where another event stands", "projections/runner/build/history.go",
+		"\t\treturn &OtherHistoryError{projection, event, l.Head}\n", "", []string{"./projections/runner", "-run=SwitchAsks"},
 	},
 	{
 		"a table that is ahead of its lane finds its event", "projections/runner/lane.go",
-		"if !found || batch.Items[at].Mark() != m.event {", "if !found && batch.Items[at].Mark() != m.event {", []string{"./projections/runner", "-run=EveryMember"},
+		"if !found || batch.Items[at].Mark() != m.Event {", "if !found && batch.Items[at].Mark() != m.Event {", []string{"./projections/runner", "-run=EveryMember"},
 	},
 	{
-		"a switch asks the log first", "projections/runner/switch.go",
-		"if target.buildKey != admitted {", "if false && target.buildKey != admitted {", []string{"./projections/runner", "-run=SwitchAsks"},
+		"a switch asks the log first", "projections/runner/build/switch.go",
+		"if target.Key != admitted {", "if false && target.Key != admitted {", []string{"./projections/runner", "-run=SwitchAsks"},
 	},
 	{
 		"a query waits for a connection within a bound", "readmodels/store.go",

@@ -67,6 +67,11 @@ func TestEachRule(t *testing.T) {
 		{"projections", "projections/deal.go", "./domain/sales/deal ./readmodels", ""},
 		{"projections do no I/O", "projections/deal.go", "./internal/bus", "projections may import"},
 		{"the runner does", "projections/runner/loop.go", "./projections ./internal/bus ./internal/eventlog ./internal/codec ./internal/follow ./internal/retry", ""},
+		{"the runner stands on its parts", "projections/runner/loop.go", "./projections/runner/apply ./projections/runner/build ./projections/runner/fault", ""},
+		{"applying knows builds", "projections/runner/apply/plan.go", "./projections/runner/build ./projections/runner/fault", ""},
+		{"applying knows no loop", "projections/runner/apply/plan.go", "./projections/runner", "projections/runner/apply may import"},
+		{"builds know not how they are filled", "projections/runner/build/switch.go", "./projections/runner/apply", "projections/runner/build may import"},
+		{"faults know nobody", "projections/runner/fault/fault.go", "./projections/runner/build", "projections/runner/fault may import"},
 		{"the runner needs no server", "projections/runner/loop.go", "./internal/localpg", "projections/runner may import"},
 
 		{"api", "api/deal.go", "./commands ./readmodels ./domain/sales/deal", ""},

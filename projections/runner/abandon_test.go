@@ -7,6 +7,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 // abandon drops the unfinished builds of notes, and says which.
@@ -22,7 +25,7 @@ func (f *fixture) abandon(r *Runner) string {
 // rebuildHeld asks for a build of notes that is not switched to.
 func (f *fixture) rebuildHeld(r *Runner) {
 	f.t.Helper()
-	if err := r.Rebuild(f.t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
+	if err := r.Rebuild(f.t.Context(), build.Ask{Projections: []string{"note"}, Hold: true}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -30,7 +33,7 @@ func (f *fixture) rebuildHeld(r *Runner) {
 // awaitHeld waits until a build of notes could be switched to.
 func (f *fixture) awaitHeld() {
 	f.t.Helper()
-	f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), stateReady) })
+	f.eventually("the build to wait", func() bool { return strings.Contains(f.builds(), build.Ready) })
 }
 
 // builds lists the builds of notes with their stages.
@@ -100,10 +103,10 @@ func TestReproBuildBegunAtOnceBehindAnAbandonedOneIsNoticed(t *testing.T) {
 	stop := f.start(r)
 	f.caughtUp("note")
 	f.rebuildHeld(r)
-	f.await("the build to wait", func() bool { return f.stage("note", 1, 2) == stateReady })
+	f.await("the build to wait", func() bool { return f.stage("note", 1, 2) == build.Ready })
 	f.abandon(r)
 	f.rebuildHeld(r)
-	f.await("the next build to wait", func() bool { return f.stage("note", 1, 2) == stateReady })
+	f.await("the next build to wait", func() bool { return f.stage("note", 1, 2) == build.Ready })
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +154,7 @@ func TestFirstBuildIsNotAbandoned(t *testing.T) {
 // Whoever works on the build is in the middle of something: it ends without trouble, at each point of a build's life.
 func TestBuildIsAbandonedWhileItIsWorkedOn(t *testing.T) {
 	t.Parallel()
-	for _, point := range []string{stepBegin, stepApplied, stepIndex, stepIndexed, stepVerify, stepVerified} {
+	for _, point := range []string{apply.StepBegin, apply.StepApplied, stepIndex, stepIndexed, stepVerify, stepVerified} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			f := setUp(t)
@@ -170,7 +173,7 @@ func TestBuildIsAbandonedWhileItIsWorkedOn(t *testing.T) {
 				if now {
 					once.Do(func() {
 						close(met)
-						if point != stepApplied { // there it holds the checkpoint, and is waited for
+						if point != apply.StepApplied { // there it holds the checkpoint, and is waited for
 							<-abandoned
 						}
 					})
@@ -229,13 +232,13 @@ func TestReproBuildBegunWhileCheckpointsAreReadWaitsItsTurn(t *testing.T) {
 	}
 	f.abandon(r)
 	f.rebuildHeld(r)
-	if err := tm.load(t.Context()); err != nil || len(tm.members) != 1 || tm.members[0].build != 1 {
-		t.Fatalf("%d members, the first %s: %v", len(tm.members), tm.members[0].key(), err)
+	if err := tm.load(t.Context()); err != nil || len(tm.members) != 1 || tm.members[0].Number != 1 {
+		t.Fatalf("%d members, the first %s: %v", len(tm.members), tm.members[0].Label(), err)
 	}
 	if err := tm.adopt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := tm.load(t.Context()); err != nil || len(tm.members) != 2 || !tm.members[1].at.IsZero() {
+	if err := tm.load(t.Context()); err != nil || len(tm.members) != 2 || !tm.members[1].At.IsZero() {
 		t.Fatalf("%d members once it is adopted: %v", len(tm.members), err)
 	}
 	f.clean()

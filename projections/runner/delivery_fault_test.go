@@ -21,6 +21,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/porttest"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
 )
 
 // P2: a batch again, an old one, and one that overlaps change nothing that they have changed already, and are counted.
@@ -253,19 +254,19 @@ func TestUnstorableValueThatIsReplacedAtOnceHarmsNobody(t *testing.T) {
 func TestRowsThatCopyRefusesGoTheSlowerWay(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	for i := range 2 * bulkRows {
+	for i := range 2 * apply.BulkRows {
 		f.log.write(t, i, written{Text: "x"})
 	}
 	r := f.runner(quick(8), all()...)
 	l := f.takeOver(r)[0]
-	f.handle(l, f.batch(0, bulkRows))
+	f.handle(l, f.batch(0, apply.BulkRows))
 	// A row that is there before its event, as after a table was restored by hand.
-	early := f.batch(bulkRows+5, bulkRows+6).Items[0].Event
+	early := f.batch(apply.BulkRows+5, apply.BulkRows+6).Items[0].Event
 	const sql = "insert into projection.line_v1 (tenant, position, note_id, text, at) values ($1, $2, $3, 'x', $4)"
 	if _, err := f.pool.Exec(t.Context(), sql, early.Tenant, early.Position.Order(), early.Stream.ID, early.RecordedAt); err != nil {
 		t.Fatal(err)
 	}
-	f.handle(l, f.batch(bulkRows, 2*bulkRows))
+	f.handle(l, f.batch(apply.BulkRows, 2*apply.BulkRows))
 	f.same()
 	if parked, err := r.Parked(t.Context(), "line"); err != nil || len(parked) != 0 {
 		t.Errorf("parked %+v, %v", parked, err)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 // P11: a leader that stops for a while, at any point, loses its locks to a process that waits, and writes nothing when it
@@ -17,7 +19,7 @@ func TestLeaderThatWasFrozenWritesNothing(t *testing.T) {
 	t.Parallel()
 	batch, life := Steps()
 	for _, point := range append(batch, life...) {
-		if slices.Contains([]string{stepDrop, stepDropped}, point) {
+		if slices.Contains([]string{build.StepDrop, build.StepDropped}, point) {
 			continue // nothing is dropped here
 		}
 		t.Run(point, func(t *testing.T) {

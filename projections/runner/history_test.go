@@ -12,6 +12,8 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 // copyAt returns a copy of the log as it was after n events. What is written to it then has other ids than what the log has at
@@ -122,7 +124,7 @@ func (f *fixture) refusesHistory(r *Runner) {
 			f.t.Fatal(err)
 		}
 		for _, s := range statuses {
-			if s.State != Halted || s.Healthy() || s.Remedy != RebuildAll || !strings.Contains(s.Problem, RebuildAll) {
+			if s.State != Halted || s.Healthy() || s.Remedy != build.RebuildAll || !strings.Contains(s.Problem, build.RebuildAll) {
 				f.t.Errorf("%s: %s is %s, %q", what, s.Name, s.State, s.Problem)
 			}
 		}
@@ -135,7 +137,7 @@ func (f *fixture) refusesHistory(r *Runner) {
 		}
 	}
 	halted("after a retry")
-	var history *OtherHistoryError
+	var history *build.OtherHistoryError
 	if err := r.Run(f.t.Context()); !errors.As(err, &history) {
 		f.t.Errorf("a restart ends with %v", err)
 	}
@@ -190,8 +192,8 @@ func TestRestoredCopyIsNoticedHoweverFarItHasGrown(t *testing.T) {
 							})
 						}
 						if running {
-							f.eventually("the run to end", func() bool { return refused(r.Err()) })
-							var history *OtherHistoryError
+							f.eventually("the run to end", func() bool { return build.Refused(r.Err()) })
+							var history *build.OtherHistoryError
 							if err := stop(); !errors.As(err, &history) {
 								t.Errorf("ended with %v", err)
 							}
@@ -339,10 +341,10 @@ func TestEveryMemberOfALaneFindsItsEvent(t *testing.T) {
 	r := f.runner(quick(1), all()...)
 	l := f.takeOver(r)[0]
 	f.handle(l, f.batch(0, 10))
-	behind := *l.members[0]
+	behind := *l.Members[0]
 	f.handle(l, f.batch(10, 20))
-	ahead := l.members[1:]
-	l.members = append([]*member{&behind}, ahead...)
+	ahead := l.Members[1:]
+	l.Members = append([]*apply.Member{&behind}, ahead...)
 	f.log = f.log.copyAt(t, 15)
 	story(t, f.log, 15)
 	before := f.everything()
@@ -368,7 +370,7 @@ func TestSwitchAsksTheLogFirst(t *testing.T) {
 	story(t, f.log, 10)
 	r := f.runner(quick(8), all()...)
 	f.catchUp(r)
-	if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Actor: "tester", Hold: true}); err != nil {
+	if err := r.Rebuild(t.Context(), build.Ask{Projections: []string{"note"}, Actor: "tester", Hold: true}); err != nil {
 		t.Fatal(err)
 	}
 	stop := f.start(r)
@@ -390,7 +392,7 @@ func TestSwitchAsksTheLogFirst(t *testing.T) {
 	if err := restored.Switch(t.Context(), "note", "tester"); !errors.As(err, &refused) || refused.Rule != "projection-of-another-history" {
 		t.Errorf("switch: %v", err)
 	}
-	if err := restored.turn(t.Context(), []buildKey{{"note", 1, 2}}, 0); !errors.As(err, &refused) || refused.Rule != "projection-of-another-history" {
+	if err := restored.builds().Turn(t.Context(), []build.Key{{Name: "note", Version: 1, Number: 2}}, 0); !errors.As(err, &refused) || refused.Rule != "projection-of-another-history" {
 		t.Errorf("turn: %v", err)
 	}
 	if err := r.Switch(t.Context(), "note", "tester"); err != nil {
@@ -413,11 +415,11 @@ func TestProgressOfABuildIsCountedInEvents(t *testing.T) {
 		total         int64
 		percent, left float64
 	}{
-		"nothing serves":             {Build{Stage: stateBuilding, Position: at(10), Events: 5, Rate: 1}, 0, -1, -1},
-		"what serves began later":    {Build{Stage: stateBuilding, Position: at(10), Events: 5, Rate: 1}, 4, -1, -1},
-		"a quarter, late in the log": {Build{Stage: stateBuilding, Position: at(999), Events: 5, Rate: 3}, 20, 25, 5},
-		"no rate":                    {Build{Stage: stateBuilding, Position: at(10), Events: 5}, 20, 25, -1},
-		"done":                       {Build{Stage: stateReady, Position: at(1000), Events: 5, Rate: 1}, 20, 100, 0},
+		"nothing serves":             {Build{Stage: build.Building, Position: at(10), Events: 5, Rate: 1}, 0, -1, -1},
+		"what serves began later":    {Build{Stage: build.Building, Position: at(10), Events: 5, Rate: 1}, 4, -1, -1},
+		"a quarter, late in the log": {Build{Stage: build.Building, Position: at(999), Events: 5, Rate: 3}, 20, 25, 5},
+		"no rate":                    {Build{Stage: build.Building, Position: at(10), Events: 5}, 20, 25, -1},
+		"done":                       {Build{Stage: build.Ready, Position: at(1000), Events: 5, Rate: 1}, 20, 100, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := c.build

@@ -27,6 +27,7 @@ import (
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/oracle"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
 	"github.com/rapport-crm/rapport/readmodels"
 )
 
@@ -137,10 +138,10 @@ func (l *memoryLog) record(t testing.TB, stream domain.StreamID, at time.Time, e
 }
 
 // write appends rounds: somebody sells something to one of a few customers. The first order of some calls has enough lines for
-// COPY, of that before stepCopied for one.
+// COPY, of that before apply.StepCopied for one.
 func (h *trade) write(t testing.TB, rounds int) {
 	t.Helper()
-	const customers, many = 4, bulkRows + 10
+	const customers, many = 4, apply.BulkRows + 10
 	for i := range rounds {
 		if len(h.customers) < customers {
 			c := &record[customer.Customer]{aggregate: customer.Aggregate, id: noteID(1000 + len(h.customers))}
@@ -409,7 +410,7 @@ func TestStoppedProcessWritesNothingWhenItGoesOn(t *testing.T) {
 		stopThere(t)
 		return
 	}
-	for _, point := range []string{stepDecoded, stepLocked, stepCopied, stepMoved, stepAck} {
+	for _, point := range []string{stepDecoded, apply.StepLocked, apply.StepCopied, apply.StepMoved, stepAck} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			f := setUp(t)

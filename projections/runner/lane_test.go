@@ -12,6 +12,9 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+	"github.com/rapport-crm/rapport/projections/runner/build"
+	"github.com/rapport-crm/rapport/projections/runner/fault"
 )
 
 var errInjected = errors.New("injected")
@@ -24,7 +27,7 @@ func (f *fixture) takeOver(r *Runner) []*lane {
 		f.t.Fatal(err)
 	}
 	for _, m := range tm.members {
-		err := pgx.BeginFunc(f.t.Context(), f.pool, func(tx pgx.Tx) error { return pointView(f.t.Context(), tx, m.buildKey, m.Doc) })
+		err := pgx.BeginFunc(f.t.Context(), f.pool, func(tx pgx.Tx) error { return build.PointView(f.t.Context(), tx, m.Key, m.Doc) })
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -63,9 +66,14 @@ func (f *fixture) clear(r *Runner) {
 		if err != nil {
 			return err
 		}
-		builds, err := pgx.CollectRows(rows, scanKey)
+		builds, err := pgx.CollectRows(rows, build.ScanKey)
 		for _, key := range builds {
-			err = errors.Join(err, discard(f.t.Context(), tx, key, "test"))
+			_, failed := tx.Exec(f.t.Context(), "drop table if exists projection."+key.Table()+" cascade")
+			err = errors.Join(err, failed)
+		}
+		for _, table := range []string{"parked_event", "parked_stream", "checkpoint"} {
+			_, failed := tx.Exec(f.t.Context(), "delete from projection."+table)
+			err = errors.Join(err, failed)
 		}
 		return err
 	})
@@ -146,14 +154,14 @@ func TestOwnerOfAnOldEpochWritesNothing(t *testing.T) {
 	old := f.takeOver(f.runner(quick(1), all()...))[0]
 	f.handle(old, f.batch(0, 10))
 	young := f.takeOver(f.runner(quick(1), all()...))[0]
-	if err := old.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, errFenced) {
+	if err := old.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, fault.ErrFenced) {
 		t.Errorf("got %v", err)
 	}
 	if n := len(rowsOf[line](f, "line", "position")); n != len(expect[line](f, lines, f.log.behind(10))) {
 		t.Errorf("%d lines", n)
 	}
 	f.handle(young, f.batch(10, 30))
-	if err := old.handle(t.Context(), f.batch(10, 30)); !errors.Is(err, errFenced) {
+	if err := old.handle(t.Context(), f.batch(10, 30)); !errors.Is(err, fault.ErrFenced) {
 		t.Errorf("got %v", err)
 	}
 	f.same()
@@ -170,10 +178,10 @@ func TestDatabaseThatHasLostCommitsIsReadAnew(t *testing.T) {
 	if _, err := f.pool.Exec(t.Context(), lose, f.log.events[4].Position.Commit); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, errStale) {
+	if err := l.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, fault.ErrStale) {
 		t.Errorf("got %v", err)
 	}
-	if err := l.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, errRegroup) {
+	if err := l.handle(t.Context(), f.batch(10, 20)); !errors.Is(err, fault.ErrRegroup) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -212,7 +220,7 @@ func TestReproStoppedWorkIsNotTakenForTrouble(t *testing.T) {
 	f.clear(r)
 	story(t, f.log, 30)
 	l := f.takeOver(r)[0]
-	if err := l.handle(stopAt(r, stepApplied), f.batch(0, 10)); !errors.Is(err, context.Canceled) {
+	if err := l.handle(stopAt(r, apply.StepApplied), f.batch(0, 10)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a batch went on: %v", err)
 	}
 	untroubled(r)
@@ -242,7 +250,7 @@ func TestRowsThatBecomeThoseOfAnotherLogAreNotBuiltUpon(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := f.everything()
-	var mismatch *LogMismatchError
+	var mismatch *build.LogMismatchError
 	if err := l.handle(t.Context(), f.batch(10, 20)); !errors.As(err, &mismatch) || mismatch.Stored != "other" || mismatch.Actual != "log" {
 		t.Errorf("got %v", err)
 	}

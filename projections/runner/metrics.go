@@ -10,6 +10,7 @@ import (
 
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
 )
 
 // metrics are what the loop reports. Without a registerer they are counted all the same, for Status.
@@ -70,12 +71,11 @@ func (m *metrics) begin(projections []*projection.Compiled) {
 }
 
 // applied counts what one transaction has done for a projection.
-func (m *metrics) applied(p *plan) {
-	name := p.member.Name
-	m.events.WithLabelValues(name).Add(float64(p.step.Events()))
-	m.parked.WithLabelValues(name).Add(float64(len(p.park)))
-	m.skipped.WithLabelValues(name).Add(float64(p.skipped))
-	m.ignored.WithLabelValues(name).Add(float64(p.ignored))
+func (m *metrics) applied(c apply.Counts) {
+	m.events.WithLabelValues(c.Projection).Add(float64(c.Applied))
+	m.parked.WithLabelValues(c.Projection).Add(float64(c.Parked))
+	m.skipped.WithLabelValues(c.Projection).Add(float64(c.Skipped))
+	m.ignored.WithLabelValues(c.Projection).Add(float64(c.Ignored))
 }
 
 // batch observes one attempt at a batch.

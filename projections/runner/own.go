@@ -12,6 +12,9 @@ import (
 
 	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+	"github.com/rapport-crm/rapport/projections/runner/build"
+	"github.com/rapport-crm/rapport/projections/runner/fault"
 )
 
 // Advisory locks choose who works: each version of a projection has one, so that processes of an older binary keep their
@@ -103,13 +106,13 @@ on conflict do nothing`
 	// chance with this binary, unless its rows are not to be trusted. The search behind the last event begins anew.
 	takeSQL = `update projection.checkpoint set epoch = $3, commit_position = event_commit, prepare_position = event_prepare, problem = case when distrusted then problem else '' end,
 	state = case state when 'retired' then 'tailing' else state end,
-	drop_at = case when state = 'retired' or ` + unfinishedSQL + ` then null else drop_at end
-where ` + ofVersions
+	drop_at = case when state = 'retired' or ` + build.UnfinishedSQL + ` then null else drop_at end
+where ` + build.OfVersions
 
 	// adoptSQL takes builds that somebody has asked for.
-	adoptSQL = `update projection.checkpoint set epoch = $3 where epoch = 0 and ` + ofVersions
+	adoptSQL = `update projection.checkpoint set epoch = $3 where epoch = 0 and ` + build.OfVersions
 
-	loadSQL = `select ` + checkpointColumns + ` from projection.checkpoint where ` + ofVersions + ` and state <> 'retired' order by name, version, build`
+	loadSQL = `select ` + build.Columns + ` from projection.checkpoint where ` + build.OfVersions + ` and state <> 'retired' order by name, version, build`
 )
 
 // take makes this process the owner of what it has the locks of, and makes what is missing.
@@ -159,21 +162,21 @@ func (t *term) enlist(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	known := map[buildKey]*member{}
+	known := map[build.Key]*apply.Member{}
 	for _, m := range t.members {
-		known[m.buildKey] = m
+		known[m.Key] = m
 	}
 	t.members = nil
 	for _, c := range stored {
-		if c.epoch != t.epoch {
-			return errFenced
+		if c.Epoch != t.epoch {
+			return fault.ErrFenced
 		}
-		m := known[c.buildKey]
-		if m == nil || c.at.IsZero() { // one that was dropped may have left its number to another
-			i := slices.IndexFunc(t.projections, func(p *projection.Compiled) bool { return p.Name == c.name })
-			build := t.projections[i].Build(c.build)
-			m = &member{Compiled: build, checkpoint: c, engine: build.NewEngine(t.runner.opts.CacheRows), verifyKeys: t.runner.opts.VerifyKeys}
-			problem, err := prepareTable(ctx, tx, m)
+		m := known[c.Key]
+		if m == nil || c.At.IsZero() { // one that was dropped may have left its number to another
+			i := slices.IndexFunc(t.projections, func(p *projection.Compiled) bool { return p.Name == c.Name })
+			own := t.projections[i].Build(c.Number)
+			m = apply.NewMember(own, c, t.runner.opts.CacheRows, t.runner.opts.VerifyKeys)
+			problem, err := build.Prepare(ctx, tx, c, own)
 			if err != nil {
 				return fmt.Errorf("table of %s: %w", c, err)
 			}
@@ -182,7 +185,7 @@ func (t *term) enlist(ctx context.Context, tx pgx.Tx) error {
 					return err
 				}
 			}
-			if m.size, err = sizeOf(ctx, tx, m.Table); err != nil {
+			if err := m.Measure(ctx, tx); err != nil {
 				return err
 			}
 		}
@@ -194,20 +197,20 @@ func (t *term) enlist(ctx context.Context, tx pgx.Tx) error {
 // stored reads the checkpoints of all builds owned.
 func (t *term) stored(ctx context.Context, db interface {
 	Query(context.Context, string, ...any) (pgx.Rows, error)
-}) ([]checkpoint, error) {
+}) ([]build.Checkpoint, error) {
 	names, versions := t.owned()
 	rows, err := db.Query(ctx, loadSQL, names, versions)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, scanCheckpoint)
+	return pgx.CollectRows(rows, build.Scan)
 }
 
 // beatSQL tells that this process works. It waits for no lock of a checkpoint.
 const beatSQL = `with beat as (
 	insert into projection.owner (name, version, heartbeat_at) select *, clock_timestamp() from unnest($1::text[], $2::integer[])
 	on conflict (name, version) do update set heartbeat_at = excluded.heartbeat_at)
-select name, version, build, epoch, generation from projection.checkpoint where ` + ofVersions + ` and state <> 'retired'`
+select name, version, build, epoch, generation from projection.checkpoint where ` + build.OfVersions + ` and state <> 'retired'`
 
 // sign gives the first sign of life of a term: whoever waits counts from there.
 func (t *term) sign(ctx context.Context) error {
@@ -220,9 +223,9 @@ func (t *term) sign(ctx context.Context) error {
 // somebody has changed rows beside us.
 func (t *term) beats(lock *pgx.Conn) func(context.Context) error {
 	r := t.runner
-	last := map[buildKey]int64{} // the generations that the members were loaded with
+	last := map[build.Key]int64{} // the generations that the members were loaded with
 	for _, m := range t.members {
-		last[m.buildKey] = m.generation
+		last[m.Key] = m.Generation
 	}
 	var missing []*projection.Compiled
 	for _, c := range r.projections {
@@ -246,18 +249,18 @@ func (t *term) beats(lock *pgx.Conn) func(context.Context) error {
 }
 
 // beat is one beat. It returns the generations that the round in hand is told of, or is about to load.
-func (t *term) beat(ctx context.Context, last map[buildKey]int64) (map[buildKey]int64, error) {
+func (t *term) beat(ctx context.Context, last map[build.Key]int64) (map[build.Key]int64, error) {
 	names, versions := t.owned()
 	rows, err := t.runner.pool.Query(ctx, beatSQL, names, versions)
 	if err != nil {
 		return last, nil // the lanes report the same
 	}
-	var key buildKey
+	var key build.Key
 	var epoch, generation int64
-	seen, changed := map[buildKey]int64{}, false
-	_, err = pgx.ForEachRow(rows, []any{&key.name, &key.version, &key.build, &epoch, &generation}, func() error {
+	seen, changed := map[build.Key]int64{}, false
+	_, err = pgx.ForEachRow(rows, []any{&key.Name, &key.Version, &key.Number, &epoch, &generation}, func() error {
 		if epoch != t.epoch && epoch != 0 {
-			return errFenced
+			return fault.ErrFenced
 		}
 		at, known := last[key]
 		changed = changed || !known || at != generation || epoch == 0 // a new one may have the number of one that is gone
@@ -265,11 +268,11 @@ func (t *term) beat(ctx context.Context, last map[buildKey]int64) (map[buildKey]
 		return nil
 	})
 	switch {
-	case errors.Is(err, errFenced):
+	case errors.Is(err, fault.ErrFenced):
 		return last, err
 	case err != nil:
 		return last, nil
-	case !changed && len(seen) == len(last) || t.interrupt(errRegroup):
+	case !changed && len(seen) == len(last) || t.interrupt(fault.ErrRegroup):
 		return seen, nil
 	}
 	return last, nil

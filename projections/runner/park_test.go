@@ -9,6 +9,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 // of tells events of one note from others.
@@ -163,7 +164,7 @@ func TestStreamsParkedByAnotherVersionAreDecidedOn(t *testing.T) {
 	}
 
 	// The newer version parks it as well, and a retry applies it to the table of that version alone.
-	if err := newer.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Park: true}); err != nil {
+	if err := newer.Rebuild(t.Context(), build.Ask{Projections: []string{"note"}, Park: true}); err != nil {
 		t.Fatal(err)
 	}
 	stop := f.start(newer)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"sync/atomic"
@@ -13,59 +12,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
 )
-
-// P5: which errors of PostgreSQL pass, and which say something about an event or a table.
-func TestErrorsOfTheDatabaseAreClassified(t *testing.T) {
-	t.Parallel()
-	server := func(code string) error { return fmt.Errorf("store: %w", &pgconn.PgError{Code: code}) }
-	for _, test := range []struct {
-		err   error
-		kind  verdict
-		class string
-	}{
-		{server("57014"), transient, "timeout"},       // statement timeout, cancelled by an operator
-		{server("25P03"), transient, "database"},      // idle in a transaction for too long
-		{server("40P01"), transient, "serialization"}, // deadlock
-		{server("40001"), transient, "serialization"},
-		{server("53100"), transient, "resources"}, // disk full
-		{server("53200"), transient, "resources"}, // out of memory
-		{server("53300"), transient, "resources"}, // too many connections
-		{server("55P03"), transient, "lock"},
-		{server("57P01"), transient, "connection"}, // the server is stopped
-		{server("57P03"), transient, "connection"}, // it starts
-		{server("08006"), transient, "connection"},
-		{server("42501"), transient, "privilege"},
-		{server("58030"), transient, "database"}, // input or output fails
-		{server("XX000"), transient, "database"},
-		{server("25006"), transient, "database"}, // a standby
-		{server("22021"), poison, "data"},        // a byte that no text holds
-		{server("22003"), poison, "data"},        // out of range
-		{server("23505"), poison, "data"},
-		{&pgconn.PgError{Code: "23505", SchemaName: "projection", ConstraintName: "note_v1_pkey"}, poison, "data"},
-		{&pgconn.PgError{Code: "23505", SchemaName: "pg_catalog", ConstraintName: "pg_class_relname_nsp_index"}, transient, "lock"},
-		{server("23514"), poison, "data"},
-		{server("54000"), poison, "data"}, // too large for an index
-		{server("42P01"), drift, "definition"},
-		{server("42703"), drift, "definition"},
-		{context.DeadlineExceeded, transient, "timeout"},
-		{&net.OpError{Op: "read", Err: io.EOF}, transient, "connection"},
-		{io.ErrUnexpectedEOF, transient, "connection"},
-		{&pgconn.ConnectError{}, transient, "connection"},
-		{&domain.UnavailableError{What: "event log"}, transient, "log"},
-		{errStale, transient, "checkpoint"},
-		{errors.New("anything"), transient, "other"},
-	} {
-		if kind, class := classify(test.err); kind != test.kind || class != test.class {
-			t.Errorf("%v is %d, %s; want %d, %s", test.err, kind, class, test.kind, test.class)
-		}
-	}
-}
 
 // retried holds that a class of failures was retried, and nothing parked.
 func (f *fixture) retried(r *Runner, class string) {
@@ -194,7 +145,7 @@ func TestDeadlockIsResolved(t *testing.T) {
 	wants := make(chan error, 1)
 	opts := quick(8)
 	opts.Step = func(at string) error {
-		if at != stepCopied || !armed.CompareAndSwap(true, false) {
+		if at != apply.StepCopied || !armed.CompareAndSwap(true, false) {
 			return nil
 		}
 		// The runner holds the checkpoints, and goes on to the table.
@@ -368,7 +319,7 @@ func TestUnknownCommitIsResolved(t *testing.T) {
 			metrics := prometheus.NewRegistry()
 			opts.Registerer = metrics
 			opts.Step = func(at string) error {
-				if at == stepCopied { // what follows is stored and committed in one go
+				if at == apply.StepCopied { // what follows is stored and committed in one go
 					if batch++; batch == 2 {
 						network.armed.Store(true)
 					}

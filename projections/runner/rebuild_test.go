@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 // tables lists the tables of projections that there are, and those that there should be.
@@ -309,10 +309,10 @@ func TestRollbackReturnsToATableThatWasKeptUpToDate(t *testing.T) {
 	if err := r.Rollback(t.Context(), "note", "tester"); rule(err) != "projection-without-predecessor" {
 		t.Errorf("got %v", err)
 	}
-	if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Hold: true}); err != nil {
+	if err := r.Rebuild(t.Context(), build.Ask{Projections: []string{"note"}, Hold: true}); err != nil {
 		t.Fatal(err)
 	}
-	f.await("the build to wait", func() bool { return f.stage("note", 1, 2) == stateReady })
+	f.await("the build to wait", func() bool { return f.stage("note", 1, 2) == build.Ready })
 	story(t, f.log, 10)
 	if err := r.Switch(t.Context(), "note", "tester"); err != nil {
 		t.Fatal(err)
@@ -413,7 +413,7 @@ func TestPoisonEndsARebuildAlone(t *testing.T) {
 			if after := rowsOf[note](f, "note", "note_id"); len(after) != len(before) || f.serving("note") != "note_v1" {
 				t.Errorf("%d rows, %d before, of %s", len(after), len(before), f.serving("note"))
 			}
-			if err := r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Park: true}); err != nil {
+			if err := r.Rebuild(t.Context(), build.Ask{Projections: []string{"note"}, Park: true}); err != nil {
 				t.Fatal(err)
 			}
 			f.awaitBuild("note", 1, 3)
@@ -558,7 +558,7 @@ func TestRebuildsAskedForAtTheSameTimeAreOne(t *testing.T) {
 		if serving {
 			f.catchUp(r)
 		}
-		note, err := r.find("note")
+		note, err := r.builds().Find("note")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -567,12 +567,12 @@ func TestRebuildsAskedForAtTheSameTimeAreOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer first.Rollback(context.Background())
-		ask := Rebuild{Projections: []string{"note"}, Actor: "first"}
-		if err := begin(t.Context(), first, note, ask); err != nil {
+		ask := build.Ask{Projections: []string{"note"}, Actor: "first"}
+		if err := build.Begin(t.Context(), first, note, ask); err != nil {
 			t.Fatal(err)
 		}
 		second := make(chan error, 1)
-		go func() { second <- r.Rebuild(t.Context(), Rebuild{Projections: []string{"note"}, Actor: "second"}) }()
+		go func() { second <- r.Rebuild(t.Context(), build.Ask{Projections: []string{"note"}, Actor: "second"}) }()
 		f.eventually("the second to wait for the first", func() (waits bool) {
 			const sql = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
 			if err := f.pool.QueryRow(t.Context(), sql).Scan(&waits); err != nil {
@@ -590,23 +590,6 @@ func TestRebuildsAskedForAtTheSameTimeAreOne(t *testing.T) {
 		const sql = "select count(*) from projection.checkpoint where name = 'note' and state = 'building'"
 		if err := f.pool.QueryRow(t.Context(), sql).Scan(&builds); err != nil || builds != 1 {
 			t.Errorf("serving %t: %d builds are made, %v", serving, builds, err)
-		}
-	}
-}
-
-// A caller hears that a database that does not do something now may do so later.
-func TestRequestsOfABusyDatabaseMaySucceedLater(t *testing.T) {
-	t.Parallel()
-	for _, code := range []string{"40001", "40P01", "53300", "55P03", "57014", "57P01"} {
-		if err := unavailable(t.Context(), fmt.Errorf("asked: %w", &pgconn.PgError{Code: code})); !errors.As(err, new(*domain.UnavailableError)) {
-			t.Errorf("%s: %v", code, err)
-		}
-	}
-	gone, leave := context.WithCancel(t.Context())
-	leave()
-	for ctx, err := range map[context.Context]error{gone: context.Canceled, t.Context(): domain.Reject("projection-not-ready", "no")} {
-		if got := unavailable(ctx, err); got != err {
-			t.Errorf("%v became %v", err, got)
 		}
 	}
 }

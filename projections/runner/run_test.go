@@ -18,6 +18,8 @@ import (
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 // renamed is an event that an older binary does not know.
@@ -72,7 +74,7 @@ func (f *fixture) awaitBuild(name string, version, build int) {
 // rebuild asks for new builds.
 func (f *fixture) rebuild(r *Runner, names ...string) {
 	f.t.Helper()
-	if err := r.Rebuild(f.t.Context(), Rebuild{Projections: names, Actor: "tester"}); err != nil {
+	if err := r.Rebuild(f.t.Context(), build.Ask{Projections: names, Actor: "tester"}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -149,7 +151,7 @@ func TestRowsOfAnotherLogAreRefused(t *testing.T) {
 	story(t, other, 9)
 	f.log = other
 	r := f.runner(quick(10), all()...)
-	var mismatch *LogMismatchError
+	var mismatch *build.LogMismatchError
 	if err := r.Run(t.Context()); !errors.As(err, &mismatch) || mismatch.Stored != "log" || mismatch.Actual != "other" {
 		t.Fatalf("got %v", err)
 	}
@@ -181,7 +183,7 @@ func TestLogThatEndsBeforeTheRowsIsRefused(t *testing.T) {
 			t.Errorf("%s is %s before anybody has verified it", s.Name, s.State)
 		}
 	}
-	var history *OtherHistoryError
+	var history *build.OtherHistoryError
 	if err := f.runner(quick(10), all()...).Run(t.Context()); !errors.As(err, &history) || history.Head != head.Position || history.Event != markOf(event) {
 		t.Errorf("got %v", err)
 	}
@@ -263,7 +265,7 @@ func TestLostConnectionsHeal(t *testing.T) {
 	r := f.runner(quick(3), all()...)
 	calls := 0
 	r.step = func(point string) error {
-		if point != stepApplied {
+		if point != apply.StepApplied {
 			return nil
 		}
 		if calls++; calls%5 != 0 || calls > 20 {
@@ -350,7 +352,7 @@ func TestChangedDeclarationWithoutANewVersionHalts(t *testing.T) {
 	sameRows[note](f, changed, "note_id", nil)
 	var state string
 	const sql = "select state from projection.checkpoint where name = 'note' and version = 1"
-	if err := f.pool.QueryRow(t.Context(), sql).Scan(&state); err != nil || state != stateStandby {
+	if err := f.pool.QueryRow(t.Context(), sql).Scan(&state); err != nil || state != build.Standby {
 		t.Errorf("version 1 is %s, %v", state, err)
 	}
 }
@@ -371,7 +373,7 @@ func TestStatusTellsLagParkAndHeartbeat(t *testing.T) {
 	if err != nil || before[0].State != Waiting || before[0].HeartbeatAge != -1 || before[0].LagEvents != 11 {
 		t.Fatalf("before: %+v, %v", before, err)
 	}
-	failOnce(r, stepApplied)
+	failOnce(r, apply.StepApplied)
 	f.catchUp(r)
 	list, err := r.Status(t.Context())
 	if err != nil {

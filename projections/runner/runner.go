@@ -14,6 +14,9 @@
 // rebuilt projection is a build beside the one that serves, if there is one: a table of its own that is loaded in large
 // batches, in one lane with all others that begin together, and then gets its indexes, catches up with what came meanwhile,
 // is verified and switched to. What it replaces is kept up to date for a while, so that it can be returned to.
+//
+// The runner decides when something is done. How a batch is applied package apply knows, what is done with builds package build,
+// and what errors mean package fault; each of them imports those behind it in this sentence and nothing of the runner.
 package runner
 
 import (
@@ -22,7 +25,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +38,9 @@ import (
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+	"github.com/rapport-crm/rapport/projections/runner/build"
+	"github.com/rapport-crm/rapport/projections/runner/fault"
 )
 
 // Defaults of Options.
@@ -129,6 +134,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// ErrFrozen says that the log delivers nothing to the projections although it has grown. The runner subscribes anew and
+// goes on saying so until events arrive.
+var ErrFrozen = errors.New("the projections stand still although the log has moved on")
+
 // Runner builds the tables of projections from a log and keeps them up to date. Its methods are safe for concurrent use,
 // and those beside Run work from any process, whether or not Run works in this one.
 type Runner struct {
@@ -174,14 +183,14 @@ func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.P
 }
 
 // Run keeps the projections up to date until ctx ends, and then returns nil. While another process does so it waits.
-// It returns an error only when to go on would be wrong: *LogMismatchError, *OtherHistoryError or bus.ErrOrder. Databases and
+// It returns an error only when to go on would be wrong: *build.LogMismatchError, *build.OtherHistoryError or bus.ErrOrder. Databases and
 // logs that do not answer are waited for.
 //
 // Of the loop of all followers Run takes all but what is about one checkpoint: see term.
 func (r *Runner) Run(ctx context.Context) error {
 	var owned []*projection.Compiled // as acquire has left it
 	loop := follow.Loop{
-		Pool: r.pool, LockRetry: r.opts.LockRetry, Retry: r.opts.Retry, Refused: refused, Failed: r.failed, Wait: r.wait,
+		Pool: r.pool, LockRetry: r.opts.LockRetry, Retry: r.opts.Retry, Refused: build.Refused, Failed: r.failed, Wait: r.wait,
 		Acquire: func(ctx context.Context, lock *pgx.Conn) (mine bool, err error) {
 			owned, err = acquire(ctx, lock, r.projections)
 			return len(owned) > 0 || len(r.projections) == 0, err
@@ -197,19 +206,12 @@ func (r *Runner) failed(ctx context.Context, err error, pause time.Duration) {
 		r.health(roundHealth, err)
 		return
 	}
-	if !errors.Is(err, errFenced) {
-		_, class := classify(err)
+	if !errors.Is(err, fault.ErrFenced) {
+		_, class := fault.Classify(err)
 		r.metrics.retry(class)
 		r.health(roundHealth, err)
 	}
 	r.log.WarnContext(ctx, "projections stopped; trying again", "err", err, "wait", pause)
-}
-
-// refused reports whether an error is one that Run returns.
-func refused(err error) bool {
-	var mismatch *LogMismatchError
-	var history *OtherHistoryError
-	return errors.As(err, &mismatch) || errors.As(err, &history) || errors.Is(err, bus.ErrOrder)
 }
 
 // roundHealth is the name under which trouble outside of lanes is reported.
@@ -262,12 +264,50 @@ func (r *Runner) Names() []string {
 	return names
 }
 
-// find returns the projection of a name.
-func (r *Runner) find(name string) (*projection.Compiled, error) {
-	for _, c := range r.projections {
-		if c.Name == name {
-			return c, nil
-		}
+// at is Options.Step for those who do the work.
+func (r *Runner) at(point string) error { return r.step(point) }
+
+// builds is what can be done with the builds of the projections.
+func (r *Runner) builds() *build.Keeper {
+	return &build.Keeper{
+		Pool: r.pool, Log: r.source, Projections: r.projections, Grace: r.opts.Grace, Alive: r.alive(), Retry: r.opts.Retry, Logger: r.log, Step: r.at,
 	}
-	return nil, fmt.Errorf("%w; there are %s", &domain.NotFoundError{Kind: "projection", ID: name}, strings.Join(r.Names(), ", "))
+}
+
+// park is what can be done with parked streams.
+func (r *Runner) park() *apply.Park { return &apply.Park{Builds: r.builds(), Decode: r.decode} }
+
+// Rebuild is that of build.Keeper, as are Abandon, Switch and Rollback: whoever has a runner has them at hand.
+func (r *Runner) Rebuild(ctx context.Context, ask build.Ask) error {
+	return r.builds().Rebuild(ctx, ask)
+}
+
+// Abandon is that of build.Keeper.
+func (r *Runner) Abandon(ctx context.Context, name, actor string) ([]build.Abandoned, error) {
+	return r.builds().Abandon(ctx, name, actor)
+}
+
+// Switch is that of build.Keeper.
+func (r *Runner) Switch(ctx context.Context, name, actor string) error {
+	return r.builds().Switch(ctx, name, actor)
+}
+
+// Rollback is that of build.Keeper.
+func (r *Runner) Rollback(ctx context.Context, name, actor string) error {
+	return r.builds().Rollback(ctx, name, actor)
+}
+
+// Parked is that of apply.Park, as are Retry and Discard.
+func (r *Runner) Parked(ctx context.Context, name string) ([]apply.ParkedStream, error) {
+	return r.park().Parked(ctx, name)
+}
+
+// Retry is that of apply.Park.
+func (r *Runner) Retry(ctx context.Context, name, stream, actor string) (applied int, err error) {
+	return r.park().Retry(ctx, name, stream, actor)
+}
+
+// Discard is that of apply.Park.
+func (r *Runner) Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) {
+	return r.park().Discard(ctx, name, stream, actor, reason)
 }

@@ -1,6 +1,10 @@
 package runner
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+)
 
 // A table that grows under a server that knows it as a small one is counted as it grows: its plans would read all of it for
 // each row of a batch until autovacuum comes.
@@ -20,31 +24,12 @@ func TestTablesThatOutgrowTheirPlansAreCounted(t *testing.T) {
 	if rows := counted(); rows != 1 {
 		t.Fatalf("after the build the planner counts on %d rows, want 1", rows)
 	}
-	for i := range 2 * countFrom {
+	for i := range 2 * apply.CountFrom {
 		f.log.write(t, i, written{Text: "x"})
 	}
 	f.catchUp(f.runner(quick(8), all()...)) // another process, which knows only what the database knows
-	if rows := counted(); rows < countFrom {
-		t.Errorf("after %d rows the planner counts on %d", 2*countFrom, rows)
+	if rows := counted(); rows < apply.CountFrom {
+		t.Errorf("after %d rows the planner counts on %d", 2*apply.CountFrom, rows)
 	}
 	f.same()
-}
-
-func TestTablesAreCountedWhileTheyMultiply(t *testing.T) {
-	t.Parallel()
-	var s size
-	counts := 0
-	for range countUntil * countGrowth * countGrowth {
-		count := s.outgrown(1)
-		s.grow(1, count)
-		if count {
-			counts++
-		}
-	}
-	if counts != 6 || s.counted != 51_200 { // 50, 200, 800, 3200, 12800, 51200
-		t.Errorf("counted %d times, at last with %d rows", counts, s.counted)
-	}
-	if s.outgrown(0) {
-		t.Error("outgrown by nothing")
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 // State says what a projection is doing.
@@ -78,11 +79,11 @@ type Build struct {
 }
 
 // Unfinished reports whether the build has never served.
-func (b Build) Unfinished() bool { return checkpoint{state: b.Stage}.unfinished() }
+func (b Build) Unfinished() bool { return build.Checkpoint{State: b.Stage}.Unfinished() }
 
 // Healthy reports whether the projection needs nobody's attention but time.
 func (s Status) Healthy() bool {
-	failed := slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Problem != "" && b.Stage != stateStandby })
+	failed := slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Problem != "" && b.Stage != build.Standby })
 	return (s.State == Running || s.State == Rebuilding) && s.Retrying == "" && s.ParkedStreams == 0 && !failed
 }
 
@@ -97,7 +98,7 @@ where c.name = any($1) order by c.name, c.version, c.build`
 
 // Status returns how the declared projections stand, in the order of declaration. It works from any process.
 func (r *Runner) Status(ctx context.Context) ([]Status, error) {
-	builds, err := r.builds(ctx)
+	builds, err := r.stored(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("status of the projections: %w", err)
 	}
@@ -108,11 +109,23 @@ func (r *Runner) Status(ctx context.Context) ([]Status, error) {
 	if err := r.Err(); err != nil {
 		retrying = err.Error()
 	}
-	look, failed := r.look(ctx)
+	look, failed := build.NewLook(ctx, r.source)
 	if failed != nil {
 		retrying = failed.Error()
 	}
 	total := seen(builds)
+	backlogs := map[domain.Position]follow.Backlog{} // most stand at the same position
+	behind := func(p domain.Position) follow.Backlog {
+		if !p.Before(look.Head) {
+			return follow.Backlog{}
+		}
+		b, known := backlogs[p]
+		if !known {
+			b = follow.Behind(ctx, r.source, r.decode, p, MaxLagEvents)
+			backlogs[p] = b
+		}
+		return b
+	}
 	list := make([]Status, len(r.projections))
 	for i, c := range r.projections {
 		s := &list[i]
@@ -124,44 +137,31 @@ func (r *Runner) Status(ctx context.Context) ([]Status, error) {
 		if failed != nil {
 			continue
 		}
-		s.Head = &look.head
+		s.Head = &look.Head
 		// The owner finds that too, when it next takes over or the log interrupts it; until then nobody is to build upon the rows.
-		if refusal := look.refuse(ctx, c.Name, s.logID, s.event); refused(refusal) {
+		if refusal := look.Refuse(ctx, c.Name, s.logID, s.event); build.Refused(refusal) {
 			s.State, s.Problem = Halted, refusal.Error()
 			if !s.coming() {
-				s.Remedy = RebuildAll
+				s.Remedy = build.RebuildAll
 			}
 		} else if refusal != nil {
 			s.Retrying = refusal.Error()
 			continue
 		}
 		for j := range s.Builds {
-			s.Builds[j].progress(look.head, total)
+			s.Builds[j].progress(look.Head, total)
 		}
-		b := look.behind(ctx, s.Position)
+		b := behind(s.Position)
 		s.LagEvents, s.Lag = b.Events, b.Age
 	}
 	return list, nil
-}
-
-// behind returns what stands in the log behind a position.
-func (l *look) behind(ctx context.Context, p domain.Position) follow.Backlog {
-	if !p.Before(l.head) {
-		return follow.Backlog{}
-	}
-	b, known := l.backlogs[p]
-	if !known {
-		b = follow.Behind(ctx, l.runner.source, l.runner.decode, p, MaxLagEvents)
-		l.backlogs[p] = b
-	}
-	return b
 }
 
 // seen returns how many events the log has, as far as the builds that serve have read it; 0 when nothing serves.
 func seen(builds map[string][]Build) (events int64) {
 	for _, list := range builds {
 		for _, b := range list {
-			if b.Stage == stateServing {
+			if b.Stage == build.Serving {
 				events = max(events, b.Events)
 			}
 		}
@@ -169,8 +169,8 @@ func seen(builds map[string][]Build) (events int64) {
 	return events
 }
 
-// builds reads the builds of all declared projections.
-func (r *Runner) builds(ctx context.Context) (map[string][]Build, error) {
+// stored reads the builds of all declared projections.
+func (r *Runner) stored(ctx context.Context) (map[string][]Build, error) {
 	rows, err := r.pool.Query(ctx, statusSQL, r.Names())
 	if err != nil {
 		return nil, err
@@ -195,7 +195,7 @@ func (s *Status) lead(alive time.Duration) {
 	var lead, coming *Build
 	for i := range s.Builds {
 		b := &s.Builds[i]
-		if b.Stage == stateServing {
+		if b.Stage == build.Serving {
 			lead = b
 		} else if b.Version == s.Version && b.Unfinished() {
 			coming = b
@@ -216,7 +216,7 @@ func (s *Status) lead(alive time.Duration) {
 	switch {
 	case lead.Problem != "":
 		s.State = Halted
-	case works(lead) && lead.Stage == stateServing:
+	case works(lead) && lead.Stage == build.Serving:
 		s.State = Running
 	case works(lead), coming != nil && coming.Problem == "" && works(coming): // what serves stands still until then
 		s.State = Rebuilding
@@ -232,13 +232,13 @@ func (s *Status) coming() bool {
 
 // readable reports whether the view has the columns that this binary reads. It has, when its own version serves.
 func (r *Runner) readable(ctx context.Context, c *projection.Compiled, s *Status) (bool, error) {
-	serves := slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Stage == stateServing })
+	serves := slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Stage == build.Serving })
 	if !serves || s.Version == c.Version {
 		return serves, nil
 	}
 	var shown []projection.Column
 	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) (err error) {
-		shown, err = catalogued(ctx, tx, projection.ViewSchema+"."+c.Table.View)
+		shown, err = build.Catalogued(ctx, tx, projection.ViewSchema+"."+c.Table.View)
 		return err
 	})
 	for _, want := range c.Table.Columns {

@@ -16,6 +16,9 @@ import (
 	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/internal/retry"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/apply"
+	"github.com/rapport-crm/rapport/projections/runner/build"
+	"github.com/rapport-crm/rapport/projections/runner/fault"
 )
 
 // term is the time during which this process owns projections: it holds their advisory locks, so that others do not try, and
@@ -29,8 +32,8 @@ type term struct {
 	projections []*projection.Compiled // owned
 	epoch       int64
 	logID       string
-	members     []*member     // the builds of these, in order
-	due         chan struct{} // holds a token when the keeper should look
+	members     []*apply.Member // the builds of these, in order
+	due         chan struct{}   // holds a token when the keeper should look
 
 	mu      sync.Mutex
 	cancel  context.CancelCauseFunc // of the round; nil between rounds
@@ -60,13 +63,13 @@ func (t *term) rounds(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, errRegroup):
+		case errors.Is(err, fault.ErrRegroup):
 			pauses.Reset()
 			continue
-		case errors.Is(err, errFenced), refused(err):
+		case errors.Is(err, fault.ErrFenced), build.Refused(err):
 			return err
 		}
-		_, class := classify(err)
+		_, class := fault.Classify(err)
 		t.runner.metrics.retry(class)
 		t.runner.health(roundHealth, err)
 		pause := pauses.Next()
@@ -109,7 +112,7 @@ func (t *term) round(ctx context.Context) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	return errRegroup
+	return fault.ErrRegroup
 }
 
 // start notes what the round runs.
@@ -140,7 +143,7 @@ func (t *term) join() {
 		}
 	}
 	if caughtUp > 1 && t.cancel != nil {
-		t.cancel(errRegroup)
+		t.cancel(fault.ErrRegroup)
 	}
 }
 
@@ -154,24 +157,24 @@ func (t *term) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found := map[buildKey]checkpoint{}
+	found := map[build.Key]build.Checkpoint{}
 	for _, c := range stored {
-		switch c.epoch {
+		switch c.Epoch {
 		case t.epoch:
-			found[c.buildKey] = c
+			found[c.Key] = c
 		case 0: // asked for since, maybe under the number of one that was dropped: the next round adopts it
 		default:
-			return errFenced
+			return fault.ErrFenced
 		}
 	}
-	t.members = slices.DeleteFunc(t.members, func(m *member) bool { _, ok := found[m.buildKey]; return !ok }) // dropped
+	t.members = slices.DeleteFunc(t.members, func(m *apply.Member) bool { _, ok := found[m.Key]; return !ok }) // dropped
 	for _, m := range t.members {
-		c := found[m.buildKey]
-		if c.at.Before(m.at) || c.event.Position.Before(m.event.Position) {
-			m.caughtUp = false
+		c := found[m.Key]
+		if c.At.Before(m.At) || c.Event.Position.Before(m.Event.Position) {
+			m.CaughtUp = false
 		}
-		m.load(c, parked[m.buildKey])
-		if c.state == stateReady {
+		m.Load(c, parked[m.Key])
+		if c.State == build.Ready {
 			t.wake() // the round that made it ready may have ended before it could say so
 		}
 	}
@@ -184,40 +187,40 @@ type execer interface {
 }
 
 // halt stores that a member cannot go on. One that was abandoned or taken over meanwhile only leaves its lane.
-func (t *term) halt(ctx context.Context, db execer, m *member, problem string) error {
+func (t *term) halt(ctx context.Context, db execer, m *apply.Member, problem string) error {
 	const sql = `with halted as (
 	update projection.checkpoint set problem = $5, distrusted = distrusted or $6, updated_at = now() where name = $1 and version = $2 and build = $3 and epoch = $4 returning commit_position)
 select pg_notify('rapport_checkpoint', commit_position::text) from halted`
-	tag, err := db.Exec(ctx, sql, m.name, m.version, m.build, t.epoch, problem, m.distrusted)
-	m.problem = problem
+	tag, err := db.Exec(ctx, sql, m.Name, m.Version, m.Number, t.epoch, problem, m.Distrusted)
+	m.Problem = problem
 	if err != nil || tag.RowsAffected() == 0 {
 		return err
 	}
-	t.runner.log.ErrorContext(ctx, "projection halted", "projection", m.Name, "version", m.version, "build", m.build, "problem", problem)
+	t.runner.log.ErrorContext(ctx, "projection halted", "projection", m.Name, "version", m.Version, "build", m.Number, "problem", problem)
 	return nil
 }
 
 // verify checks that the rows come from the log connected, and that the log has the last event in them. A build of which
 // that is not true is halted, and refused unless another is on its way to replace it.
 func (t *term) verify(ctx context.Context) error {
-	look, err := t.runner.look(ctx)
+	look, err := build.NewLook(ctx, t.runner.source)
 	if err != nil {
 		return err
 	}
-	t.logID = look.id
+	t.logID = look.ID
 	refusals := map[string]error{}
 	replaced := map[string]bool{}
 	for _, m := range t.members {
-		refusal := look.refuse(ctx, m.key(), m.logID, m.event)
+		refusal := look.Refuse(ctx, m.Label(), m.LogID, m.Event)
 		switch {
 		case refusal == nil:
-			replaced[m.name] = true
+			replaced[m.Name] = true
 			continue
-		case !refused(refusal):
+		case !build.Refused(refusal):
 			return refusal // the log does not answer
 		}
-		refusals[m.name] = refusal
-		if m.problem == refusal.Error() {
+		refusals[m.Name] = refusal
+		if m.Problem == refusal.Error() {
 			continue
 		}
 		if err := t.halt(ctx, t.runner.pool, m, refusal.Error()); err != nil {
@@ -233,17 +236,17 @@ func (t *term) verify(ctx context.Context) error {
 }
 
 // parkedStreams returns the parked streams by build.
-func (t *term) parkedStreams(ctx context.Context) (map[buildKey]map[string]bool, error) {
-	const sql = `select name, version, build, stream from projection.parked_stream where ` + ofVersions
+func (t *term) parkedStreams(ctx context.Context) (map[build.Key]map[string]bool, error) {
+	const sql = `select name, version, build, stream from projection.parked_stream where ` + build.OfVersions
 	names, versions := t.owned()
 	rows, err := t.runner.pool.Query(ctx, sql, names, versions)
 	if err != nil {
 		return nil, err
 	}
-	parked := map[buildKey]map[string]bool{}
-	var key buildKey
+	parked := map[build.Key]map[string]bool{}
+	var key build.Key
 	var stream string
-	_, err = pgx.ForEachRow(rows, []any{&key.name, &key.version, &key.build, &stream}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&key.Name, &key.Version, &key.Number, &stream}, func() error {
 		if parked[key] == nil {
 			parked[key] = map[string]bool{}
 		}
@@ -274,7 +277,7 @@ func (t *term) probe(ctx context.Context) error {
 		case stalled:
 			r.freeze(fmt.Errorf("%w: at %s, the log ends at %s", ErrFrozen, at, head.Position))
 			r.log.WarnContext(ctx, "subscription stands still; subscribing anew", "position", at, "head", head.Position)
-			t.interrupt(errRegroup)
+			t.interrupt(fault.ErrRegroup)
 		}
 	}
 	return nil

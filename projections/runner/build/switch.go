@@ -1,4 +1,4 @@
-package runner
+package build
 
 import (
 	"cmp"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/retry"
+	"github.com/rapport-crm/rapport/projections/runner/fault"
 )
 
 // lockTimeoutSQL bounds the wait for the lock of a view or table. Readers queue behind whoever waits for it, so the wait is
@@ -42,82 +43,82 @@ where name = $1 and version = $2 and build = $3`
 	supersedeSQL = `update projection.checkpoint set drop_at = now() where name = $1 and state = 'standby' and (version, build) <> ($2, $3)`
 )
 
-// turn points views at builds that are ready, all in one transaction. epoch is that of the owner, or 0 when somebody else asks.
-func (r *Runner) turn(ctx context.Context, targets []buildKey, epoch int64) error {
+// Turn points views at builds that are ready, all in one transaction. epoch is that of the owner, or 0 when somebody else asks.
+func (k *Keeper) Turn(ctx context.Context, targets []Key, epoch int64) error {
 	for _, key := range targets {
-		if err := r.admit(ctx, key); err != nil {
+		if err := k.Admit(ctx, key); err != nil {
 			return err
 		}
 	}
-	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, k.Pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lockTimeoutSQL); err != nil {
 			return err
 		}
 		for _, key := range targets {
-			builds, err := lockName(ctx, tx, key.name)
+			builds, err := lockName(ctx, tx, key.Name)
 			if err != nil {
 				return err
 			}
-			target := slices.IndexFunc(builds, func(c checkpoint) bool { return c.buildKey == key })
-			if target < 0 || builds[target].state != stateReady || epoch != 0 && builds[target].epoch != epoch {
-				return errRegroup
+			target := slices.IndexFunc(builds, func(c Checkpoint) bool { return c.Key == key })
+			if target < 0 || builds[target].State != Ready || epoch != 0 && builds[target].Epoch != epoch {
+				return fault.ErrRegroup
 			}
-			if err := r.point(ctx, tx, builds, builds[target], true); err != nil {
+			if err := k.point(ctx, tx, builds, builds[target], true); err != nil {
 				return err
 			}
 		}
-		return r.step(stepSwitch)
+		return k.Step(StepSwitch)
 	})
 	if err != nil {
 		return err
 	}
 	for _, key := range targets {
-		r.log.InfoContext(ctx, "switched", "projection", key.name, "version", key.version, "build", key.build)
+		k.Logger.InfoContext(ctx, "switched", "projection", key.Name, "version", key.Version, "build", key.Number)
 	}
-	return r.step(stepSwitched)
+	return k.Step(StepSwitched)
 }
 
-func lockName(ctx context.Context, tx pgx.Tx, name string) ([]checkpoint, error) {
+func lockName(ctx context.Context, tx pgx.Tx, name string) ([]Checkpoint, error) {
 	rows, err := tx.Query(ctx, lockNameSQL, name)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, scanCheckpoint)
+	return pgx.CollectRows(rows, Scan)
 }
 
 // point makes a build the one that serves. All builds of the projection are locked.
-func (r *Runner) point(ctx context.Context, tx pgx.Tx, builds []checkpoint, target checkpoint, forward bool) error {
+func (k *Keeper) point(ctx context.Context, tx pgx.Tx, builds []Checkpoint, target Checkpoint, forward bool) error {
 	for _, serving := range builds {
-		if serving.state != stateServing {
+		if serving.State != Serving {
 			continue
 		}
-		if target.event.Position.Before(serving.event.Position) && serving.problem == "" && serving.logID == target.logID {
+		if target.Event.Position.Before(serving.Event.Position) && serving.Problem == "" && serving.LogID == target.LogID {
 			return errBehind
 		}
 		var until *time.Time
 		if forward {
-			until = new(time.Now().Add(r.opts.Grace))
+			until = new(time.Now().Add(k.Grace))
 		}
-		if _, err := tx.Exec(ctx, standSQL, serving.name, serving.version, serving.build, until); err != nil {
+		if _, err := tx.Exec(ctx, standSQL, serving.Name, serving.Version, serving.Number, until); err != nil {
 			return err
 		}
 		if forward {
-			if _, err := tx.Exec(ctx, supersedeSQL, serving.name, serving.version, serving.build); err != nil {
+			if _, err := tx.Exec(ctx, supersedeSQL, serving.Name, serving.Version, serving.Number); err != nil {
 				return err
 			}
 		}
 	}
-	c, err := r.find(target.name)
+	c, err := k.Find(target.Name)
 	if err != nil {
 		return err
 	}
-	if err := pointView(ctx, tx, target.buildKey, c.Doc); err != nil {
+	if err := PointView(ctx, tx, target.Key, c.Doc); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, serveSQL, target.name, target.version, target.build); err != nil {
+	if _, err := tx.Exec(ctx, serveSQL, target.Name, target.Version, target.Number); err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, notifySQL, target.at.String())
+	_, err = tx.Exec(ctx, NotifySQL, target.At.String())
 	return err
 }
 
@@ -126,40 +127,40 @@ const switchTimeout = 10 * time.Second
 
 // Switch points the view of a projection at the build that is ready: the one that Rebuild was asked to hold. It returns a
 // *domain.Rejection when there is none, and works from any process.
-func (r *Runner) Switch(ctx context.Context, name, actor string) error {
-	return r.choose(ctx, name, actor, true, func(builds []checkpoint) (checkpoint, error) {
+func (k *Keeper) Switch(ctx context.Context, name, actor string) error {
+	return k.choose(ctx, name, actor, true, func(builds []Checkpoint) (Checkpoint, error) {
 		for _, c := range slices.Backward(builds) {
-			if c.state == stateReady && c.problem == "" {
+			if c.State == Ready && c.Problem == "" {
 				return c, nil
 			}
 		}
-		return checkpoint{}, domain.Reject("projection-not-ready", "no build of %s is ready to be switched to", name)
+		return Checkpoint{}, domain.Reject("projection-not-ready", "no build of %s is ready to be switched to", name)
 	})
 }
 
 // Rollback points the view of a projection back at the build that served before, which was kept up to date since. It returns a
 // *domain.Rejection when there is none, or it cannot be kept up to date any more. It works from any process.
-func (r *Runner) Rollback(ctx context.Context, name, actor string) error {
-	return r.choose(ctx, name, actor, false, func(builds []checkpoint) (checkpoint, error) {
-		standing := slices.DeleteFunc(slices.Clone(builds), func(c checkpoint) bool { return c.state != stateStandby || c.problem != "" })
+func (k *Keeper) Rollback(ctx context.Context, name, actor string) error {
+	return k.choose(ctx, name, actor, false, func(builds []Checkpoint) (Checkpoint, error) {
+		standing := slices.DeleteFunc(slices.Clone(builds), func(c Checkpoint) bool { return c.State != Standby || c.Problem != "" })
 		if len(standing) == 0 {
-			return checkpoint{}, domain.Reject("projection-without-predecessor", "no earlier build of %s is kept", name)
+			return Checkpoint{}, domain.Reject("projection-without-predecessor", "no earlier build of %s is kept", name)
 		}
-		return slices.MaxFunc(standing, func(a, b checkpoint) int { return cmp.Compare(a.served, b.served) }), nil
+		return slices.MaxFunc(standing, func(a, b Checkpoint) int { return cmp.Compare(a.Served, b.Served) }), nil
 	})
 }
 
 // choose switches to a build in one transaction, and tries again for a while when it has not caught up or readers hold the view.
-func (r *Runner) choose(ctx context.Context, name, actor string, forward bool, which func([]checkpoint) (checkpoint, error)) error {
-	if _, err := r.find(name); err != nil {
+func (k *Keeper) choose(ctx context.Context, name, actor string, forward bool, which func([]Checkpoint) (Checkpoint, error)) error {
+	if _, err := k.Find(name); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, switchTimeout)
 	defer cancel()
-	var admitted buildKey
+	var admitted Key
 	for {
-		var target checkpoint
-		err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		var target Checkpoint
+		err := pgx.BeginFunc(ctx, k.Pool, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, lockTimeoutSQL); err != nil {
 				return err
 			}
@@ -170,33 +171,33 @@ func (r *Runner) choose(ctx context.Context, name, actor string, forward bool, w
 			if target, err = which(builds); err != nil {
 				return err
 			}
-			if target.buildKey != admitted {
+			if target.Key != admitted {
 				return errUnknownHistory
 			}
-			if err := r.point(ctx, tx, builds, target, forward); err != nil {
+			if err := k.point(ctx, tx, builds, target, forward); err != nil {
 				return err
 			}
-			return r.step(stepSwitch)
+			return k.Step(StepSwitch)
 		})
 		switch {
 		case err == nil:
-			r.log.InfoContext(ctx, "switched", "projection", name, "version", target.version, "build", target.build, "actor", actor)
-			return r.step(stepSwitched)
+			k.Logger.InfoContext(ctx, "switched", "projection", name, "version", target.Version, "build", target.Number, "actor", actor)
+			return k.Step(StepSwitched)
 		case errors.Is(err, errUnknownHistory): // the log is not asked while builds are locked
-			if err := r.admit(ctx, target.buildKey); err != nil {
-				return unavailable(ctx, fmt.Errorf("switch %s: %w", name, err))
+			if err := k.Admit(ctx, target.Key); err != nil {
+				return fault.Unavailable(ctx, fmt.Errorf("switch %s: %w", name, err))
 			}
-			admitted = target.buildKey
+			admitted = target.Key
 		case errors.Is(err, errBehind):
-			if !retry.Sleep(ctx, r.opts.Retry) {
-				return domain.Reject("projection-behind", "%s has not caught up with the build that serves", target.buildKey)
+			if !retry.Sleep(ctx, k.Retry) {
+				return domain.Reject("projection-behind", "%s has not caught up with the build that serves", target.Key)
 			}
 		case lockTimeout(err):
-			if !retry.Sleep(ctx, r.opts.Retry) {
+			if !retry.Sleep(ctx, k.Retry) {
 				return &domain.UnavailableError{What: "view of " + name, Err: err}
 			}
 		default:
-			return unavailable(ctx, fmt.Errorf("switch %s: %w", name, err))
+			return fault.Unavailable(ctx, fmt.Errorf("switch %s: %w", name, err))
 		}
 	}
 }

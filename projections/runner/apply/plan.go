@@ -1,4 +1,4 @@
-package runner
+package apply
 
 import (
 	"errors"
@@ -8,37 +8,9 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/codec"
-	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
-
-// member is one build at work. It belongs to one goroutine at a time: its lane's handler, or the term between rounds.
-type member struct {
-	*projection.Compiled
-	checkpoint
-	engine     projection.Engine
-	distrusted bool              // its rows may lack events: it stays halted, whoever takes it over
-	parked     map[string]bool   // streams
-	size                         // of its table
-	scratch    []domain.Recorded // room for a plan's events
-	caughtUp   bool              // has reached the end of the log in this term
-
-	verifyKeys int
-	sample     projection.Sample // of a build that is to be verified; nil otherwise
-	sampled    domain.Position   // everything up to here is in the sample
-}
-
-// key names the member's build for messages.
-func (m *member) key() string { return m.buildKey.String() }
-
-// rejects reports whether poison ends the member's build, with why.
-func (m *member) rejects(item *bus.Item, why cause) string {
-	if !m.strict() {
-		return ""
-	}
-	return fmt.Sprintf("event %s (%s) at position %s cannot be applied: %s; mend the projection, or let the build go past it with `rapport projections rebuild %s --park`",
-		item.Raw.ID, item.Raw.Type, item.Raw.Position, follow.Printable(why.message), m.Name)
-}
 
 // cause is why a stream is parked.
 type cause struct {
@@ -54,7 +26,7 @@ type parking struct {
 
 // plan is what one batch means to one member.
 type plan struct {
-	member *member
+	member *Member
 	shared []domain.Recorded         // all events of the batch; nil when there is one that does not decode
 	poison map[domain.Position]cause // events found to be poison
 	drift  string                    // why nothing can be stored at all, or ""
@@ -77,7 +49,7 @@ type plan struct {
 
 // newPlan sorts the batch's events for a member, and starts its step. Events that the projection's code cannot take become
 // poison on the way.
-func newPlan(m *member, batch *bus.Batch, shared []domain.Recorded) *plan {
+func newPlan(m *Member, batch *bus.Batch, shared []domain.Recorded) *plan {
 	p := &plan{member: m, shared: shared, poison: map[domain.Position]cause{}}
 	p.begin(batch)
 	return p
@@ -100,12 +72,12 @@ func (p *plan) begin(batch *bus.Batch) {
 func (p *plan) sort(batch *bus.Batch) {
 	m := p.member
 	p.events, p.park, p.read, p.ignored, p.skipped = nil, nil, 0, 0, 0
-	p.at, p.event, p.recorded, p.state, p.problem = m.at, m.event, time.Time{}, m.state, ""
+	p.at, p.event, p.recorded, p.state, p.problem = m.At, m.Event, time.Time{}, m.State, ""
 	if p.drift != "" {
 		p.problem = p.drift
 		return
 	}
-	if n := len(p.shared); n > 0 && len(m.parked) == 0 && len(p.poison) == 0 && m.event.Position.Before(p.shared[0].Position) {
+	if n := len(p.shared); n > 0 && len(m.parked) == 0 && len(p.poison) == 0 && m.Event.Position.Before(p.shared[0].Position) {
 		last := p.shared[n-1]
 		p.events, p.read = p.shared, n
 		p.at, p.event, p.recorded = last.Position, domain.Mark{Position: last.Position, ID: last.ID}, last.RecordedAt
@@ -117,10 +89,10 @@ func (p *plan) sort(batch *bus.Batch) {
 	}
 	if batch.CaughtUp {
 		switch p.state {
-		case stateBuilding:
-			p.state = stateIndexing
-		case stateTailing:
-			p.state = stateVerifying
+		case build.Building:
+			p.state = build.Indexing
+		case build.Tailing:
+			p.state = build.Verifying
 		}
 	}
 }
@@ -133,7 +105,7 @@ func (p *plan) pick(batch *bus.Batch) bool {
 	opened := map[string]bool{}
 	for i := range batch.Items {
 		item := &batch.Items[i]
-		if !m.event.Position.Before(item.Raw.Position) {
+		if !m.Event.Position.Before(item.Raw.Position) {
 			p.skipped++
 			continue
 		}
@@ -199,5 +171,10 @@ func (p *plan) blame(err error) {
 
 // changes reports whether the plan is worth a transaction.
 func (p *plan) changes() bool {
-	return p.at != p.member.at || p.event != p.member.event || p.state != p.member.state || p.problem != p.member.problem
+	return p.at != p.member.At || p.event != p.member.Event || p.state != p.member.State || p.problem != p.member.Problem
+}
+
+// counts returns what the batch was to the member.
+func (p *plan) counts() Counts {
+	return Counts{Projection: p.member.Name, Applied: p.step.Events(), Parked: len(p.park), Skipped: p.skipped, Ignored: p.ignored}
 }

@@ -1,13 +1,15 @@
-package runner
+package build
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/follow"
 )
 
@@ -52,66 +54,75 @@ type lookup struct {
 	event domain.Mark
 }
 
-// look is what was found in the log at one moment. It is not safe for concurrent use.
-type look struct {
-	runner    *Runner
-	id        string
-	head      domain.Position
+// Look is what was found in the log at one moment. It is not safe for concurrent use.
+type Look struct {
+	ID   string // of the log
+	Head domain.Position
+
+	log       Log
 	standings map[lookup]follow.Standing // what was asked: most builds stand behind the same event
-	backlogs  map[domain.Position]follow.Backlog
 }
 
-func (r *Runner) look(ctx context.Context) (*look, error) {
-	id, err := r.source.ID(ctx)
+// NewLook looks at a log.
+func NewLook(ctx context.Context, log Log) (*Look, error) {
+	id, err := log.ID(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("identity of the log: %w", err)
 	}
-	head, err := r.source.Head(ctx)
+	head, err := log.Head(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("head of the log: %w", err)
 	}
-	return &look{r, id, head.Position, map[lookup]follow.Standing{}, map[domain.Position]follow.Backlog{}}, nil
+	return &Look{ID: id, Head: head.Position, log: log, standings: map[lookup]follow.Standing{}}, nil
 }
 
-// refuse returns why the rows of a projection may not be built upon, which refused tells, nil when they may be, or another error
+// Refuse returns why the rows of a projection may not be built upon, which Refused tells, nil when they may be, or another error
 // when the log does not answer.
-func (l *look) refuse(ctx context.Context, projection, logID string, event domain.Mark) error {
-	at := lookup{cmp.Or(logID, l.id), event} // a build that was not begun yet belongs to any log
+func (l *Look) Refuse(ctx context.Context, projection, logID string, event domain.Mark) error {
+	at := lookup{cmp.Or(logID, l.ID), event} // a build that was not begun yet belongs to any log
 	standing, asked := l.standings[at]
 	if !asked {
 		var err error
-		if standing, err = follow.Compare(ctx, l.runner.source, l.id, at.logID, event); err != nil {
+		if standing, err = follow.Compare(ctx, l.log, l.ID, at.logID, event); err != nil {
 			return err
 		}
 		l.standings[at] = standing
 	}
 	switch standing {
 	case follow.OtherLog:
-		return &LogMismatchError{Projection: projection, Stored: logID, Actual: l.id}
+		return &LogMismatchError{Projection: projection, Stored: logID, Actual: l.ID}
 	case follow.OtherHistory:
-		return &OtherHistoryError{projection, event, l.head}
+		return &OtherHistoryError{projection, event, l.Head}
 	}
 	return nil
 }
 
-// admit returns a *domain.Rejection when a build may not be gone on with, because its rows come from another history than the
+// Admit returns a *domain.Rejection when a build may not be gone on with, because its rows come from another history than the
 // log's. A build that is not there any more is left to whoever looks for it.
-func (r *Runner) admit(ctx context.Context, key buildKey) error {
-	look, err := r.look(ctx)
+func (k *Keeper) Admit(ctx context.Context, key Key) error {
+	look, err := NewLook(ctx, k.Log)
 	if err != nil {
 		return err
 	}
-	rows, err := r.pool.Query(ctx, readSQL, []string{key.name}, []int32{int32(key.version)}, []int32{int32(key.build)})
+	rows, err := k.Pool.Query(ctx, ReadSQL, []string{key.Name}, []int32{int32(key.Version)}, []int32{int32(key.Number)})
 	if err != nil {
 		return err
 	}
-	stored, err := pgx.CollectRows(rows, scanCheckpoint)
+	stored, err := pgx.CollectRows(rows, Scan)
 	if err != nil || len(stored) == 0 {
 		return err
 	}
-	err = look.refuse(ctx, key.String(), stored[0].logID, stored[0].event)
-	if refused(err) {
+	err = look.Refuse(ctx, key.String(), stored[0].LogID, stored[0].Event)
+	if Refused(err) {
 		return domain.Reject("projection-of-another-history", "the rows do not belong to the log that is connected: %s", err)
 	}
 	return err
+}
+
+// Refused reports whether an error says that to go on would be wrong: the rows come from another history, or the log is out of
+// order.
+func Refused(err error) bool {
+	var mismatch *LogMismatchError
+	var history *OtherHistoryError
+	return errors.As(err, &mismatch) || errors.As(err, &history) || errors.Is(err, bus.ErrOrder)
 }

@@ -1,4 +1,4 @@
-package runner
+package apply
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/build"
 )
 
 // ParkedStream is a stream that a projection could not digest, in one of its tables: two may lack the same events, while one
@@ -25,6 +26,11 @@ type ParkedStream struct {
 	Stack      string        `json:"stack,omitempty"` // where the projection's code panicked
 	ParkedAt   time.Time     `json:"parkedAt"`
 	Events     []ParkedEvent `json:"events"` // in order; the first is the one that failed
+}
+
+// key names the table that lacks the events.
+func (s ParkedStream) key() build.Key {
+	return build.Key{Name: s.Projection, Version: s.Version, Number: s.Build}
 }
 
 // ParkedEvent is an event that waits.
@@ -54,13 +60,24 @@ where name = $1 and version = $2 and build = $3`
 	buildsSQL = `select name, version, build from projection.checkpoint where name = $1 and version = $2 order by build`
 )
 
+// Decoder is what is needed of the codec. Its errors are those of codec.Registry.
+type Decoder interface {
+	Decode(codec.Raw) (domain.Recorded, error)
+}
+
+// Park is what somebody decides about parked streams, from any process.
+type Park struct {
+	Builds *build.Keeper
+	Decode Decoder
+}
+
 // Parked returns the parked streams of all tables of a projection, oldest first, with their events. It returns a
 // *domain.NotFoundError for a projection that is not declared.
-func (r *Runner) Parked(ctx context.Context, name string) ([]ParkedStream, error) {
-	if _, err := r.find(name); err != nil {
+func (k *Park) Parked(ctx context.Context, name string) ([]ParkedStream, error) {
+	if _, err := k.Builds.Find(name); err != nil {
 		return nil, err
 	}
-	return r.parked(ctx, r.pool, buildKey{name: name}, "")
+	return k.parked(ctx, k.Builds.Pool, build.Key{Name: name}, "")
 }
 
 // querier is a pool or a transaction.
@@ -69,7 +86,7 @@ type querier interface {
 }
 
 // parked returns parked streams of a projection. A version or build that is 0 means all, and so does an empty stream.
-func (r *Runner) parked(ctx context.Context, db querier, of buildKey, stream string) ([]ParkedStream, error) {
+func (k *Park) parked(ctx context.Context, db querier, of build.Key, stream string) ([]ParkedStream, error) {
 	type place struct {
 		version, build int
 		stream         string
@@ -77,8 +94,8 @@ func (r *Runner) parked(ctx context.Context, db querier, of buildKey, stream str
 	var streams []ParkedStream
 	index := map[place]int{}
 	var b pgx.Batch
-	b.Queue(parkedSQL, of.name, of.version, of.build, stream).Query(func(rows pgx.Rows) error {
-		s := ParkedStream{Projection: of.name}
+	b.Queue(parkedSQL, of.Name, of.Version, of.Number, stream).Query(func(rows pgx.Rows) error {
+		s := ParkedStream{Projection: of.Name}
 		_, err := pgx.ForEachRow(rows, []any{&s.Version, &s.Build, &s.Stream, &s.Error, &s.Stack, &s.ParkedAt}, func() error {
 			index[place{s.Version, s.Build, s.Stream}] = len(streams)
 			streams = append(streams, s)
@@ -86,7 +103,7 @@ func (r *Runner) parked(ctx context.Context, db querier, of buildKey, stream str
 		})
 		return err
 	})
-	b.Queue(parkedEventsSQL, of.name, of.version, of.build, stream).Query(func(rows pgx.Rows) error {
+	b.Queue(parkedEventsSQL, of.Name, of.Version, of.Number, stream).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var e ParkedEvent
 			var at place
@@ -104,7 +121,7 @@ func (r *Runner) parked(ctx context.Context, db querier, of buildKey, stream str
 		return rows.Err()
 	})
 	if err := db.SendBatch(ctx, &b).Close(); err != nil {
-		return nil, fmt.Errorf("parked streams of %s: %w", of.name, err)
+		return nil, fmt.Errorf("parked streams of %s: %w", of.Name, err)
 	}
 	return streams, nil
 }
@@ -118,32 +135,32 @@ func (r *Runner) parked(ctx context.Context, db querier, of buildKey, stream str
 //
 // Rows that several streams change see the parked events after those that did not wait for them. Where a projection
 // depends on the order between streams, rebuild it afterwards.
-func (r *Runner) Retry(ctx context.Context, name, stream, actor string) (applied int, err error) {
-	c, err := r.find(name)
+func (k *Park) Retry(ctx context.Context, name, stream, actor string) (applied int, err error) {
+	c, err := k.Builds.Find(name)
 	if err != nil {
 		return 0, err
 	}
-	streams, err := r.parkedOr(ctx, c, stream)
+	streams, err := k.parkedOr(ctx, c, stream)
 	if err != nil || len(streams) == 0 {
 		return 0, err
 	}
 	own := slices.DeleteFunc(slices.Clone(streams), func(s ParkedStream) bool { return s.Version != c.Version })
 	if len(own) == 0 {
-		other := buildKey{name, streams[0].Version, streams[0].Build}
+		other := build.Key{Name: name, Version: streams[0].Version, Number: streams[0].Build}
 		return 0, domain.Reject("projection-of-another-version", "what %s has parked only a binary of that version can apply: discard it, or let it go with the table", other)
 	}
-	admitted := map[buildKey]error{}
+	admitted := map[build.Key]error{}
 	for _, s := range own {
-		key := buildKey{name, s.Version, s.Build}
+		key := s.key()
 		if _, asked := admitted[key]; !asked {
-			admitted[key] = r.admit(ctx, key)
+			admitted[key] = k.Builds.Admit(ctx, key)
 		}
 	}
-	return r.empty(ctx, own, func(tx pgx.Tx, s ParkedStream) error {
-		if err := admitted[buildKey{name, s.Version, s.Build}]; err != nil {
+	return k.empty(ctx, own, func(tx pgx.Tx, s ParkedStream) error {
+		if err := admitted[s.key()]; err != nil {
 			return err
 		}
-		if err := r.reapply(ctx, tx, c.Build(s.Build), s); err != nil {
+		if err := k.reapply(ctx, tx, c.Build(s.Build), s); err != nil {
 			return err
 		}
 		return unpark(ctx, tx, s, "retried", actor, "")
@@ -153,64 +170,64 @@ func (r *Runner) Retry(ctx context.Context, name, stream, actor string) (applied
 // Discard forgets the parked events of one stream, or of every parked stream when stream is empty, in all tables of the
 // projection, of whatever version, and returns how many. Later events of these streams are applied again. actor and reason are
 // kept for the audit.
-func (r *Runner) Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) {
-	c, err := r.find(name)
+func (k *Park) Discard(ctx context.Context, name, stream, actor, reason string) (dropped int, err error) {
+	c, err := k.Builds.Find(name)
 	if err != nil {
 		return 0, err
 	}
-	streams, err := r.parkedOr(ctx, c, stream)
+	streams, err := k.parkedOr(ctx, c, stream)
 	if err != nil {
 		return 0, err
 	}
-	return r.empty(ctx, streams, func(tx pgx.Tx, s ParkedStream) error {
+	return k.empty(ctx, streams, func(tx pgx.Tx, s ParkedStream) error {
 		return unpark(ctx, tx, s, "discarded", actor, reason)
 	})
 }
 
 // parkedOr returns the parked streams of all tables of a projection, all or one. One that is not parked is an error; when none
 // is, what is halted tries again.
-func (r *Runner) parkedOr(ctx context.Context, c *projection.Compiled, stream string) ([]ParkedStream, error) {
-	streams, err := r.parked(ctx, r.pool, buildKey{name: c.Name}, stream)
+func (k *Park) parkedOr(ctx context.Context, c *projection.Compiled, stream string) ([]ParkedStream, error) {
+	streams, err := k.parked(ctx, k.Builds.Pool, build.Key{Name: c.Name}, stream)
 	switch {
 	case err != nil || len(streams) > 0:
 		return streams, err
 	case stream != "":
 		return nil, &domain.NotFoundError{Kind: "parked stream", ID: stream}
 	}
-	return nil, r.resume(ctx, c)
+	return nil, k.resume(ctx, c)
 }
 
 // resume lets what is halted of a projection try again. Builds whose rows come from another history stay halted, which is an
 // error.
-func (r *Runner) resume(ctx context.Context, c *projection.Compiled) error {
-	rows, err := r.pool.Query(ctx, buildsSQL, c.Name, c.Version)
+func (k *Park) resume(ctx context.Context, c *projection.Compiled) error {
+	rows, err := k.Builds.Pool.Query(ctx, buildsSQL, c.Name, c.Version)
 	if err != nil {
 		return err
 	}
-	builds, err := pgx.CollectRows(rows, scanKey)
+	builds, err := pgx.CollectRows(rows, build.ScanKey)
 	for _, key := range builds {
-		if refusal := r.admit(ctx, key); refusal != nil {
+		if refusal := k.Builds.Admit(ctx, key); refusal != nil {
 			err = errors.Join(err, refusal)
 			continue
 		}
-		_, failed := r.pool.Exec(ctx, bumpSQL, key.name, key.version, key.build)
+		_, failed := k.Builds.Pool.Exec(ctx, bumpSQL, key.Name, key.Version, key.Number)
 		err = errors.Join(err, failed)
 	}
 	return err
 }
 
 // empty runs work for each parked stream, each in a transaction that holds the checkpoint.
-func (r *Runner) empty(ctx context.Context, streams []ParkedStream, work func(pgx.Tx, ParkedStream) error) (events int, err error) {
+func (k *Park) empty(ctx context.Context, streams []ParkedStream, work func(pgx.Tx, ParkedStream) error) (events int, err error) {
 	var failed []error
 	done := map[string]int{}
 	for _, s := range streams {
-		key := buildKey{s.Projection, s.Version, s.Build}
-		err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		key := s.key()
+		err := pgx.BeginFunc(ctx, k.Builds.Pool, func(tx pgx.Tx) error {
 			// The owner holds this row while it stores a batch: after it we see what it has parked.
-			if _, err := tx.Exec(ctx, lockSQL, []string{key.name}, []int32{int32(key.version)}, []int32{int32(key.build)}); err != nil {
+			if _, err := tx.Exec(ctx, build.LockSQL, []string{key.Name}, []int32{int32(key.Version)}, []int32{int32(key.Number)}); err != nil {
 				return err
 			}
-			fresh, err := r.parked(ctx, tx, key, s.Stream)
+			fresh, err := k.parked(ctx, tx, key, s.Stream)
 			if err != nil || len(fresh) == 0 {
 				return err
 			}
@@ -218,7 +235,7 @@ func (r *Runner) empty(ctx context.Context, streams []ParkedStream, work func(pg
 				return err
 			}
 			done[s.Stream] = max(done[s.Stream], len(fresh[0].Events))
-			_, err = tx.Exec(ctx, bumpSQL, key.name, key.version, key.build)
+			_, err = tx.Exec(ctx, bumpSQL, key.Name, key.Version, key.Number)
 			return err
 		})
 		if err != nil {
@@ -232,10 +249,10 @@ func (r *Runner) empty(ctx context.Context, streams []ParkedStream, work func(pg
 }
 
 // reapply stores what the parked events of a stream come to now.
-func (r *Runner) reapply(ctx context.Context, tx pgx.Tx, c *projection.Compiled, s ParkedStream) error {
+func (k *Park) reapply(ctx context.Context, tx pgx.Tx, c *projection.Compiled, s ParkedStream) error {
 	var events []domain.Recorded
 	for _, e := range s.Events {
-		event, err := r.decode.Decode(codec.Raw{ID: e.ID, Type: e.Type, Stream: s.Stream, Revision: e.Revision,
+		event, err := k.Decode.Decode(codec.Raw{ID: e.ID, Type: e.Type, Stream: s.Stream, Revision: e.Revision,
 			Position: e.Position, Data: e.Data, Metadata: e.Metadata})
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package runner
+package apply
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 // grows from nothing meanwhile takes a minute for a batch. So a table that has outgrown its plans is counted with the batch
 // that it does so in.
 const (
-	countFrom   = 50     // rows: until then any plan is good enough
+	CountFrom   = 50     // rows: until then any plan is good enough
 	countGrowth = 4      // times as many rows as were counted last
 	countUntil  = 32_000 // rows, from which on autovacuum is in time, and counting costs more
 )
@@ -34,7 +34,7 @@ func sizeOf(ctx context.Context, tx pgx.Tx, t *projection.Table) (s size, err er
 // outgrown reports whether the rows are to be counted when there are fresh ones more.
 func (s *size) outgrown(fresh int) bool {
 	rows := s.rows + int64(fresh)
-	return fresh > 0 && s.counted < countUntil && rows >= max(countFrom, countGrowth*s.counted)
+	return fresh > 0 && s.counted < countUntil && rows >= max(CountFrom, countGrowth*s.counted)
 }
 
 // grow notes what was stored.

@@ -1,10 +1,13 @@
-package runner
+// Package apply brings batches of the log into the tables of builds: rows, parked events and checkpoints in one transaction.
+// An event that cannot be applied is found by halving and parked with its stream.
+package apply
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -16,6 +19,8 @@ import (
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/build"
+	"github.com/rapport-crm/rapport/projections/runner/fault"
 )
 
 // Bounds of one transaction and of giving it up.
@@ -25,34 +30,62 @@ const (
 	rollbackTimeout    = 5 * time.Second
 )
 
-// bulkRows is the number of new rows of one projection from which on they are sent by COPY. Fewer travel faster with the
+// BulkRows is the number of new rows of one projection from which on they are sent by COPY. Fewer travel faster with the
 // other statements, in one round trip.
-const bulkRows = 100
+const BulkRows = 100
 
-// apply stores a batch for all members of a lane in one transaction. Poison is found and parked on the way. After an
+// Counts is what one batch was to one projection, in events.
+type Counts struct {
+	Projection string
+	Applied    int
+	Parked     int
+	Skipped    int // delivered again and dropped
+	Ignored    int // of types that nobody here knows, of aggregates that the projection does not read
+}
+
+// Group is a set of members that share one transaction for each batch. One batch at a time is applied, so its fields need no
+// lock. All fields are required.
+type Group struct {
+	Pool     *pgxpool.Pool
+	LogID    string // identity of the log that the batches come from
+	Name     string // for logs
+	Members  []*Member
+	Building bool // they are all being built: their batches are large
+	Logger   *slog.Logger
+	Count    func(Counts)             // is told what each batch was to each member
+	Step     func(point string) error // called at the points of this package; an error makes what is done there fail
+
+	since  time.Time         // when the last batch was stored, or the subscription began
+	events []domain.Recorded // room for those of a batch
+}
+
+// Begin says that a subscription begins: the rate of reading is counted from there.
+func (g *Group) Begin() { g.since = time.Now() }
+
+// Apply stores a batch for all members in one transaction. Poison is found and parked on the way. After an
 // error the members must be loaded again before anything else: the transaction may have been committed.
-func (l *lane) apply(ctx context.Context, batch *bus.Batch) error {
-	plans := make([]*plan, len(l.members))
-	shared := l.decoded(batch)
-	for i, m := range l.members {
+func (g *Group) Apply(ctx context.Context, batch *bus.Batch) error {
+	plans := make([]*plan, len(g.Members))
+	shared := g.decoded(batch)
+	for i, m := range g.Members {
 		plans[i] = newPlan(m, batch, shared)
 	}
-	for bulk := bulkRows; ; bulk = 0 {
+	for bulk := BulkRows; ; bulk = 0 {
 		if !anyChanges(plans) {
 			for _, p := range plans {
-				l.term.runner.metrics.applied(p) // all of it was delivered again
+				g.Count(p.counts()) // all of it was delivered again
 			}
 			return nil
 		}
-		err := l.transact(ctx, plans, bulk)
+		err := g.transact(ctx, plans, bulk)
 		if err == nil {
-			l.committed(plans)
+			g.committed(plans)
 			return nil
 		}
 		// A failure with COPY judges nobody: rows that are there already fail it, and do no harm to the other statements.
-		if kind, _ := classify(err); bulk > 0 && kind == poison {
-			l.term.runner.log.DebugContext(ctx, "rows are stored one by one", "projections", l.name, "err", err)
-		} else if err := l.judge(ctx, plans, err); err != nil {
+		if kind, _ := fault.Classify(err); bulk > 0 && kind == fault.Poison {
+			g.Logger.DebugContext(ctx, "rows are stored one by one", "projections", g.Name, "err", err)
+		} else if err := g.judge(ctx, plans, err); err != nil {
 			return err
 		}
 		for _, p := range plans {
@@ -62,16 +95,16 @@ func (l *lane) apply(ctx context.Context, batch *bus.Batch) error {
 }
 
 // decoded returns the events of a batch side by side, for all members; nil when one does not decode.
-func (l *lane) decoded(batch *bus.Batch) []domain.Recorded {
-	clear(l.events)
-	l.events = slices.Grow(l.events[:0], len(batch.Items))
+func (g *Group) decoded(batch *bus.Batch) []domain.Recorded {
+	clear(g.events)
+	g.events = slices.Grow(g.events[:0], len(batch.Items))
 	for i := range batch.Items {
 		if batch.Items[i].Err != nil {
 			return nil
 		}
-		l.events = append(l.events, batch.Items[i].Event)
+		g.events = append(g.events, batch.Items[i].Event)
 	}
-	return l.events
+	return g.events
 }
 
 func anyChanges(plans []*plan) bool {
@@ -85,15 +118,15 @@ func anyChanges(plans []*plan) bool {
 
 // transact runs the transaction: lock, check, load, evaluate, store, move, commit. The statements travel in two batches,
 // and many new rows of one projection in a COPY between them.
-func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
-	if err := l.term.runner.step(stepBegin); err != nil {
+func (g *Group) transact(ctx context.Context, plans []*plan, bulk int) error {
+	if err := g.Step(StepBegin); err != nil {
 		return err
 	}
-	return inTransaction(ctx, l.term.runner.pool, l.timeout(), func(ctx context.Context, conn *pgx.Conn) error {
-		if err := l.load(ctx, conn, plans); err != nil {
+	return inTransaction(ctx, g.Pool, g.timeout(), func(ctx context.Context, conn *pgx.Conn) error {
+		if err := g.load(ctx, conn, plans); err != nil {
 			return err
 		}
-		if err := l.term.runner.step(stepLocked); err != nil {
+		if err := g.Step(StepLocked); err != nil {
 			return err
 		}
 		var writes pgx.Batch
@@ -113,12 +146,12 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 			queueParking(&writes, p)
 			moved.add(p)
 		}
-		writes.Queue(moveSQL, moved.args(l.rate(plans), l.term.logID)...).Exec(func(pgconn.CommandTag) error {
-			return l.term.runner.step(stepMoved)
+		writes.Queue(moveSQL, moved.args(g.rate(plans), g.LogID)...).Exec(func(pgconn.CommandTag) error {
+			return g.Step(StepMoved)
 		})
-		writes.Queue(notifySQL, plans[0].at.String())
+		writes.Queue(build.NotifySQL, plans[0].at.String())
 		writes.Queue("commit")
-		if err := l.term.runner.step(stepApplied); err != nil {
+		if err := g.Step(StepApplied); err != nil {
 			return err
 		}
 		for _, c := range copies {
@@ -126,31 +159,31 @@ func (l *lane) transact(ctx context.Context, plans []*plan, bulk int) error {
 				return err
 			}
 		}
-		if err := l.term.runner.step(stepCopied); err != nil {
+		if err := g.Step(StepCopied); err != nil {
 			return err
 		}
 		if err := conn.SendBatch(ctx, &writes).Close(); err != nil {
 			return err
 		}
-		return l.term.runner.step(stepCommit)
+		return g.Step(StepCommit)
 	})
 }
 
-// timeout bounds one transaction of the lane.
-func (l *lane) timeout() time.Duration {
-	if l.building {
+// timeout bounds one transaction.
+func (g *Group) timeout() time.Duration {
+	if g.Building {
 		return buildTimeout
 	}
 	return transactionTimeout
 }
 
-// rate returns how many events of the log the lane reads in a second, by the batch in hand.
-func (l *lane) rate(plans []*plan) float64 {
+// rate returns how many events of the log are read in a second, by the batch in hand.
+func (g *Group) rate(plans []*plan) float64 {
 	most := 0
 	for _, p := range plans {
 		most = max(most, p.read)
 	}
-	return float64(most) / max(time.Since(l.since), time.Millisecond).Seconds()
+	return float64(most) / max(time.Since(g.since), time.Millisecond).Seconds()
 }
 
 // bulkCopy is one COPY with its rows.
@@ -180,16 +213,16 @@ func inTransaction(ctx context.Context, pool *pgxpool.Pool, timeout time.Duratio
 }
 
 // load begins the transaction, locks and checks the checkpoints, and loads the rows that the steps miss.
-func (l *lane) load(ctx context.Context, conn *pgx.Conn, plans []*plan) error {
+func (g *Group) load(ctx context.Context, conn *pgx.Conn, plans []*plan) error {
 	var reads pgx.Batch
 	reads.Queue("begin")
-	names, versions, builds := identity(l.members)
-	reads.Queue(lockSQL, names, versions, builds).Query(func(rows pgx.Rows) error {
-		stored, err := pgx.CollectRows(rows, scanCheckpoint)
+	names, versions, builds := Identity(g.Members)
+	reads.Queue(build.LockSQL, names, versions, builds).Query(func(rows pgx.Rows) error {
+		stored, err := pgx.CollectRows(rows, build.Scan)
 		if err != nil {
 			return err
 		}
-		return l.check(stored)
+		return g.check(stored)
 	})
 	for _, p := range plans {
 		queueLoad(&reads, p.member.Table, p.step)
@@ -198,25 +231,25 @@ func (l *lane) load(ctx context.Context, conn *pgx.Conn, plans []*plan) error {
 }
 
 // check holds the stored checkpoints against what the members believe.
-func (l *lane) check(stored []checkpoint) error {
-	if len(stored) != len(l.members) {
-		return errRegroup // one was dropped
+func (g *Group) check(stored []build.Checkpoint) error {
+	if len(stored) != len(g.Members) {
+		return fault.ErrRegroup // one was dropped
 	}
-	found := map[buildKey]checkpoint{}
+	found := map[build.Key]build.Checkpoint{}
 	for _, c := range stored {
-		found[c.buildKey] = c
+		found[c.Key] = c
 	}
-	for _, m := range l.members {
-		c := found[m.buildKey]
+	for _, m := range g.Members {
+		c := found[m.Key]
 		switch {
-		case c.epoch != m.epoch:
-			return errFenced
-		case c.generation != m.generation:
-			return errRegroup
-		case c.at != m.at, c.event != m.event:
-			return errStale
-		case c.logID != "" && c.logID != l.term.logID:
-			return &LogMismatchError{Projection: m.key(), Stored: c.logID, Actual: l.term.logID}
+		case c.Epoch != m.Epoch:
+			return fault.ErrFenced
+		case c.Generation != m.Generation:
+			return fault.ErrRegroup
+		case c.At != m.At, c.Event != m.Event:
+			return fault.ErrStale
+		case c.LogID != "" && c.LogID != g.LogID:
+			return &build.LogMismatchError{Projection: m.Label(), Stored: c.LogID, Actual: g.LogID}
 		}
 	}
 	return nil
@@ -271,27 +304,27 @@ func queueParking(b *pgx.Batch, p *plan) {
 	m := p.member
 	for _, e := range p.park {
 		if e.first != nil {
-			b.Queue(parkStreamSQL, m.name, m.version, m.build, e.raw.Stream, follow.Printable(e.first.message), follow.Printable(e.first.stack))
+			b.Queue(parkStreamSQL, m.Name, m.Version, m.Number, e.raw.Stream, follow.Printable(e.first.message), follow.Printable(e.first.stack))
 		}
-		b.Queue(parkEventSQL, m.name, m.version, m.build, e.raw.Stream, int64(e.raw.Revision), int64(e.raw.Position.Commit),
+		b.Queue(parkEventSQL, m.Name, m.Version, m.Number, e.raw.Stream, int64(e.raw.Revision), int64(e.raw.Position.Commit),
 			int64(e.raw.Position.Prepare), e.raw.ID, e.raw.Type, e.raw.Data, e.raw.Metadata)
 	}
 }
 
 // judge decides what a failed transaction means. It returns nil when the plans now know better and are to be begun again.
-func (l *lane) judge(ctx context.Context, plans []*plan, err error) error {
+func (g *Group) judge(ctx context.Context, plans []*plan, err error) error {
 	var code *projection.EventError
-	if kind, _ := classify(err); kind == transient && !errors.As(err, &code) && !errors.Is(err, errUnstorable) {
+	if kind, _ := fault.Classify(err); kind == fault.Transient && !errors.As(err, &code) && !errors.Is(err, errUnstorable) {
 		return err
 	}
 	// In general the error does not say whose it is: each member is tried alone.
 	found := false
 	for _, p := range plans {
-		alone := l.try(ctx, p, len(p.events))
+		alone := g.try(ctx, p, len(p.events))
 		if alone == nil {
 			continue
 		}
-		if err := l.convict(ctx, p, alone); err != nil {
+		if err := g.convict(ctx, p, alone); err != nil {
 			return err
 		}
 		found = true
@@ -303,28 +336,28 @@ func (l *lane) judge(ctx context.Context, plans []*plan, err error) error {
 }
 
 // convict finds out what a member's failure is about: its table, or one event.
-func (l *lane) convict(ctx context.Context, p *plan, failure error) error {
+func (g *Group) convict(ctx context.Context, p *plan, failure error) error {
 	var code *projection.EventError
 	if errors.As(failure, &code) {
 		p.blame(failure)
 		return nil
 	}
-	switch kind, _ := classify(failure); {
-	case kind == drift:
-		p.drift = driftProblem(p.member.Name, "the table is not as declared: "+failure.Error())
+	switch kind, _ := fault.Classify(failure); {
+	case kind == fault.Drift:
+		p.drift = build.DriftProblem(p.member.Name, "the table is not as declared: "+failure.Error())
 		return nil
-	case kind == transient && !errors.Is(failure, errUnstorable):
+	case kind == fault.Transient && !errors.Is(failure, errUnstorable):
 		return failure
 	}
 	// The first good events succeed, the first bad do not: halve the distance.
 	good, bad := 0, len(p.events)
 	for bad-good > 1 {
 		middle := (good + bad) / 2
-		err := l.try(ctx, p, middle)
-		switch kind, _ := classify(err); {
+		err := g.try(ctx, p, middle)
+		switch kind, _ := fault.Classify(err); {
 		case err == nil:
 			good = middle
-		case kind == poison || errors.Is(err, errUnstorable):
+		case kind == fault.Poison || errors.Is(err, errUnstorable):
 			bad, failure = middle, err
 		default:
 			return err
@@ -343,12 +376,12 @@ var errUnstorable = errors.New("a row cannot be stored")
 var errTried = errors.New("tried")
 
 // try applies a member's first events in a transaction that is rolled back.
-func (l *lane) try(ctx context.Context, p *plan, events int) error {
+func (g *Group) try(ctx context.Context, p *plan, events int) error {
 	step, err := p.member.engine.Begin(p.events[:events])
 	if err != nil {
 		return err
 	}
-	err = inTransaction(ctx, l.term.runner.pool, l.timeout(), func(ctx context.Context, conn *pgx.Conn) error {
+	err = inTransaction(ctx, g.Pool, g.timeout(), func(ctx context.Context, conn *pgx.Conn) error {
 		var reads, writes pgx.Batch
 		reads.Queue("begin")
 		queueLoad(&reads, p.member.Table, step)
@@ -370,9 +403,8 @@ func (l *lane) try(ctx context.Context, p *plan, events int) error {
 }
 
 // committed takes what the transaction has made true.
-func (l *lane) committed(plans []*plan) {
-	r := l.term.runner
-	l.since = time.Now()
+func (g *Group) committed(plans []*plan) {
+	g.since = time.Now()
 	for _, p := range plans {
 		m := p.member
 		m.observe(p)
@@ -382,15 +414,25 @@ func (l *lane) committed(plans []*plan) {
 			m.parked[e.raw.Stream] = true
 			if e.first != nil {
 				// The error stands in the park, not here: it may quote what somebody wrote.
-				r.log.Error("stream parked", "projection", m.Name, "stream", e.raw.Stream, "position", e.raw.Position,
+				g.Logger.Error("stream parked", "projection", m.Name, "stream", e.raw.Stream, "position", e.raw.Position,
 					"next", "rapport projections parked "+m.Name)
 			}
 		}
-		m.at, m.event, m.state, m.problem = p.at, p.event, p.state, p.problem
-		if m.problem != "" {
-			r.log.Error("projection halted", "projection", m.Name, "version", m.version, "build", m.build, "position", m.event.Position, "problem", m.problem,
+		m.At, m.Event, m.State, m.Problem = p.at, p.event, p.state, p.problem
+		if m.Problem != "" {
+			g.Logger.Error("projection halted", "projection", m.Name, "version", m.Version, "build", m.Number, "position", m.Event.Position, "problem", m.Problem,
 				"next", "rapport projections status")
 		}
-		r.metrics.applied(p)
+		g.Count(p.counts())
 	}
 }
+
+// Points at which a test can make the work fail, in the order in which a batch passes them.
+const (
+	StepBegin   = "begin"   // before the transaction of a batch
+	StepLocked  = "locked"  // the checkpoint rows are locked and checked, the rows loaded
+	StepApplied = "applied" // everything is evaluated, nothing sent
+	StepCopied  = "copied"  // what goes by COPY is stored, nothing else is sent
+	StepMoved   = "moved"   // rows are stored, checkpoints moved, the commit is sent and its answer not read
+	StepCommit  = "commit"  // committed, and the news of it may be lost
+)

@@ -1,4 +1,4 @@
-package runner
+package build
 
 import (
 	"context"
@@ -10,13 +10,14 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/projections/runner/fault"
 )
 
-// Rebuild says which projections are to be built anew, and how.
-type Rebuild struct {
+// Ask says which projections are to be built anew, and how.
+type Ask struct {
 	Projections []string
 	Actor       string // who asks
-	Hold        bool   // leave the switch to Runner.Switch
+	Hold        bool   // leave the switch to Keeper.Switch
 	Park        bool   // park what cannot be applied, instead of giving up there
 }
 
@@ -28,19 +29,19 @@ on conflict do nothing`
 // work. Projections asked for together share one scan of the log. One that is being built already, and is not halted, goes
 // on. It returns a *domain.NotFoundError for a projection that is not declared, and a *domain.UnavailableError when the database
 // cannot do it now; then it has done nothing.
-func (r *Runner) Rebuild(ctx context.Context, ask Rebuild) error {
+func (k *Keeper) Rebuild(ctx context.Context, ask Ask) error {
 	var list []*projection.Compiled
 	for _, name := range ask.Projections {
-		c, err := r.find(name)
+		c, err := k.Find(name)
 		if err != nil {
 			return err
 		}
 		list = append(list, c)
 	}
 	slices.SortFunc(list, func(a, b *projection.Compiled) int { return strings.Compare(a.Name, b.Name) })
-	return unavailable(ctx, pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+	return fault.Unavailable(ctx, pgx.BeginFunc(ctx, k.Pool, func(tx pgx.Tx) error {
 		for _, c := range slices.Compact(list) {
-			if err := begin(ctx, tx, c, ask); err != nil {
+			if err := Begin(ctx, tx, c, ask); err != nil {
 				return fmt.Errorf("rebuild %s: %w", c, err)
 			}
 		}
@@ -48,35 +49,35 @@ func (r *Runner) Rebuild(ctx context.Context, ask Rebuild) error {
 	}))
 }
 
-// begin makes the checkpoint of a new build; its owner makes the table.
-func begin(ctx context.Context, tx pgx.Tx, c *projection.Compiled, ask Rebuild) error {
+// Begin makes the checkpoint of a new build, as Keeper.Rebuild does for each projection; its owner makes the table.
+func Begin(ctx context.Context, tx pgx.Tx, c *projection.Compiled, ask Ask) error {
 	builds, err := lockName(ctx, tx, c.Name)
 	if err != nil {
 		return err
 	}
 	number, serving := 1, false
 	for _, b := range builds {
-		serving = serving || b.state == stateServing
-		if b.version != c.Version {
+		serving = serving || b.State == Serving
+		if b.Version != c.Version {
 			continue
 		}
-		number = max(number, b.build+1)
+		number = max(number, b.Number+1)
 		switch {
-		case !b.unfinished():
-		case b.problem == "" && b.definition == c.Table.Definition():
+		case !b.Unfinished():
+		case b.Problem == "" && b.Definition == c.Table.Definition():
 			const join = `update projection.checkpoint set hold = $4, parks = parks or $5, generation = generation + 1
 where name = $1 and version = $2 and build = $3`
-			_, err := tx.Exec(ctx, join, b.name, b.version, b.build, ask.Hold, ask.Park)
+			_, err := tx.Exec(ctx, join, b.Name, b.Version, b.Number, ask.Hold, ask.Park)
 			return err
 		default:
-			if err := discard(ctx, tx, b.buildKey, ask.Actor); err != nil {
+			if err := discard(ctx, tx, b.Key, ask.Actor); err != nil {
 				return err
 			}
 		}
 	}
 	tag, err := tx.Exec(ctx, newBuildSQL, c.Name, c.Version, number, c.Table.Definition(), ask.Hold, ask.Park || !serving, ask.Actor)
 	if err == nil && tag.RowsAffected() == 0 {
-		return begin(ctx, tx, c, ask) // somebody else has begun this build meanwhile: the next look sees it
+		return Begin(ctx, tx, c, ask) // somebody else has begun this build meanwhile: the next look sees it
 	}
 	return err
 }
@@ -93,7 +94,7 @@ const (
 	// reads its table, so that nobody queues behind the wait.
 	abandonLockSQL = "set local lock_timeout = '10s'"
 
-	unfinishedLockSQL = `select ` + checkpointColumns + ` from projection.checkpoint where name = $1 and ` + unfinishedSQL + `
+	unfinishedLockSQL = `select ` + Columns + ` from projection.checkpoint where name = $1 and ` + UnfinishedSQL + `
 order by name, version, build for update`
 )
 
@@ -102,11 +103,11 @@ order by name, version, build for update`
 // when no build is on its way, or when nothing serves yet, a *domain.NotFoundError for a projection that is not declared, and a
 // *domain.UnavailableError when the database cannot do it now; then it has done nothing. It works from any process. A newer
 // version that is abandoned is begun again by the next process of that version that starts.
-func (r *Runner) Abandon(ctx context.Context, name, actor string) (dropped []Abandoned, err error) {
-	if _, err := r.find(name); err != nil {
+func (k *Keeper) Abandon(ctx context.Context, name, actor string) (dropped []Abandoned, err error) {
+	if _, err := k.Find(name); err != nil {
 		return nil, err
 	}
-	err = pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, k.Pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, abandonLockSQL); err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func (r *Runner) Abandon(ctx context.Context, name, actor string) (dropped []Aba
 		if err != nil {
 			return err
 		}
-		builds, err := pgx.CollectRows(rows, scanCheckpoint)
+		builds, err := pgx.CollectRows(rows, Scan)
 		if err != nil {
 			return err
 		}
@@ -130,18 +131,18 @@ func (r *Runner) Abandon(ctx context.Context, name, actor string) (dropped []Aba
 			return domain.Reject("projection-not-serving", "nothing of %s serves yet: its first build cannot be abandoned", name)
 		}
 		for _, b := range builds {
-			if err := discard(ctx, tx, b.buildKey, actor); err != nil {
+			if err := discard(ctx, tx, b.Key, actor); err != nil {
 				return err
 			}
-			dropped = append(dropped, Abandoned{b.version, b.build, b.state})
+			dropped = append(dropped, Abandoned{b.Version, b.Number, b.State})
 		}
-		return r.step(stepDrop)
+		return k.Step(StepDrop)
 	})
 	if err != nil {
-		return nil, unavailable(ctx, fmt.Errorf("abandon the build of %s: %w", name, err))
+		return nil, fault.Unavailable(ctx, fmt.Errorf("abandon the build of %s: %w", name, err))
 	}
 	for _, b := range dropped {
-		r.log.InfoContext(ctx, "build abandoned", "projection", name, "version", b.Version, "build", b.Build, "stage", b.Stage, "actor", actor)
+		k.Logger.InfoContext(ctx, "build abandoned", "projection", name, "version", b.Version, "build", b.Build, "stage", b.Stage, "actor", actor)
 	}
-	return dropped, r.step(stepDropped)
+	return dropped, k.Step(StepDropped)
 }

@@ -1,4 +1,4 @@
-package runner
+package build
 
 import (
 	"context"
@@ -9,17 +9,17 @@ import (
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
-// prepareTable makes the table of a build where it is missing. One that is not as declared is left alone, and what is wrong
+// Prepare makes the table of a build where it is missing. One that is not as declared is left alone, and what is wrong
 // with it is returned.
-func prepareTable(ctx context.Context, tx pgx.Tx, m *member) (problem string, err error) {
-	if m.definition != m.Table.Definition() {
-		return driftProblem(m.Name, declarationChanged), nil
+func Prepare(ctx context.Context, tx pgx.Tx, c Checkpoint, of *projection.Compiled) (problem string, err error) {
+	if c.Definition != of.Table.Definition() {
+		return DriftProblem(of.Name, declarationChanged), nil
 	}
-	difference, err := differs(ctx, tx, m.Table, !m.at.IsZero())
+	difference, err := differs(ctx, tx, of.Table, !c.At.IsZero())
 	if err != nil || difference != "" {
-		return driftProblem(m.Name, difference), err
+		return DriftProblem(of.Name, difference), err
 	}
-	return "", execAll(ctx, tx, m.Table.CreateSQL())
+	return "", execAll(ctx, tx, of.Table.CreateSQL())
 }
 
 const declarationChanged = "the declared columns, key or indexes are not those that the table was made with"
@@ -28,8 +28,8 @@ const declarationChanged = "the declared columns, key or indexes are not those t
 const columnsSQL = `select attname::text, format_type(atttypid, atttypmod), not attnotnull, coalesce(col_description(attrelid, attnum), '')
 from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attnum`
 
-// catalogued returns the columns of a table or view as the database knows them.
-func catalogued(ctx context.Context, tx pgx.Tx, relation string) ([]projection.Column, error) {
+// Catalogued returns the columns of a table or view as the database knows them.
+func Catalogued(ctx context.Context, tx pgx.Tx, relation string) ([]projection.Column, error) {
 	rows, err := tx.Query(ctx, columnsSQL, relation)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func catalogued(ctx context.Context, tx pgx.Tx, relation string) ([]projection.C
 // differs returns how the columns of a table differ from those declared, or "". A table that is missing differs only if
 // it should hold rows.
 func differs(ctx context.Context, tx pgx.Tx, t *projection.Table, filled bool) (string, error) {
-	found, err := catalogued(ctx, tx, t.Qualified())
+	found, err := Catalogued(ctx, tx, t.Qualified())
 	switch {
 	case err != nil:
 		return "", err
@@ -65,10 +65,10 @@ func differs(ctx context.Context, tx pgx.Tx, t *projection.Table, filled bool) (
 	return "", nil
 }
 
-// pointView points the stable view at the table of a build, whatever version it is of: its columns are those that the
+// PointView points the stable view at the table of a build, whatever version it is of: its columns are those that the
 // database knows. Where the columns allow it the view stays, with the views that users have put on top.
-func pointView(ctx context.Context, tx pgx.Tx, key buildKey, doc string) error {
-	t := projection.Table{Schema: projection.TableSchema, Name: key.table(), View: key.name, Doc: doc}
+func PointView(ctx context.Context, tx pgx.Tx, key Key, doc string) error {
+	t := projection.Table{Schema: projection.TableSchema, Name: key.Table(), View: key.Name, Doc: doc}
 	const points = `select exists (
 		select from pg_depend d join pg_rewrite w on w.oid = d.objid
 		where d.classid = 'pg_rewrite'::regclass and w.ev_class = to_regclass($1) and d.refobjid = to_regclass($2))`
@@ -77,10 +77,10 @@ func pointView(ctx context.Context, tx pgx.Tx, key buildKey, doc string) error {
 	if err != nil || done {
 		return err
 	}
-	if t.Columns, err = catalogued(ctx, tx, t.Qualified()); err != nil {
+	if t.Columns, err = Catalogued(ctx, tx, t.Qualified()); err != nil {
 		return err
 	}
-	shown, err := catalogued(ctx, tx, projection.ViewSchema+"."+t.View)
+	shown, err := Catalogued(ctx, tx, projection.ViewSchema+"."+t.View)
 	if err != nil {
 		return err
 	}
@@ -91,14 +91,14 @@ func pointView(ctx context.Context, tx pgx.Tx, key buildKey, doc string) error {
 	return execAll(ctx, tx, t.ViewSQL(inPlace))
 }
 
-// table returns the name of the build's table.
-func (k buildKey) table() string { return projection.TableName(k.name, k.version, k.build) }
+// Table returns the name of the build's table.
+func (k Key) Table() string { return projection.TableName(k.Name, k.Version, k.Number) }
 
-func (k buildKey) String() string {
-	if k.build > 1 {
-		return fmt.Sprintf("%s v%d build %d", k.name, k.version, k.build)
+func (k Key) String() string {
+	if k.Number > 1 {
+		return fmt.Sprintf("%s v%d build %d", k.Name, k.Version, k.Number)
 	}
-	return fmt.Sprintf("%s v%d", k.name, k.version)
+	return fmt.Sprintf("%s v%d", k.Name, k.Version)
 }
 
 func execAll(ctx context.Context, tx pgx.Tx, statements []string) error {
@@ -110,7 +110,7 @@ func execAll(ctx context.Context, tx pgx.Tx, statements []string) error {
 	return nil
 }
 
-// driftProblem is what a projection whose table has another shape than declared is halted with.
-func driftProblem(name, detail string) string {
+// DriftProblem is what a projection whose table has another shape than declared is halted with.
+func DriftProblem(name, detail string) string {
 	return fmt.Sprintf("%s: raise the projection's version, or run `rapport projections rebuild %s`", detail, name)
 }
