@@ -166,6 +166,10 @@ var mutations = []mutation{
 		"w.recent.add(e.id, e.place)", "_ = e", []string{"./internal/esnode", "-run=RepeatedAppend"},
 	},
 	{
+		"a search for the head goes on when nobody waits", "internal/eventlog/head.go",
+		"context.WithCancel(context.WithoutCancel(ctx))", "context.WithCancel(ctx)", []string{"./internal/eventlog", "-run=SearchForTheHead"},
+	},
+	{
 		"appends expect an exact revision", "internal/eventlog/append.go",
 		"return esdb.Revision(revision)", "_ = revision\n\t\treturn esdb.Any{}", []string{"./internal/eventlog"},
 	},

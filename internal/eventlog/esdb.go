@@ -22,6 +22,7 @@ import (
 const (
 	appendDeadline   = 5 * time.Second  // of one append: a command has time for others when a leader hangs
 	readDeadline     = 30 * time.Second // of one page of a read
+	searchFactor     = 4                // times readDeadline, for one page of $all whose events are searched for among others
 	readPatience     = 3 * time.Second  // with a node that refuses a read for the moment
 	watchdogInterval = 15 * time.Second // after which a silent subscription is compared with the head of the log
 	firstBackoff     = 50 * time.Millisecond

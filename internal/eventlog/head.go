@@ -14,6 +14,14 @@ type headProbe struct {
 	mu       sync.Mutex
 	newest   domain.Mark // of ours
 	searched domain.Mark // the last event of anybody up to which newest is the newest
+	search   *search     // that is under way from the end of the log; nil when none is
+}
+
+// search is a look from the end of the log for the newest event of ours. It is made where nothing is known of the log, and may
+// pass millions of events of others: it goes on when those that wait for it give up, so that who asks again finds it further.
+type search struct {
+	done chan struct{} // closed at its end
+	err  error
 }
 
 // Head implements Log.
@@ -41,19 +49,24 @@ func (l *ESDB) probeHead(ctx context.Context) (domain.Mark, error) {
 		return end, nil
 	}
 	newest, searched := l.head.known()
-	if searched == end {
-		return newest, nil
-	}
-	there, err := l.eventAt(ctx, searched.Position)
-	if err != nil {
-		return domain.Mark{}, err
-	}
-	if searched.ID == "" || there.ID != searched.ID { // nothing is known of this log
-		newest, err = l.searchBack(ctx, s)
-		if err == nil {
-			l.head.reset(newest, end)
+	for {
+		if searched == end {
+			return newest, nil
 		}
-		return newest, err
+		if searched.ID != "" {
+			there, err := l.eventAt(ctx, searched.Position)
+			if err != nil {
+				return domain.Mark{}, err
+			}
+			if there.ID == searched.ID {
+				break
+			}
+		}
+		// Nothing is known of this log. What was written since a search began is found by reading on from its end.
+		if err := l.searched(ctx, s, end); err != nil {
+			return domain.Mark{}, err
+		}
+		newest, searched = l.head.known()
 	}
 	for from := searched.Position; ; {
 		p, err := l.allPage(ctx, s, from)
@@ -72,6 +85,41 @@ func (l *ESDB) probeHead(ctx context.Context) (domain.Mark, error) {
 	}
 	l.head.found(newest, end)
 	return newest, nil
+}
+
+// searched waits for the search of the log, and begins it, up to an event at the end, when none is under way.
+func (l *ESDB) searched(ctx context.Context, s *space, end domain.Mark) error {
+	l.head.mu.Lock()
+	under := l.head.search
+	if under == nil {
+		if err := l.start(); err != nil {
+			l.head.mu.Unlock()
+			return err
+		}
+		under = &search{done: make(chan struct{})}
+		l.head.search = under
+		l.do(func() {
+			defer l.work.Done()
+			searching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+			defer cancel()
+			l.work.Go(func() {
+				select {
+				case <-l.closing:
+					cancel()
+				case <-searching.Done():
+				}
+			})
+			newest, err := l.searchBack(searching, s)
+			l.head.ended(under, newest, end, err)
+		})
+	}
+	l.head.mu.Unlock()
+	select {
+	case <-under.done:
+		return under.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // searchBack looks for the newest event of ours from the end of the log.
@@ -109,11 +157,15 @@ func (h *headProbe) found(newest, searched domain.Mark) {
 	}
 }
 
-// reset notes how far a log was searched of which nothing was known, or something else.
-func (h *headProbe) reset(newest, searched domain.Mark) {
+// ended notes what a search has found in a log of which nothing was known, or something else.
+func (h *headProbe) ended(s *search, newest, searched domain.Mark, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.newest, h.searched = newest, searched
+	if err == nil {
+		h.newest, h.searched = newest, searched
+	}
+	s.err, h.search = err, nil
+	close(s.done)
 }
 
 // markOf names an event.

@@ -123,7 +123,11 @@ func (l *ESDB) readPage(ctx context.Context, request *streams.ReadReq_Options, c
 		request.FilterOption = &streams.ReadReq_Options_NoFilter{NoFilter: &shared.Empty{}}
 	}
 	request.UuidOption = &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: &shared.Empty{}}}
-	ctx, cancel := context.WithTimeout(ctx, l.timing.read)
+	limit := l.timing.read
+	if _, filtered := request.FilterOption.(*streams.ReadReq_Options_Filter); filtered {
+		limit *= searchFactor // before an event of ours there may be millions of others
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err = l.withLeader(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		ctx, cancel := context.WithCancel(ctx)
