@@ -20,7 +20,7 @@ import (
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // restart puts another server with a bus of its own over the same log, as after a crash: nothing is remembered but the log.
@@ -189,7 +189,7 @@ func (s *stack) exhaust(t *testing.T, path string) {
 	t.Helper()
 	unlock := s.lock(t, "customer")
 	var hang atomic.Bool // whether every connection does
-	hanging := make(chan answer, readmodels.MaxConnections)
+	hanging := make(chan answer, query.MaxConnections)
 	for range cap(hanging) {
 		go func() {
 			a := s.do("GET", path, nil)
@@ -233,7 +233,7 @@ func (s *stack) awaitHanging(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	for waiting := 0; waiting < readmodels.MaxConnections; {
+	for waiting := 0; waiting < query.MaxConnections; {
 		const sql = `select count(*) from pg_stat_activity
 where datname = current_database() and application_name = 'rapport-readmodels' and wait_event_type = 'Lock'`
 		if err := conn.QueryRow(ctx, sql).Scan(&waiting); err != nil {

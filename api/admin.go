@@ -9,8 +9,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
 
+	"github.com/rapport-crm/rapport/api/resource"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // ParkedRequest chooses parked streams.
@@ -40,23 +41,23 @@ func (s *Server) adminRoutes() error {
 	if admin == nil {
 		return nil
 	}
-	query(s, route{"projections", "/v1/admin/projections", "admin", "Says how the projections stand.", nil},
-		func(ctx context.Context, _ *struct{}) (*View[List[ProjectionStatus]], error) {
+	resource.Query(s, resource.Route{ID: "projections", Path: "/v1/admin/projections", Tag: "admin", Doc: "Says how the projections stand."},
+		func(ctx context.Context, _ *struct{}) (*resource.View[query.List[ProjectionStatus]], error) {
 			all, err := admin.Status(ctx)
 			if err != nil {
 				return nil, err
 			}
 			at, err := s.opts.Reads.Position(ctx)
-			return viewAnswer(s.opts.Reads, List[ProjectionStatus]{Items: all, Position: at}, at, err)
+			return resource.Viewed(s.opts.Reads, query.List[ProjectionStatus]{Items: all, Position: at}, at, err)
 		})
-	query(s, route{"parkedStreams", "/v1/admin/projections/{name}/parked", "admin", "Lists the streams that a projection could not digest.", nil},
-		func(ctx context.Context, in *NameParameter) (*ListAnswer[ParkedStream], error) {
+	resource.Query(s, resource.Route{ID: "parkedStreams", Path: "/v1/admin/projections/{name}/parked", Tag: "admin", Doc: "Lists the streams that a projection could not digest."},
+		func(ctx context.Context, in *NameParameter) (*resource.ListAnswer[ParkedStream], error) {
 			parked, err := admin.Parked(ctx, in.Name)
 			if err != nil {
 				return nil, err
 			}
 			at, err := s.opts.Reads.Position(ctx)
-			return listAnswer(ctx, s.opts.Reads, readmodels.Page[ParkedStream]{Items: parked, Position: at}, err)
+			return resource.Paged(ctx, s, s.opts.Reads, query.List[ParkedStream]{Items: parked, Position: at}, err)
 		})
 	s.adminAction("rebuildProjection", "rebuild", "Builds a projection's table anew from the log, beside the one that serves, and switches to it when it is verified; the list of projections shows how it goes.", RebuildRequest{}, nil,
 		func(c echo.Context, name, actor string) (any, error) {

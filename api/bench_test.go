@@ -17,7 +17,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/codec"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // The benchmarks show what one command costs from its request to its answer, the log left out: what is appended is encoded,
@@ -93,7 +93,7 @@ func newCommandRig(b *testing.B) *commandRig {
 // newRig posts to a bus of the caller's.
 func newRig(b *testing.B, bus api.Bus, log api.EventLog) *commandRig {
 	b.Helper()
-	server, err := api.New(api.Options{Bus: bus, Reads: new(readmodels.Store), Log: log})
+	server, err := api.New(api.Options{Bus: bus, Reads: new(query.Store), Log: log})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/labstack/echo/v4"
 
+	"github.com/rapport-crm/rapport/api/resource"
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -106,7 +107,7 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 		return err
 	}
 	if !route.spec.Creates {
-		if req.Target, err = parseID(c.Param("id")); err != nil {
+		if req.Target, err = resource.ParseID(c.Param("id")); err != nil {
 			return err
 		}
 	}
@@ -127,7 +128,7 @@ func (s *Server) command(c echo.Context, route commandRoute) error {
 	}
 	status := http.StatusOK
 	if !receipt.DryRun { // of which there is neither the record nor the revision
-		h.Set(headerETag, etag(receipt.Revision))
+		h.Set(headerETag, resource.ETag(receipt.Revision))
 		if route.spec.Creates {
 			h.Set("Location", route.path+"/"+string(receipt.ID))
 			status = http.StatusCreated
@@ -171,16 +172,6 @@ func writeJSON(c echo.Context, status int, v any) error {
 		return err
 	}
 	return c.JSONBlob(status, body)
-}
-
-func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
-
-func parseID(s string) (domain.ID, error) {
-	id, err := domain.ParseID(s)
-	if err != nil {
-		return "", domain.Invalid("id", "is not a UUID")
-	}
-	return id, nil
 }
 
 var tracePattern = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)

@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
 
+	"github.com/rapport-crm/rapport/api/resource"
 	"github.com/rapport-crm/rapport/domain"
 )
 
@@ -310,7 +311,7 @@ func (s *Server) feedPage(c echo.Context, q feedRequest) error {
 	}
 	c.Response().Header().Set(headerAsOf, page.Next.String())
 	if !page.End {
-		c.Response().Header().Set("Link", nextLink(c.Request().Context(), "after", page.Next.String()))
+		c.Response().Header().Set("Link", resource.NextLink(c.Request().Context(), s, "after", page.Next.String()))
 	}
 	return writeJSON(c, http.StatusOK, page)
 }

@@ -5,13 +5,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rapport-crm/rapport/api/resource"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // FunnelParameters ask for a funnel.
 type FunnelParameters struct {
-	Consistency
+	resource.Consistency
 	PipelineID string `query:"pipelineId" default:"00000000-0000-7000-8000-000000000001" doc:"The pipeline; the default one when left out."`
 	Filter     string `query:"filter" maxLength:"4000" doc:"CEL expression over the fields of an opportunity, as it stood at asOf." example:"region == \"West\""`
 	Basis      string `query:"basis" maxLength:"100" default:"created" doc:"What the window is about: created, closed, or entered: and the key of a stage."`
@@ -26,24 +27,24 @@ type FunnelParameters struct {
 
 // funnelQuery offers the funnel.
 func (s *Server) funnelQuery() {
-	query(s, route{"funnel", "/v1/funnel", "opportunity", "Returns the funnel of a pipeline: counts and conversion by stage, win rate, value won, time in stage.", nil},
-		func(ctx context.Context, in *FunnelParameters) (*View[readmodels.Funnel], error) {
+	resource.Query(s, resource.Route{ID: "funnel", Path: "/v1/funnel", Tag: "opportunity", Doc: "Returns the funnel of a pipeline: counts and conversion by stage, win rate, value won, time in stage."},
+		func(ctx context.Context, in *FunnelParameters) (*resource.View[sales.Funnel], error) {
 			q, err := in.query()
 			if err != nil {
 				return nil, err
 			}
-			reads, err := s.reads(ctx, in.Consistency, "")
+			reads, err := s.Reads(ctx, in.Consistency, "")
 			if err != nil {
 				return nil, err
 			}
-			funnel, err := reads.Funnel(ctx, tenant, q, s.opts.Clock())
-			return viewAnswer(reads, funnel, funnel.Position, err)
+			funnel, err := sales.ReadFunnel(ctx, reads, s.Tenant(ctx), q, s.opts.Clock())
+			return resource.Viewed(reads, funnel, funnel.Position, err)
 		})
 }
 
-func (in FunnelParameters) query() (readmodels.FunnelQuery, error) {
-	q := readmodels.FunnelQuery{
-		Filter: in.Filter, Basis: in.Basis, Mode: readmodels.FunnelMode(in.Mode), Stages: splitList(in.Stages),
+func (in FunnelParameters) query() (sales.FunnelQuery, error) {
+	q := sales.FunnelQuery{
+		Filter: in.Filter, Basis: in.Basis, Mode: sales.FunnelMode(in.Mode), Stages: splitList(in.Stages),
 		Currency: in.Currency, Zone: in.Zone, GroupBy: splitList(in.GroupBy),
 	}
 	var err error

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/rapport-crm/rapport/api/resource"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/domain/sales/opportunity"
@@ -131,7 +132,7 @@ func FuzzParameters(f *testing.F) {
 		checkRefusal(t, err)
 		_, err = parseBool("dryRun", text)
 		checkRefusal(t, err)
-		_, err = parseID(text)
+		_, err = resource.ParseID(text)
 		checkRefusal(t, err)
 		checkRefusal(t, checkKey(text, false, "key"))
 		if phone, err := parsePhone(text); err == nil && !domain.IsE164(phone) {

@@ -35,7 +35,8 @@ import (
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/runner"
 	"github.com/rapport-crm/rapport/projections/runner/build"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -50,7 +51,7 @@ type stack struct {
 	log      *eventlog.ESDB
 	store    *eventlog.Store
 	bus      *commands.Bus
-	reads    *readmodels.Store
+	reads    *query.Store
 	past     *asof.Evaluator
 	runner   *runner.Runner
 	built    func() // waits for the read models, the first time
@@ -96,7 +97,7 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	database := s.wirePostgres(s.database)
 	s.startLog()
 	var err error
-	if s.reads, err = readmodels.Open(t.Context(), patient(t, database)); err != nil {
+	if s.reads, err = query.Open(t.Context(), patient(t, database)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.reads.Close)
@@ -124,7 +125,7 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader, err := history.New(s.store, s.reads, projections.All())
+	reader, err := history.New(s.store, party.Timelines{Store: s.reads}, projections.All())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func startAt(t testing.TB, clock func() time.Time, change ...func(*api.Options))
 	t.Cleanup(s.past.Close)
 	opts := api.Options{
 		Bus: s.bus, Reads: s.reads, Past: s.past, Log: s.store,
-		History: func(reads *readmodels.Store) api.Historian { return reader.At(reads) }, Words: words, Projections: runnerAdmin{run}, Logger: logger, Version: "test", Clock: clock,
+		History: func(reads *query.Store) api.Historian { return reader.At(party.Timelines{Store: reads}) }, Words: words, Projections: runnerAdmin{run}, Logger: logger, Version: "test", Clock: clock,
 		Probes: []api.Probe{{Name: "projections", Check: func(context.Context) error { return run.Err() }}},
 	}
 	for _, c := range change {

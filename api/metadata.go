@@ -1,23 +1,20 @@
 package api
 
 import (
-	"encoding"
 	"net/http"
 	"reflect"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/rapport-crm/rapport/api/resource"
 	"github.com/rapport-crm/rapport/domain"
 )
 
 // Metadata describes what the server knows.
 type Metadata struct {
-	Version    string              `json:"version" doc:"Version of the product."`
-	Aggregates []AggregateMetadata `json:"aggregates" doc:"Kinds of record that take commands."`
-	ReadModels []ReadModelMetadata `json:"readModels" doc:"What can be listed, filtered and sorted."`
+	Version    string                       `json:"version" doc:"Version of the product."`
+	Aggregates []AggregateMetadata          `json:"aggregates" doc:"Kinds of record that take commands."`
+	ReadModels []resource.ReadModelMetadata `json:"readModels" doc:"What can be listed, filtered and sorted."`
 }
 
 // AggregateMetadata describes one kind of record.
@@ -31,42 +28,20 @@ type AggregateMetadata struct {
 
 // CommandMetadata describes one command.
 type CommandMetadata struct {
-	Type    string          `json:"type" doc:"Permanent name."`
-	Doc     string          `json:"doc" doc:"What it does."`
-	Path    string          `json:"path" doc:"Route to POST to."`
-	Creates bool            `json:"creates" doc:"Whether it makes a new record."`
-	Fields  []FieldMetadata `json:"fields" doc:"Members of the body."`
-	Example any             `json:"example" doc:"A complete body."`
+	Type    string                   `json:"type" doc:"Permanent name."`
+	Doc     string                   `json:"doc" doc:"What it does."`
+	Path    string                   `json:"path" doc:"Route to POST to."`
+	Creates bool                     `json:"creates" doc:"Whether it makes a new record."`
+	Fields  []resource.FieldMetadata `json:"fields" doc:"Members of the body."`
+	Example any                      `json:"example" doc:"A complete body."`
 }
 
 // EventMetadata describes one type of event.
 type EventMetadata struct {
-	Type   string          `json:"type" doc:"Permanent name."`
-	Doc    string          `json:"doc" doc:"What has happened."`
-	Schema int             `json:"schema" doc:"Newest schema."`
-	Fields []FieldMetadata `json:"fields" doc:"Members of data."`
-}
-
-// ReadModelMetadata describes one list.
-type ReadModelMetadata struct {
-	Name   string          `json:"name" doc:"Name of the operation."`
-	Path   string          `json:"path" doc:"Route to GET."`
-	Doc    string          `json:"doc" doc:"What it holds."`
-	Fields []FieldMetadata `json:"fields" doc:"Members of an item."`
-}
-
-// FieldMetadata describes one member.
-type FieldMetadata struct {
-	Name     string            `json:"name" doc:"Name of the member."`
-	Type     string            `json:"type" doc:"text, id, date, time, decimal, currency, integer, number, boolean, list, map, object or any."`
-	Of       string            `json:"of,omitempty" doc:"Type of the elements of a list or map."`
-	Required bool              `json:"required,omitempty" doc:"Whether it must be given, or is always there."`
-	Personal bool              `json:"personal,omitempty" doc:"Whether it is personal data."`
-	Doc      string            `json:"doc,omitempty" doc:"What it means."`
-	Example  string            `json:"example,omitempty" doc:"An example."`
-	Enum     []string          `json:"enum,omitempty" doc:"The values allowed."`
-	Limits   map[string]string `json:"limits,omitempty" doc:"minLength, maxLength, pattern, minimum, maximum, minItems, maxItems, format, as far as set."`
-	Fields   []FieldMetadata   `json:"fields,omitempty" doc:"Members of an object, or of the elements of a list."`
+	Type   string                   `json:"type" doc:"Permanent name."`
+	Doc    string                   `json:"doc" doc:"What has happened."`
+	Schema int                      `json:"schema" doc:"Newest schema."`
+	Fields []resource.FieldMetadata `json:"fields" doc:"Members of data."`
 }
 
 // metadataRoute offers the description of everything, made once: it does not change while the server runs.
@@ -77,12 +52,12 @@ func (s *Server) metadataRoute() error {
 		for _, spec := range def.Commands {
 			a.Commands = append(a.Commands, CommandMetadata{
 				Type: spec.Type(), Doc: spec.Doc, Path: s.specs[spec.Type()].path, Creates: spec.Creates,
-				Fields: fieldsOf(spec.GoType()), Example: spec.Example,
+				Fields: resource.Fields(spec.GoType()), Example: spec.Example,
 			})
 		}
 		for _, spec := range def.Events {
 			a.Events = append(a.Events, EventMetadata{
-				Type: spec.Type(), Doc: spec.Doc, Schema: spec.Version(), Fields: fieldsOf(reflect.TypeOf(spec.Example)),
+				Type: spec.Type(), Doc: spec.Doc, Schema: spec.Version(), Fields: resource.Fields(reflect.TypeOf(spec.Example)),
 			})
 		}
 		m.Aggregates = append(m.Aggregates, a)
@@ -99,96 +74,4 @@ func (s *Server) metadataRoute() error {
 		return c.JSONBlob(http.StatusOK, body)
 	})
 	return nil
-}
-
-// fieldsOf describes the members of a struct as JSON shows them.
-func fieldsOf(t reflect.Type) []FieldMetadata {
-	fields := []FieldMetadata{}
-	if t.Kind() != reflect.Struct {
-		return fields
-	}
-	for _, sf := range reflect.VisibleFields(t) {
-		name, options, _ := strings.Cut(sf.Tag.Get("json"), ",")
-		if !sf.IsExported() || name == "-" || sf.Anonymous && name == "" && sf.Type.Kind() == reflect.Struct {
-			continue // members of an embedded struct are visible themselves
-		}
-		if name == "" {
-			name = sf.Name
-		}
-		f := FieldMetadata{
-			Name: name, Doc: sf.Tag.Get("doc"), Example: sf.Tag.Get("example"), Limits: limitsOf(sf.Tag),
-			Personal: sf.Tag.Get("personal") == "true",
-			Required: sf.Type.Kind() != reflect.Pointer && !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero"),
-		}
-		if explicit, err := strconv.ParseBool(sf.Tag.Get("required")); err == nil {
-			f.Required = explicit
-		}
-		if enum := sf.Tag.Get("enum"); enum != "" {
-			f.Enum = strings.Split(enum, ",")
-		}
-		element := sf.Type
-		f.Type = typeName(&element)
-		if f.Type == "list" || f.Type == "map" {
-			element = element.Elem()
-			f.Of = typeName(&element)
-		}
-		if f.Type == "object" || f.Of == "object" {
-			f.Fields = fieldsOf(element)
-		}
-		fields = append(fields, f)
-	}
-	return fields
-}
-
-func limitsOf(tag reflect.StructTag) map[string]string {
-	limits := map[string]string{}
-	for _, name := range []string{"minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems", "format"} {
-		if v, ok := tag.Lookup(name); ok {
-			limits[name] = v
-		}
-	}
-	return limits
-}
-
-// typeName names the type of a member, after taking pointers off.
-func typeName(t *reflect.Type) string {
-	for (*t).Kind() == reflect.Pointer {
-		*t = (*t).Elem()
-	}
-	switch *t {
-	case reflect.TypeFor[domain.ID]():
-		return "id"
-	case reflect.TypeFor[domain.Date]():
-		return "date"
-	case reflect.TypeFor[time.Time]():
-		return "time"
-	case reflect.TypeFor[domain.Amount](), reflect.TypeFor[domain.Decimal]():
-		return "decimal"
-	case reflect.TypeFor[domain.Currency]():
-		return "currency"
-	}
-	switch (*t).Kind() {
-	case reflect.Bool:
-		return "boolean"
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return "integer"
-	case reflect.Float32, reflect.Float64:
-		return "number"
-	case reflect.Map:
-		return "map"
-	case reflect.Slice, reflect.Array:
-		if reflect.PointerTo(*t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
-			return "text"
-		}
-		return "list"
-	case reflect.Struct:
-		if reflect.PointerTo(*t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
-			return "text"
-		}
-		return "object"
-	case reflect.Interface:
-		return "any"
-	}
-	return "text"
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Limits of the HTTP server. Each is far above what a well-behaved client needs.
@@ -53,14 +53,14 @@ type Historian interface {
 	Place(ctx context.Context, tenant domain.Tenant, event domain.ID) (domain.Position, error)
 	// Customer returns up to limit entries after a position, in the order of the log; Next is the position after which to go
 	// on. It returns *domain.NotFoundError for a customer that never existed.
-	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (readmodels.Page[readmodels.HistoryEntry], error)
+	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (query.List[query.HistoryEntry], error)
 	// Replay returns up to limit entries behind the event at a position, as of a moment, zero for now, each with the state
 	// of the record after it, and the position that the answer reflects. It returns *domain.NotFoundError for a record that
 	// did not exist.
-	Replay(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf, after domain.Position, limit int) ([]readmodels.ReplayEntry[any], domain.Position, error)
+	Replay(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf, after domain.Position, limit int) ([]query.ReplayEntry[any], domain.Position, error)
 	// Explain returns the events that give a value of a record, as of a moment. It returns *domain.NotFoundError for a
 	// record that did not exist and *domain.InvalidError for a field that there is not.
-	Explain(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf, field string, now time.Time) (readmodels.Explanation, error)
+	Explain(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf, field string, now time.Time) (query.Explanation, error)
 }
 
 // ProjectionStatus says how one projection stands.
@@ -161,19 +161,19 @@ type Probe struct {
 // Options says what a Server serves. Bus, Reads and Log are required.
 type Options struct {
 	Bus         Bus
-	Reads       *readmodels.Store
+	Reads       *query.Store
 	Log         EventLog
-	Past        Past                              // answers as of the past; nil refuses them
-	History     func(*readmodels.Store) Historian // over the read models of a moment; nil leaves the route of histories out
-	Words       *domain.Phrasebook                // tells events; nil tells them by their names alone
-	Projections Projections                       // nil leaves the administration of projections out
-	Probes      []Probe                           // of readiness; the API's own are added
-	Metrics     *prometheus.Registry              // gets the metrics of requests and is served at /metrics; nil means a registry of its own
-	Clock       func() time.Time                  // time.Now when nil
-	Logger      *slog.Logger                      // discards when nil
-	Version     string                            // of the product, for the OpenAPI document; "dev" when empty
-	Tracer      trace.Tracer                      // of requests and commands; nil means none
-	HealthOnly  bool                              // serve health and metrics and nothing else; Bus is not needed then
+	Past        Past                         // answers as of the past; nil refuses them
+	History     func(*query.Store) Historian // over the read models of a moment; nil leaves the route of histories out
+	Words       *domain.Phrasebook           // tells events; nil tells them by their names alone
+	Projections Projections                  // nil leaves the administration of projections out
+	Probes      []Probe                      // of readiness; the API's own are added
+	Metrics     *prometheus.Registry         // gets the metrics of requests and is served at /metrics; nil means a registry of its own
+	Clock       func() time.Time             // time.Now when nil
+	Logger      *slog.Logger                 // discards when nil
+	Version     string                       // of the product, for the OpenAPI document; "dev" when empty
+	Tracer      trace.Tracer                 // of requests and commands; nil means none
+	HealthOnly  bool                         // serve health and metrics and nothing else; Bus is not needed then
 
 	MaxBodyBytes          int64 // MaxBodyBytes when zero
 	MaxBatchBytes         int64 // MaxBatchBytes when zero

@@ -13,7 +13,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // TestAsOfTheHeadEveryAnswerIsTheLiveOne asks every query of the API on both axes, which are one when everything is recorded
@@ -282,13 +282,13 @@ func TestAPipelineIsOlderThanItsDeals(t *testing.T) {
 	s.command("/v1/opportunities/"+string(deal)+"/win", "w", object{"amount": object{"amount": "90", "currency": "EUR"}, "occurredAt": "2016-12-20T00:00:00Z"})
 	s.caughtUp()
 	for moment, want := range map[string][]int64{"2016-10-01": {0, 0}, "2016-11-01": {1, 0}, "2017-01-01": {1, 1}} {
-		var f readmodels.Funnel
+		var f sales.Funnel
 		a := s.get("/v1/funnel?mode=reached&axis=occurred&asOf="+moment+"T00:00:00Z", &f)
 		if len(f.Stages) < 2 || f.Stages[0].Count != want[0] || f.Stages[len(f.Stages)-1].Count != want[1] {
 			t.Errorf("funnel of %s: %d %s", moment, a.StatusCode, a.body)
 		}
 	}
-	var board readmodels.Board
+	var board sales.Board
 	s.get("/v1/opportunities/board?axis=occurred&asOf=2016-11-01T00:00:00Z", &board)
 	if board.Columns[0].Count != 1 {
 		t.Errorf("board: %+v", board)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // listed is a page of any list.
@@ -85,7 +85,7 @@ func TestCursorsOfAnotherLogAreRefused(t *testing.T) {
 		last = s.command("/v1/customers", fmt.Sprint("c", i), person(fmt.Sprint("Person ", i)))
 	}
 	s.answered("/v1/customers?" + at(last.Position))
-	other, err := readmodels.Open(t.Context(), s.database, readmodels.OfLog("another"))
+	other, err := query.Open(t.Context(), s.database, query.OfLog("another"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // lived is a customer with a relative, a duplicate, a contact, a deal, orders and dealings, beside a product and a pipeline.
@@ -174,7 +174,7 @@ func TestWhyIsThisValue(t *testing.T) {
 		{"/v1/opportunities/" + deal, "/visits/1/nextStage", "proposal", []string{"opportunity.stage_moved"}}, // the first visit
 		{"/v1/opportunities/" + deal, "/amount", opportunity["amount"], []string{"opportunity.re_estimated"}},
 	} {
-		var answer readmodels.Explanation
+		var answer query.Explanation
 		s.get(c.path+"/explain?field="+url.QueryEscape(c.field), &answer)
 		want, err := json.Marshal(c.value)
 		if err != nil {
@@ -196,7 +196,7 @@ func TestWhyIsThisValue(t *testing.T) {
 	if p.Status != 400 || p.Errors[0].Pointer != "field" || !listed {
 		t.Errorf("unknown field: %+v", p)
 	}
-	var then readmodels.Explanation
+	var then query.Explanation
 	first := s.replayed("/v1/customers/" + customer + "/replay")[0]
 	s.get("/v1/customers/"+customer+"/explain?field=/profile/owner&asOf="+first["position"].(string), &then)
 	if string(then.Value) != `"ann"` || len(then.Events) != 1 || then.Events[0].EventType != "customer.registered" {

@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/net/netutil"
 
+	"github.com/rapport-crm/rapport/api/resource"
 	"github.com/rapport-crm/rapport/domain"
 )
 
@@ -27,12 +28,12 @@ type Server struct {
 	logger  *slog.Logger
 	metrics *requestMetrics
 
-	commandSlots slots                   // one per command in execution
-	streamSlots  slots                   // one per live feed
-	heavySlots   slots                   // one per query that is heavy
-	specs        map[string]commandRoute // by command type
-	readModels   []ReadModelMetadata     // in the order of their routes
-	eventTypes   []string                // that the log can hold
+	commandSlots slots                        // one per command in execution
+	streamSlots  slots                        // one per live feed
+	heavySlots   slots                        // one per query that is heavy
+	specs        map[string]commandRoute      // by command type
+	readModels   []resource.ReadModelMetadata // in the order of their routes
+	eventTypes   []string                     // that the log can hold
 
 	draining atomic.Bool
 	probing  sync.WaitGroup // checks of readiness that are under way

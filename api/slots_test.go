@@ -6,7 +6,7 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // TestHeavyQueriesAreBounded keeps one answer in the making for as long as the test wants: meanwhile what else must be made
@@ -57,7 +57,7 @@ type slowPast struct {
 	entered, leave chan struct{}
 }
 
-func (p *slowPast) Resolve(ctx context.Context, tenant domain.Tenant, q readmodels.PastQuery) (readmodels.AsOf, error) {
+func (p *slowPast) Resolve(ctx context.Context, tenant domain.Tenant, q query.PastQuery) (query.AsOf, error) {
 	select {
 	case <-p.leave:
 	default:

@@ -3,6 +3,7 @@ package api
 import (
 	"golang.org/x/text/language"
 
+	"github.com/rapport-crm/rapport/api/resource"
 	"github.com/rapport-crm/rapport/domain"
 )
 
@@ -20,19 +21,14 @@ func (w Wording) reader() domain.Reader {
 	return domain.Reader{Language: domain.Languages[i]}
 }
 
-// Told says in a header in which language an answer tells events.
-type Told struct {
-	Language domain.Language `header:"Content-Language" doc:"Language of the words; absent when the answer has none."`
-}
-
 // told puts events into words: the one way in which answers get their words.
 func told[E any, P interface {
 	*E
 	Tell(*domain.Phrasebook, domain.Reader)
-}](s *Server, w Wording, entries []E) Told {
+}](s *Server, w Wording, entries []E) resource.Told {
 	reader := w.reader()
 	for i := range entries {
 		P(&entries[i]).Tell(s.opts.Words, reader)
 	}
-	return Told{reader.Language}
+	return resource.Told{Language: reader.Language}
 }

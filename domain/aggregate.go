@@ -89,6 +89,7 @@ type Definition struct {
 	Name, Plural, Doc string
 	Events            []EventSpec
 	Commands          []CommandSpec
+	Concerns          bool       // its events concern customers: see Aggregate.Subjects
 	Behaviour         *Behaviour // nil for streams that the command bus alone writes, which take no commands
 }
 
@@ -118,7 +119,7 @@ func (a Aggregate[S]) Definition() Definition {
 	if a.Subjects != nil {
 		b.Subjects = func(id ID, s any) []ID { return a.Subjects(id, s.(S)) }
 	}
-	return Definition{Name: a.Name, Plural: a.Plural, Doc: a.Doc, Events: a.Events, Commands: a.Commands, Behaviour: b}
+	return Definition{Name: a.Name, Plural: a.Plural, Doc: a.Doc, Events: a.Events, Commands: a.Commands, Concerns: a.Subjects != nil, Behaviour: b}
 }
 
 // Fold folds events over the zero state.

@@ -9,6 +9,14 @@ import (
 // with every event and is never derived from the Go type.
 type Event interface{ EventType() string }
 
+// FromTheStart is an event that begins a stream of configuration: once it is known, it holds from the beginning of time.
+// Restated answers see it before everything that happened. Example: deals are often older than the day on which somebody
+// told the system by which stages they go.
+type FromTheStart interface {
+	Event
+	HoldsFromTheStart()
+}
+
 // EventSpec declares one event type of an aggregate. The codec entry, the JSON Schema, the catalogue page, the golden file and
 // what timelines and histories say of it follow from it.
 type EventSpec struct {

@@ -24,6 +24,7 @@ import (
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/domain/sales/product"
 	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/party"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -107,7 +108,7 @@ func TestEveryEventReachesARow(t *testing.T) {
 // TestTimelineRowsOfAllEvents compares what the timeline keeps of every example with a file that carries the version of the
 // projection. Rows that changed need a raised version, so that the rows there are get made anew; -update writes its file.
 func TestTimelineRowsOfAllEvents(t *testing.T) {
-	timeline, err := projections.CustomerTimeline.Compile()
+	timeline, err := party.CustomerTimeline.Compile()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +119,7 @@ func TestTimelineRowsOfAllEvents(t *testing.T) {
 				continue
 			}
 			log := newLog()
-			entries := projections.CustomerTimeline.Rows(log.add(d.Name, number(1, 0xa), day("01-01"), spec.Example, number(2, 0xb)))
+			entries := party.CustomerTimeline.Rows(log.add(d.Name, number(1, 0xa), day("01-01"), spec.Example, number(2, 0xb)))
 			if len(entries) != 1 || len(entries[0].Members) == 0 {
 				t.Errorf("%s: %d entries, or none of its members", spec.Type(), len(entries))
 				continue
@@ -130,7 +131,7 @@ func TestTimelineRowsOfAllEvents(t *testing.T) {
 			fmt.Fprintf(&rows, "%s %s\n", spec.Type(), members)
 		}
 	}
-	file := fmt.Sprintf("testdata/customer_timeline.%d.golden", projections.CustomerTimeline.Version)
+	file := fmt.Sprintf("testdata/customer_timeline.%d.golden", party.CustomerTimeline.Version)
 	want, err := os.ReadFile(file)
 	if *update && errors.Is(err, fs.ErrNotExist) {
 		if want = []byte(rows.String()); os.WriteFile(file, want, 0o644) != nil {

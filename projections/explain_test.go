@@ -23,7 +23,7 @@ import (
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/view"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Read implements history.Log.
@@ -63,7 +63,7 @@ func storyOf(t rapid.TB, log *eventLog, aggregate string, id domain.ID) *history
 	if err != nil {
 		t.Fatal(err)
 	}
-	story, err := scan.Story(readmodels.AsOf{})
+	story, err := scan.Story(query.AsOf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestAnExplanationIsMinimal(t *testing.T) {
 	})
 }
 
-func checkMinimal(t rapid.TB, story *history.Story, answer readmodels.Explanation, now time.Time) {
+func checkMinimal(t rapid.TB, story *history.Story, answer query.Explanation, now time.Time) {
 	t.Helper()
 	whole := valueOf(t, story, story.Events, answer.Field, now)
 	var chosen []domain.Recorded

@@ -9,8 +9,8 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/sales/opportunity"
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
-	"github.com/rapport-crm/rapport/projections"
-	"github.com/rapport-crm/rapport/readmodels"
+	salesprojections "github.com/rapport-crm/rapport/projections/sales"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 const goldenPipeline domain.ID = "00000000-0000-7000-8000-0000000000aa"
@@ -84,7 +84,7 @@ func goldenLog() *eventLog {
 }
 
 // goldenDeals folds the events through the declarations, in memory.
-func goldenDeals(t *testing.T, events []domain.Recorded) []readmodels.FunnelDeal {
+func goldenDeals(t *testing.T, events []domain.Recorded) []sales.FunnelDeal {
 	t.Helper()
 	money := func(a *domain.Amount, currency string) *domain.Money {
 		if a == nil {
@@ -93,15 +93,15 @@ func goldenDeals(t *testing.T, events []domain.Recorded) []readmodels.FunnelDeal
 		return &domain.Money{Amount: *a, Currency: domain.Currency(currency)}
 	}
 	index := map[domain.ID]int{}
-	var deals []readmodels.FunnelDeal
-	for i, o := range rows[readmodels.Opportunity](t, projections.Opportunity, events) {
+	var deals []sales.FunnelDeal
+	for i, o := range rows[sales.Opportunity](t, salesprojections.Opportunity, events) {
 		index[o.ID] = i
-		deals = append(deals, readmodels.FunnelDeal{
+		deals = append(deals, sales.FunnelDeal{
 			ID: o.ID, Owner: o.Owner, Region: o.Region, Opened: o.OpenedAt,
 		})
 	}
-	for _, v := range rows[readmodels.StageVisit](t, projections.OpportunityStageVisit, events) {
-		visit := readmodels.FunnelVisit{
+	for _, v := range rows[sales.StageVisit](t, salesprojections.OpportunityStageVisit, events) {
+		visit := sales.FunnelVisit{
 			Stage: v.Stage, PipelineVersion: v.PipelineVersion, Probability: v.Probability, LeftBy: v.LeftBy,
 			Revision: v.EnteredRevision, Entered: v.EnteredAt, Left: v.LeftAt,
 			Amount: money(v.Amount, v.Currency), Closed: money(v.ClosedAmount, v.ClosedCurrency),
@@ -109,23 +109,23 @@ func goldenDeals(t *testing.T, events []domain.Recorded) []readmodels.FunnelDeal
 		d := &deals[index[v.OpportunityID]]
 		d.Visits = append(d.Visits, visit)
 	}
-	for _, a := range rows[readmodels.OpportunityAmount](t, projections.OpportunityAmount, events) {
+	for _, a := range rows[sales.OpportunityAmount](t, salesprojections.OpportunityAmount, events) {
 		if a.EventType != "opportunity.re_estimated" {
 			continue
 		}
 		d := &deals[index[a.OpportunityID]]
-		d.Estimates = append(d.Estimates, readmodels.FunnelAmount{Revision: a.Revision, Since: a.OccurredAt, Amount: *money(&a.Amount, a.Currency)})
+		d.Estimates = append(d.Estimates, sales.FunnelAmount{Revision: a.Revision, Since: a.OccurredAt, Amount: *money(&a.Amount, a.Currency)})
 	}
 	return deals
 }
 
 // golden checks every published number against a way of answering funnel queries.
-func golden(t *testing.T, ask func(readmodels.FunnelQuery) readmodels.Funnel) {
+func golden(t *testing.T, ask func(sales.FunnelQuery) sales.Funnel) {
 	t.Helper()
-	january := readmodels.FunnelQuery{PipelineID: goldenPipeline, From: day("01-01"), To: day("02-01"), AsOf: day("03-01")}
-	february := readmodels.FunnelQuery{PipelineID: goldenPipeline, From: day("02-01"), To: day("03-01"), AsOf: day("03-01")}
-	for mode, want := range map[readmodels.FunnelMode][]int64{
-		readmodels.ModeStrict: {4, 3, 1, 1}, readmodels.ModeAny: {4, 3, 2, 2}, readmodels.ModeReached: {4, 4, 3, 2},
+	january := sales.FunnelQuery{PipelineID: goldenPipeline, From: day("01-01"), To: day("02-01"), AsOf: day("03-01")}
+	february := sales.FunnelQuery{PipelineID: goldenPipeline, From: day("02-01"), To: day("03-01"), AsOf: day("03-01")}
+	for mode, want := range map[sales.FunnelMode][]int64{
+		sales.ModeStrict: {4, 3, 1, 1}, sales.ModeAny: {4, 3, 2, 2}, sales.ModeReached: {4, 4, 3, 2},
 	} {
 		q := january
 		q.Mode = mode
@@ -161,7 +161,7 @@ func golden(t *testing.T, ask func(readmodels.FunnelQuery) readmodels.Funnel) {
 		day("01-31"):                        {"q": 1, "n": 2, "lost": 1},
 		day("03-01").Add(-time.Millisecond): {"p": 2, "won": 3, "lost": 1},
 	} {
-		s := ask(readmodels.FunnelQuery{PipelineID: goldenPipeline, AsOf: at}).Snapshot
+		s := ask(sales.FunnelQuery{PipelineID: goldenPipeline, AsOf: at}).Snapshot
 		got := map[string]int64{}
 		for _, stage := range s.Stages {
 			if stage.Deals > 0 {
@@ -184,11 +184,11 @@ func golden(t *testing.T, ask func(readmodels.FunnelQuery) readmodels.Funnel) {
 
 func TestGoldenFunnelFromEventsInMemory(t *testing.T) {
 	events := goldenLog().events
-	pipelines := rows[readmodels.Pipeline](t, projections.Pipeline, events)
-	versions := rows[readmodels.PipelineVersion](t, projections.PipelineVersion, events)
+	pipelines := rows[sales.Pipeline](t, salesprojections.Pipeline, events)
+	versions := rows[sales.PipelineVersion](t, salesprojections.PipelineVersion, events)
 	deals := goldenDeals(t, events)
-	golden(t, func(q readmodels.FunnelQuery) readmodels.Funnel {
-		f, err := readmodels.ComputeFunnel(q, readmodels.PipelineDetail{Pipeline: pipelines[0], Versions: versions}, deals)
+	golden(t, func(q sales.FunnelQuery) sales.Funnel {
+		f, err := sales.ComputeFunnel(q, sales.PipelineDetail{Pipeline: pipelines[0], Versions: versions}, deals)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,8 +199,8 @@ func TestGoldenFunnelFromEventsInMemory(t *testing.T) {
 // D11 of docs/faults.md.
 func TestGoldenFunnelFromEventsThroughTheDatabase(t *testing.T) {
 	s := store(t, goldenLog().events)
-	golden(t, func(q readmodels.FunnelQuery) readmodels.Funnel {
-		f, err := s.Funnel(t.Context(), domain.DefaultTenant, q, day("12-31"))
+	golden(t, func(q sales.FunnelQuery) sales.Funnel {
+		f, err := sales.ReadFunnel(t.Context(), s, domain.DefaultTenant, q, day("12-31"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,8 +212,8 @@ func TestGoldenFunnelFromEventsThroughTheDatabase(t *testing.T) {
 // the deals were read, and is sent again.
 func TestAFunnelCountsDealsOnceWhenAViewChanges(t *testing.T) {
 	s, conn := storeAt(t, goldenLog().events)
-	ask := func() readmodels.Funnel {
-		f, err := s.Funnel(t.Context(), domain.DefaultTenant, readmodels.FunnelQuery{PipelineID: goldenPipeline}, day("12-31"))
+	ask := func() sales.Funnel {
+		f, err := sales.ReadFunnel(t.Context(), s, domain.DefaultTenant, sales.FunnelQuery{PipelineID: goldenPipeline}, day("12-31"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,11 +230,11 @@ func TestAFunnelCountsDealsOnceWhenAViewChanges(t *testing.T) {
 
 func TestGoldenFunnelByRegionThroughTheDatabase(t *testing.T) {
 	s := store(t, goldenLog().events)
-	q := readmodels.FunnelQuery{
-		PipelineID: goldenPipeline, GroupBy: []string{"region", "month", "product"}, Mode: readmodels.ModeAny,
+	q := sales.FunnelQuery{
+		PipelineID: goldenPipeline, GroupBy: []string{"region", "month", "product"}, Mode: sales.ModeAny,
 		Filter: `region in ["West", "East"]`, Zone: "Asia/Shanghai",
 	}
-	f, err := s.Funnel(t.Context(), domain.DefaultTenant, q, day("03-01"))
+	f, err := sales.ReadFunnel(t.Context(), s, domain.DefaultTenant, q, day("03-01"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,9 @@ import (
 	"github.com/rapport-crm/rapport/domain/sales/order"
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 const main = domain.DefaultTenant
@@ -109,7 +112,7 @@ func story() *eventLog {
 func TestThe360ViewCoversWhatWasMerged(t *testing.T) {
 	s := store(t, story().events)
 	for _, id := range []domain.ID{acme, twin} { // the absorbed customer's view is the survivor's
-		v, at, err := s.Customer360(t.Context(), main, id, day("02-01"))
+		v, at, err := party.Read360(t.Context(), s, main, id, day("02-01"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,23 +147,23 @@ func TestThe360ViewCoversWhatWasMerged(t *testing.T) {
 			t.Errorf("preferences %+v", p)
 		}
 	}
-	person, _, err := s.Customer360(t.Context(), main, mara, day("05-16"))
+	person, _, err := party.Read360(t.Context(), s, main, mara, day("05-16"))
 	if err != nil || *person.Age != 41 || len(person.Groups) != 1 || person.Groups[0].ID != household {
 		t.Errorf("%v: age %v, groups %+v", err, person.Age, person.Groups)
 	}
-	group, _, err := s.Customer360(t.Context(), main, household, day("05-17"))
+	group, _, err := party.Read360(t.Context(), s, main, household, day("05-17"))
 	if err != nil || len(group.Members) != 1 || group.Members[0].ID != mara || group.Age != nil {
 		t.Errorf("%v: members %+v", err, group.Members)
 	}
-	child, _, err := s.Customer360(t.Context(), main, branch, day("05-17"))
+	child, _, err := party.Read360(t.Context(), s, main, branch, day("05-17"))
 	if err != nil || child.Parent == nil || child.Parent.ID != twin {
 		t.Errorf("%v: parent %+v", err, child.Parent)
 	}
 	var missing *domain.NotFoundError
-	if _, _, err := s.Customer360(t.Context(), main, number(99, 0xc), day("01-01")); !errors.As(err, &missing) {
+	if _, _, err := party.Read360(t.Context(), s, main, number(99, 0xc), day("01-01")); !errors.As(err, &missing) {
 		t.Errorf("an unknown customer: %v", err)
 	}
-	if _, _, err := s.Customer360(t.Context(), "other", acme, day("01-01")); !errors.As(err, &missing) {
+	if _, _, err := party.Read360(t.Context(), s, "other", acme, day("01-01")); !errors.As(err, &missing) {
 		t.Errorf("another tenant: %v", err)
 	}
 }
@@ -169,7 +172,7 @@ func TestAHandoverCoversWhatWasMerged(t *testing.T) {
 	log := story()
 	log.add("customer", twin, day("01-03"), customer.CommitmentRecorded{CommitmentID: "sample", Text: "Send a sample", Due: "2026-01-09", By: "bob"}, twin)
 	log.add("interaction", number(7, 0xa), day("01-10"), interaction.Logged{Details: interaction.Details{CustomerID: twin, Channel: "phone"}}, twin)
-	digest, _, err := store(t, log.events).Handover(t.Context(), main, "eve") // looks after acme, which absorbed twin
+	digest, _, err := party.ReadHandover(t.Context(), store(t, log.events), main, "eve") // looks after acme, which absorbed twin
 	if err != nil || digest.Customers != 1 || len(digest.OpenCommitments) != 3 || digest.OpenCommitments[0].CommitmentID != "sample" || len(digest.LastContacts) != 2 ||
 		len(digest.OpenOpportunities) != 1 || digest.OpenOpportunities[0].Owner != "bob" { // a deal of who left
 		t.Errorf("%v: %+v", err, digest)
@@ -181,9 +184,9 @@ func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 	s := store(t, log.events)
 	words := phrasebook(t)
 	var got []int64
-	q := readmodels.Query{Limit: 4}
+	q := query.Query{Limit: 4}
 	for {
-		page, err := s.CustomerTimeline(t.Context(), main, acme, q)
+		page, err := party.Timelines{Store: s}.CustomerTimeline(t.Context(), main, acme, q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +219,7 @@ func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 	if diff := cmp.Diff(positions, got); diff != "" {
 		t.Error(diff)
 	}
-	page, err := s.CustomerTimeline(t.Context(), main, acme, readmodels.Query{Filter: `eventType.startsWith("order.")`, Sort: "position", Limit: 1})
+	page, err := party.Timelines{Store: s}.CustomerTimeline(t.Context(), main, acme, query.Query{Filter: `eventType.startsWith("order.")`, Sort: "position", Limit: 1})
 	if err != nil || len(page.Items) != 1 {
 		t.Fatalf("%v: %+v", err, page.Items)
 	}
@@ -232,19 +235,19 @@ func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 
 func TestACallerIsFoundByNumberTheLastContactFirst(t *testing.T) {
 	s := store(t, story().events)
-	own, _, err := s.FindByPhone(t.Context(), main, "+4930111")
+	own, _, err := party.FindByPhone(t.Context(), s, main, "+4930111")
 	if err != nil || len(own) != 2 || own[0].CustomerID != acme || own[0].LastContact == nil || own[1].CustomerID != mara || own[1].LastContact != nil {
 		t.Errorf("%v: %+v", err, own)
 	}
-	contacts, _, err := s.FindByPhone(t.Context(), main, "+4930222") // a contact of the absorbed twin
+	contacts, _, err := party.FindByPhone(t.Context(), s, main, "+4930222") // a contact of the absorbed twin
 	if err != nil || len(contacts) != 1 || contacts[0].CustomerID != acme || *contacts[0].ContactID != keller || contacts[0].ContactName != "Max Keller" {
 		t.Errorf("%v: %+v", err, contacts)
 	}
-	absorbed, _, err := s.FindByPhone(t.Context(), main, "+4930333") // of the absorbed twin itself: the survivor answers
+	absorbed, _, err := party.FindByPhone(t.Context(), s, main, "+4930333") // of the absorbed twin itself: the survivor answers
 	if err != nil || len(absorbed) != 1 || absorbed[0].CustomerID != acme || absorbed[0].LastContact == nil {
 		t.Errorf("%v: %+v", err, absorbed)
 	}
-	if none, _, err := s.FindByPhone(t.Context(), main, "+49"); err != nil || len(none) != 0 || none == nil {
+	if none, _, err := party.FindByPhone(t.Context(), s, main, "+49"); err != nil || len(none) != 0 || none == nil {
 		t.Errorf("%v: %+v", err, none)
 	}
 }
@@ -252,65 +255,68 @@ func TestACallerIsFoundByNumberTheLastContactFirst(t *testing.T) {
 func TestRecordsAreReadWithWhatBelongsToThem(t *testing.T) {
 	s := store(t, story().events)
 	ctx := t.Context()
-	c, _, err := s.CustomerByExternal(ctx, main, "erp", "4711")
+	c, _, err := party.CustomerByExternal(ctx, s, main, "erp", "4711")
 	if err != nil || c.ID != acme || c.ExternalIDs["erp"] != "4711" || c.Tags[0] != "vip" {
 		t.Errorf("by external id: %v %+v", err, c)
 	}
-	if c, _, err = s.Customer(ctx, main, twin); err != nil || c.Status != readmodels.CustomerMerged || *c.MergedInto != acme {
+	if c, _, err = party.CustomerRecord.Read(ctx, s, main, twin); err != nil || c.Status != party.CustomerMerged || *c.MergedInto != acme {
 		t.Errorf("customer: %v %+v", err, c)
 	}
-	found, _, err := s.SearchCustomers(ctx, main, "ACME", 0)
+	found, _, err := party.SearchCustomers(ctx, s, main, "ACME", 0)
 	if err != nil || len(found) != 2 || found[0].Name != "Acme Branch" {
 		t.Errorf("search: %v %+v", err, found)
 	}
-	k, _, err := s.Contact(ctx, main, keller)
+	k, _, err := party.ContactRecord.Read(ctx, s, main, keller)
 	if err != nil || k.FamilyName != "Keller" || len(k.Links) != 1 || len(k.Links[0].Parts) != 2 || k.Links[0].Parts[0].Until != "2026-01-08" {
 		t.Errorf("contact: %v %+v", err, k)
 	}
-	o, _, err := s.Opportunity(ctx, main, bigDeal)
+	o, _, err := sales.OpportunityRecord.Read(ctx, s, main, bigDeal)
 	if err != nil || len(o.Visits) != 2 || o.Visits[0].LeftBy != "moved" || len(o.Lines) != 1 || o.LinesTotal.String() != "1000" {
 		t.Errorf("opportunity: %v %+v", err, o)
 	}
-	so, _, err := s.Order(ctx, main, firstOrder)
+	so, _, err := sales.OrderRecord.Read(ctx, s, main, firstOrder)
 	if err != nil || len(so.Lines) != 2 || len(so.Payments) != 1 || so.Outstanding.String() != "0.005" {
 		t.Errorf("order: %v %+v", err, so)
 	}
-	p, _, err := s.Pipeline(ctx, main, goldenPipeline)
+	p, _, err := sales.PipelineRecord.Read(ctx, s, main, goldenPipeline)
 	if err != nil || len(p.Versions) != 1 || p.Stages[1].Key != "p" {
 		t.Errorf("pipeline: %v %+v", err, p)
 	}
-	i, _, err := s.Interaction(ctx, main, number(2, 0xa))
-	if err != nil || i.Status != readmodels.InteractionRetracted {
+	i, _, err := party.InteractionRecord.Read(ctx, s, main, number(2, 0xa))
+	if err != nil || i.Status != party.InteractionRetracted {
 		t.Errorf("interaction: %v %+v", err, i)
 	}
-	board, _, err := s.Board(ctx, main, goldenPipeline, `amount > 10`)
+	board, _, err := sales.ReadBoard(ctx, s, main, goldenPipeline, `amount > 10`)
 	if err != nil || len(board.Columns) != 2 || board.Columns[1].Count != 1 || board.Columns[1].Totals[0].Weighted.String() != "500" || board.Columns[1].Cards[0].ID != bigDeal {
 		t.Errorf("board: %v %+v", err, board)
 	}
-	totals, _, err := s.OrderTotals(ctx, main, "")
+	totals, _, err := sales.OrderTotals(ctx, s, main, "")
 	if err != nil || len(totals) != 3 || totals[0].Kind != "credit" || totals[2].Status != "placed" || totals[2].Total.String() != "30.005" {
 		t.Errorf("totals: %v %+v", err, totals)
 	}
-	digest, _, err := s.Handover(ctx, main, "ann")
+	digest, _, err := party.ReadHandover(ctx, s, main, "ann")
 	if err != nil || digest.Customers != 1 || len(digest.OpenCommitments) != 2 {
 		t.Errorf("handover of ann: %v %+v", err, digest)
 	}
-	if digest, _, err = s.Handover(ctx, main, "eve"); err != nil || digest.Customers != 1 || len(digest.LastContacts) != 1 || len(digest.OpenCommitments) != 2 {
+	if digest, _, err = party.ReadHandover(ctx, s, main, "eve"); err != nil || digest.Customers != 1 || len(digest.LastContacts) != 1 || len(digest.OpenCommitments) != 2 {
 		t.Errorf("handover of eve: %v %+v", err, digest)
 	}
 	for name, read := range map[string]func() error{
-		"customer":    func() error { _, _, err := s.Customer(ctx, main, number(99, 1)); return err },
-		"external":    func() error { _, _, err := s.CustomerByExternal(ctx, main, "erp", "none"); return err },
-		"contact":     func() error { _, _, err := s.Contact(ctx, main, number(99, 1)); return err },
-		"opportunity": func() error { _, _, err := s.Opportunity(ctx, main, number(99, 1)); return err },
-		"order":       func() error { _, _, err := s.Order(ctx, main, number(99, 1)); return err },
-		"pipeline":    func() error { _, _, err := s.Pipeline(ctx, main, number(99, 1)); return err },
-		"board":       func() error { _, _, err := s.Board(ctx, main, number(99, 1), ""); return err },
-		"product":     func() error { _, _, err := s.Product(ctx, main, number(99, 1)); return err },
-		"interaction": func() error { _, _, err := s.Interaction(ctx, main, number(99, 1)); return err },
-		"timeline":    func() error { _, err := s.CustomerTimeline(ctx, main, number(99, 1), readmodels.Query{}); return err },
+		"customer":    func() error { _, _, err := party.CustomerRecord.Read(ctx, s, main, number(99, 1)); return err },
+		"external":    func() error { _, _, err := party.CustomerByExternal(ctx, s, main, "erp", "none"); return err },
+		"contact":     func() error { _, _, err := party.ContactRecord.Read(ctx, s, main, number(99, 1)); return err },
+		"opportunity": func() error { _, _, err := sales.OpportunityRecord.Read(ctx, s, main, number(99, 1)); return err },
+		"order":       func() error { _, _, err := sales.OrderRecord.Read(ctx, s, main, number(99, 1)); return err },
+		"pipeline":    func() error { _, _, err := sales.PipelineRecord.Read(ctx, s, main, number(99, 1)); return err },
+		"board":       func() error { _, _, err := sales.ReadBoard(ctx, s, main, number(99, 1), ""); return err },
+		"product":     func() error { _, _, err := sales.ProductRecord.Read(ctx, s, main, number(99, 1)); return err },
+		"interaction": func() error { _, _, err := party.InteractionRecord.Read(ctx, s, main, number(99, 1)); return err },
+		"timeline": func() error {
+			_, err := party.Timelines{Store: s}.CustomerTimeline(ctx, main, number(99, 1), query.Query{})
+			return err
+		},
 		"funnel": func() error {
-			_, err := s.Funnel(ctx, main, readmodels.FunnelQuery{PipelineID: number(99, 1)}, day("01-01"))
+			_, err := sales.ReadFunnel(ctx, s, main, sales.FunnelQuery{PipelineID: number(99, 1)}, day("01-01"))
 			return err
 		},
 	} {
@@ -322,47 +328,31 @@ func TestRecordsAreReadWithWhatBelongsToThem(t *testing.T) {
 }
 
 // lists returns every list with a way to read a page of it as text.
-func lists(s *readmodels.Store) map[string]func(context.Context, readmodels.Query) ([]string, string, *int64, error) {
-	return map[string]func(context.Context, readmodels.Query) ([]string, string, *int64, error){
-		"customers":         lister(s.Customers),
-		"commitments":       lister(s.Commitments),
-		"owners":            lister(s.CustomerOwners),
-		"stakeholders":      lister(s.OpportunityStakeholders),
-		"amounts":           lister(s.OpportunityAmounts),
-		"pipeline versions": lister(s.PipelineVersions),
-		"feedback":          lister(s.Feedback),
-		"contacts":          lister(s.Contacts),
-		"contact links":     lister(s.ContactLinks),
-		"contact relations": lister(s.ContactRelations),
-		"interactions":      lister(s.Interactions),
-		"products":          lister(s.Products),
-		"pipelines":         lister(s.Pipelines),
-		"opportunities":     lister(s.Opportunities),
-		"opportunity lines": lister(s.OpportunityLines),
-		"stage visits":      lister(s.StageVisits),
-		"orders":            lister(s.Orders),
-		"order lines":       lister(s.OrderLines),
-		"payments":          lister(s.Payments),
-		"customer sales":    lister(s.CustomerSales),
-		"product sales":     lister(s.ProductSales),
-	}
-}
-
-func lister[R any](
-	list func(context.Context, domain.Tenant, readmodels.Query) (readmodels.Page[R], error),
-) func(context.Context, readmodels.Query) ([]string, string, *int64, error) {
-	return func(ctx context.Context, q readmodels.Query) ([]string, string, *int64, error) {
-		page, err := list(ctx, main, q)
-		var rows []string
-		for _, r := range page.Items {
-			text, err := json.Marshal(r)
+func lists(s *query.Store) map[string]func(context.Context, query.Query) ([]string, string, *int64, error) {
+	all := map[string]func(context.Context, query.Query) ([]string, string, *int64, error){}
+	for _, r := range readmodels.Resources() {
+		all[r.Declared().Name] = func(ctx context.Context, q query.Query) ([]string, string, *int64, error) {
+			body, err := r.Rows(ctx, s, main, q)
 			if err != nil {
 				return nil, "", nil, err
 			}
-			rows = append(rows, string(text))
+			text, err := json.Marshal(body.List)
+			if err != nil {
+				return nil, "", nil, err
+			}
+			var page struct {
+				Items []json.RawMessage `json:"items"`
+				Count *int64            `json:"count"`
+			}
+			err = json.Unmarshal(text, &page)
+			var rows []string
+			for _, row := range page.Items {
+				rows = append(rows, string(row))
+			}
+			return rows, body.Next, page.Count, err
 		}
-		return rows, page.Next, page.Total, err
 	}
+	return all
 }
 
 // TestListsPageByEveryField walks each list by each field in both directions, two rows at a time, and must meet every row
@@ -393,12 +383,12 @@ func TestListsPageByEveryField(t *testing.T) {
 			sorts = append(sorts, "-"+strings.TrimPrefix(f, "-"))
 		}
 		for _, sort := range sorts {
-			all, _, total, err := list(t.Context(), readmodels.Query{Sort: sort, Limit: readmodels.MaxLimit, Count: readmodels.CountExact})
+			all, _, total, err := list(t.Context(), query.Query{Sort: sort, Limit: query.MaxLimit, Count: query.CountExact})
 			if err != nil || *total != int64(len(all)) {
 				t.Fatalf("%s by %q: %v, %d rows", name, sort, err, len(all))
 			}
 			var paged []string
-			for q := (readmodels.Query{Sort: sort, Limit: 2}); ; {
+			for q := (query.Query{Sort: sort, Limit: 2}); ; {
 				rows, next, _, err := list(t.Context(), q)
 				if err != nil {
 					t.Fatalf("%s by %q: %v", name, sort, err)
@@ -443,29 +433,29 @@ func TestFiltersSelectRowsInTheDatabase(t *testing.T) {
 		{"opportunities", `amount > 1000.0001`, 0},
 		{"opportunities", `probability in [50]`, 1},
 		{"orders", `total < 0 || outstanding == 0.005`, 2},
-		{"order lines", `quantity == 2 && unitPrice == 10.0025`, 1},
-		{"order lines", `cancelled`, 1},
-		{"order lines", `!cancelled && true`, 3},
-		{"contact links", `primary == true`, 1},
+		{"orderLines", `quantity == 2 && unitPrice == 10.0025`, 1},
+		{"orderLines", `cancelled`, 1},
+		{"orderLines", `!cancelled && true`, 3},
+		{"contactLinks", `primary == true`, 1},
 		{"commitments", `status == "open" && due < "2026-02-01"`, 1},
 		{"interactions", `relatesToId == null`, 2},
-		{"customer sales", `net > 20`, 1},
-		{"product sales", `revenue == 5`, 1},
-		{"stage visits", `leftAt == null`, 1},
+		{"customerSales", `net > 20`, 1},
+		{"productSales", `revenue == 5`, 1},
+		{"stageVisits", `leftAt == null`, 1},
 	} {
-		rows, _, _, err := all[c.list](t.Context(), readmodels.Query{Filter: c.filter})
+		rows, _, _, err := all[c.list](t.Context(), query.Query{Filter: c.filter})
 		if err != nil || len(rows) != c.want {
 			t.Errorf("%s where %s: %v, %d rows, want %d", c.list, c.filter, err, len(rows), c.want)
 		}
 	}
-	_, next, total, err := all["customers"](t.Context(), readmodels.Query{Limit: 2, Count: readmodels.CountEstimate, Filter: `kind == "company"`})
+	_, next, total, err := all["customers"](t.Context(), query.Query{Limit: 2, Count: query.CountEstimate, Filter: `kind == "company"`})
 	if err != nil || total == nil || *total < 0 {
 		t.Errorf("estimate: %v %v", err, total)
 	}
-	for name, q := range map[string]readmodels.Query{
+	for name, q := range map[string]query.Query{
 		"other filter": {Cursor: next, Filter: `kind == "person"`},
 		"other sort":   {Cursor: next, Filter: `kind == "company"`, Sort: "name"},
-		"too many":     {Limit: readmodels.MaxLimit + 1},
+		"too many":     {Limit: query.MaxLimit + 1},
 		"below zero":   {Limit: -1},
 		"bad count":    {Count: "some"},
 	} {
@@ -496,9 +486,9 @@ func TestReadsWaitForAPositionAndSayWhenItDoesNotCome(t *testing.T) {
 	waited := make(chan error)
 	go func() { waited <- s.WaitFor(t.Context(), next) }()
 	exec(t, conn, "update projection.checkpoint set commit_position = $1, prepare_position = $1 where name <> 'customer'", int64(next.Commit))
-	exec(t, conn, "notify "+readmodels.CheckpointChannel)
+	exec(t, conn, "notify "+query.CheckpointChannel)
 	exec(t, conn, "update projection.checkpoint set commit_position = $1, prepare_position = $1", int64(next.Commit))
-	exec(t, conn, "notify "+readmodels.CheckpointChannel)
+	exec(t, conn, "notify "+query.CheckpointChannel)
 	if err := <-waited; err != nil {
 		t.Error(err)
 	}
@@ -506,12 +496,12 @@ func TestReadsWaitForAPositionAndSayWhenItDoesNotCome(t *testing.T) {
 
 func TestALostDatabaseIsUnavailable(t *testing.T) {
 	var unavailable *domain.UnavailableError
-	if _, err := readmodels.Open(t.Context(), "postgres://127.0.0.1:1/none?connect_timeout=1"); !errors.As(err, &unavailable) {
+	if _, err := query.Open(t.Context(), "postgres://127.0.0.1:1/none?connect_timeout=1"); !errors.As(err, &unavailable) {
 		t.Errorf("nobody listens: %v", err)
 	}
 	s, conn := storeAt(t, nil)
 	exec(t, conn, "drop schema rapport cascade")
-	if _, err := s.Customers(t.Context(), main, readmodels.Query{}); !errors.As(err, &unavailable) {
+	if _, err := party.Customers.List(t.Context(), s, main, query.Query{}); !errors.As(err, &unavailable) {
 		t.Errorf("no views yet: %v", err)
 	}
 	exec(t, conn, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
@@ -539,7 +529,7 @@ func TestTheListsOfA360ViewHaveOneOrder(t *testing.T) {
 	for _, id := range ids[1:] {
 		log.add("customer", id, day("01-04"), customer.MergedInto{SurvivorID: ids[0]}, id, ids[0])
 	}
-	v, _, err := store(t, log.events).Customer360(t.Context(), main, ids[0], day("02-01"))
+	v, _, err := party.Read360(t.Context(), store(t, log.events), main, ids[0], day("02-01"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,24 +11,24 @@ import (
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/projection"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // store fills a database of its own with the rows of all projections over the events, in batches of a few, and opens it.
-func store(t *testing.T, events []domain.Recorded) *readmodels.Store {
+func store(t *testing.T, events []domain.Recorded) *query.Store {
 	t.Helper()
 	s, _ := storeAt(t, events)
 	return s
 }
 
 // storeAt is store and a connection to the same database.
-func storeAt(t *testing.T, events []domain.Recorded) (*readmodels.Store, *pgx.Conn) {
+func storeAt(t *testing.T, events []domain.Recorded) (*query.Store, *pgx.Conn) {
 	t.Helper()
 	ctx := t.Context()
 	url := pgtest.Database(t)
-	s, err := readmodels.Open(ctx, url)
+	s, err := query.Open(ctx, url)
 	if err != nil {
 		t.Fatal(err)
 	}

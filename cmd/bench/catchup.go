@@ -27,7 +27,7 @@ import (
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/projections/runner"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/migrations"
 )
 
 const (
@@ -153,7 +153,7 @@ func (r *replica) database(ctx context.Context, name string) (*pgxpool.Pool, err
 	if err != nil {
 		return nil, err
 	}
-	if err := readmodels.Migrate(ctx, pool); err != nil {
+	if err := migrations.Apply(ctx, pool); err != nil {
 		pool.Close()
 		return nil, err
 	}

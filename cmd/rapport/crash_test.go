@@ -22,7 +22,8 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // receipt is what a client keeps of an answer to a command.
@@ -78,15 +79,15 @@ func TestServerEndToEnd(t *testing.T) {
 	}
 
 	at := []string{"minPosition", moved.Position.String()}
-	profile := get[readmodels.Customer](s, "/v1/customers/"+id, at...)
+	profile := get[party.Customer](s, "/v1/customers/"+id, at...)
 	equal(t, "name", profile.Name, "Anvil Works")
 	equal(t, "owner", profile.Owner, "bob")
-	view := get[readmodels.Customer360](s, "/v1/customers/"+id+"/360", at...)
+	view := get[party.Customer360](s, "/v1/customers/"+id+"/360", at...)
 	equal(t, "owners so far", len(view.Owners), 2)
-	history := get[list[readmodels.HistoryEntry]](s, "/v1/customers/"+id+"/history", at...).Items
+	history := get[list[query.HistoryEntry]](s, "/v1/customers/"+id+"/history", at...).Items
 	last := history[len(history)-1]
 	equal(t, "last event", last.EventType, "customer.ownership_transferred")
-	change := readmodels.Change{}
+	change := query.Change{}
 	for _, c := range last.Changes {
 		if c.Record == "customer" && c.Field == "owner" {
 			change = c
@@ -196,7 +197,7 @@ func TestKilledServerKeepsEveryAcknowledgedCommand(t *testing.T) {
 	if len(logged) == 0 || len(of) != keys {
 		t.Errorf("%d events with %d registrations in the log, for %d commands that were acknowledged", len(logged), len(of), keys)
 	}
-	page := answered[list[readmodels.Customer]](t, p.url, "/v1/customers", "minPosition", last.String(), "count", "exact", "limit", "1")
+	page := answered[list[party.Customer]](t, p.url, "/v1/customers", "minPosition", last.String(), "count", "exact", "limit", "1")
 	equal(t, "customers in the read model", page.Count, int64(keys))
 }
 
@@ -264,7 +265,7 @@ func TestServerRevivesItsPostgres(t *testing.T) {
 	if _, ok := diagnostics.find(regexp.MustCompile(`(?s)started again.*"msg":"(postgres started)"`), ended); !ok {
 		t.Fatalf("serve has ended:\n%s", diagnostics)
 	}
-	profile := answered[readmodels.Customer](t, api, "/v1/customers/"+string(made.ID), "minPosition", made.Position.String())
+	profile := answered[party.Customer](t, api, "/v1/customers/"+string(made.ID), "minPosition", made.Position.String())
 	equal(t, "name", profile.Name, "Acme")
 	stop()
 	<-ended

@@ -10,7 +10,7 @@ import (
 
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/nodetest"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
 )
 
 // TestServerOnANearlyFullDiskRefusesCommandsOnly shows what docs/operations.md promises of a disk that is nearly full: commands answer
@@ -54,7 +54,7 @@ func TestServerOnANearlyFullDiskRefusesCommandsOnly(t *testing.T) {
 	if err != nil || again.ID != first.ID {
 		t.Errorf("what was executed before the disk was full is answered with %+v, %v", again, err)
 	}
-	profile := get[readmodels.Customer](s, "/v1/customers/"+string(first.ID), "minPosition", first.Position.String())
+	profile := get[party.Customer](s, "/v1/customers/"+string(first.ID), "minPosition", first.Position.String())
 	equal(t, "name", profile.Name, "Client before")
 
 	free.Store(plenty)
@@ -62,6 +62,6 @@ func TestServerOnANearlyFullDiskRefusesCommandsOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile = get[readmodels.Customer](s, "/v1/customers/"+string(made.ID), "minPosition", made.Position.String())
+	profile = get[party.Customer](s, "/v1/customers/"+string(made.ID), "minPosition", made.Position.String())
 	equal(t, "name", profile.Name, "Client during")
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/rapport-crm/rapport/internal/esnode"
 	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/pgtest"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
 )
 
 // A server whose user lacks a right says which, and works as soon as an administrator has granted it.
@@ -50,6 +50,6 @@ func TestServerOfAUserWorksOnceGranted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := get[readmodels.Customer](s, "/v1/customers/"+string(registered.ID), "minPosition", registered.Position.String())
+	got := get[party.Customer](s, "/v1/customers/"+string(registered.ID), "minPosition", registered.Position.String())
 	equal(t, "name", got.Name, "Anvil Works")
 }

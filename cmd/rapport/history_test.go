@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // TestHistoryOfMergedCustomers tells what happened to two customers that turned out to be one, and to all that is linked
@@ -40,7 +40,7 @@ func TestHistoryOfMergedCustomers(t *testing.T) {
 	names := strings.NewReplacer(anvil, "anvil", double, "double", contact, "contact", deal, "deal", order, "order")
 	history := func(id string) (lines []string) {
 		t.Helper()
-		for _, e := range get[list[readmodels.HistoryEntry]](s, "/v1/customers/"+id+"/history", "minPosition", last.Position.String(), "limit", "200").Items {
+		for _, e := range get[list[query.HistoryEntry]](s, "/v1/customers/"+id+"/history", "minPosition", last.Position.String(), "limit", "200").Items {
 			if e.Actor.ID == "" || e.OccurredAt.IsZero() || e.RecordedAt.Before(e.OccurredAt) || e.Summary == "" || e.CommandID == "" {
 				t.Errorf("an entry does not say who and when: %+v", e)
 			}

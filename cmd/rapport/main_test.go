@@ -24,7 +24,8 @@ import (
 	"github.com/rapport-crm/rapport/internal/importer"
 	"github.com/rapport-crm/rapport/internal/nodetest"
 	"github.com/rapport-crm/rapport/internal/pgtest"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // TestMain lets scripts and tests start the test binary as rapport.
@@ -163,7 +164,7 @@ func (s *server) catchUp() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	reads, err := readmodels.Open(s.t.Context(), r.Postgres)
+	reads, err := query.Open(s.t.Context(), r.Postgres)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -258,7 +259,7 @@ func equal[T comparable](t testing.TB, what string, got, want T) {
 }
 
 // sums adds the order totals of one kind; all kinds when it is empty.
-func sums(totals []readmodels.OrderTotal, kind string) (orders int64, total, withCustomer domain.Decimal) {
+func sums(totals []sales.OrderTotal, kind string) (orders int64, total, withCustomer domain.Decimal) {
 	for _, o := range totals {
 		if kind == "" || o.Kind == kind {
 			orders += o.Orders

@@ -17,7 +17,7 @@ import (
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/view"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 type replayCommand struct {
@@ -121,7 +121,7 @@ func (r replayRecord) Validate() error {
 	}
 	_, named := r.named()
 	noTime := func(m *moment) bool { return m.time.IsZero() && *m != moment{} }
-	if readmodels.Axis(r.Axis) == readmodels.AxisOccurred && slices.ContainsFunc(named, noTime) {
+	if query.Axis(r.Axis) == query.AxisOccurred && slices.ContainsFunc(named, noTime) {
 		return errors.New("--axis occurred needs a time: positions order what was recorded")
 	}
 	return nil
@@ -169,13 +169,13 @@ func (r replayRecord) Run(ctx context.Context, chosen *kong.Context, c *console)
 }
 
 func (r replayRecord) story(scan *history.Scan, m moment) (*history.Story, error) {
-	return scan.Story(readmodels.AsOf{Axis: readmodels.Axis(r.Axis), Position: m.position, Time: m.time})
+	return scan.Story(query.AsOf{Axis: query.Axis(r.Axis), Position: m.position, Time: m.time})
 }
 
 // printedReplay is the JSON form of a replay.
 type printedReplay struct {
-	Entries []readmodels.HistoryEntry `json:"entries"`
-	State   json.RawMessage           `json:"state"` // after the last entry
+	Entries []query.HistoryEntry `json:"entries"`
+	State   json.RawMessage      `json:"state"` // after the last entry
 }
 
 func (r replayRecord) replay(c *console, scan *history.Scan, words *domain.Phrasebook) error {
@@ -225,7 +225,7 @@ func stateOf(story *history.Story) (json.RawMessage, error) {
 }
 
 // printEntry prints who did what, when, and what it changed.
-func printEntry(out io.Writer, e readmodels.HistoryEntry) error {
+func printEntry(out io.Writer, e query.HistoryEntry) error {
 	who := e.Actor.ID
 	if e.Actor.OnBehalfOf != "" {
 		who += " for " + e.Actor.OnBehalfOf
@@ -244,7 +244,7 @@ func printEntry(out io.Writer, e readmodels.HistoryEntry) error {
 }
 
 // placeOf names the place of a change: record, row and field.
-func placeOf(c readmodels.Change) string {
+func placeOf(c query.Change) string {
 	place := c.Record
 	if c.Key != "" {
 		place += "[" + c.Key + "]"
@@ -256,7 +256,7 @@ func placeOf(c readmodels.Change) string {
 }
 
 // fromTo says from what to what something changed.
-func fromTo(c readmodels.Change) string {
+func fromTo(c query.Change) string {
 	shown := func(value json.RawMessage) string {
 		if value == nil {
 			return "nothing"
@@ -268,9 +268,9 @@ func fromTo(c readmodels.Change) string {
 
 // printedDifference is the JSON form of a difference.
 type printedDifference struct {
-	From    string              `json:"from"`
-	To      string              `json:"to"`
-	Changes []readmodels.Change `json:"changes"`
+	From    string         `json:"from"`
+	To      string         `json:"to"`
+	Changes []query.Change `json:"changes"`
 }
 
 func (r replayRecord) difference(c *console, scan *history.Scan) error {

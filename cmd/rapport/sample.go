@@ -14,7 +14,9 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/internal/importer"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // sample is an invented company's half year: its files and its mapping.
@@ -66,8 +68,8 @@ func importSample(ctx context.Context, c *console, l *log, bus *commands.Bus) er
 }
 
 // firstAnswer prints a funnel and one customer, as tables.
-func firstAnswer(ctx context.Context, out io.Writer, reads *readmodels.Store, tenant domain.Tenant, now time.Time, address string) error {
-	funnel, err := reads.Funnel(ctx, tenant, readmodels.FunnelQuery{PipelineID: pipeline.DefaultID, Mode: readmodels.ModeReached}, now)
+func firstAnswer(ctx context.Context, out io.Writer, reads *query.Store, tenant domain.Tenant, now time.Time, address string) error {
+	funnel, err := sales.ReadFunnel(ctx, reads, tenant, sales.FunnelQuery{PipelineID: pipeline.DefaultID, Mode: sales.ModeReached}, now)
 	if err != nil {
 		return err
 	}
@@ -82,11 +84,11 @@ func firstAnswer(ctx context.Context, out io.Writer, reads *readmodels.Store, te
 	}
 	fmt.Fprintf(out, "\nwin rate %s (%d of %d closed)\n", percent(funnel.WinRate.ByCount.Rate), funnel.WinRate.ByCount.Count, funnel.WinRate.ByCount.Of)
 
-	page, err := reads.CustomerSales(ctx, tenant, readmodels.Query{Sort: "-net", Limit: 1})
+	page, err := sales.SalesByCustomer.List(ctx, reads, tenant, query.Query{Sort: "-net", Limit: 1})
 	if err != nil || len(page.Items) == 0 {
 		return err
 	}
-	view, _, err := reads.Customer360(ctx, tenant, page.Items[0].CustomerID, now)
+	view, _, err := party.Read360(ctx, reads, tenant, page.Items[0].CustomerID, now)
 	if err != nil {
 		return err
 	}

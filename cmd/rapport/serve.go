@@ -29,7 +29,9 @@ import (
 	"github.com/rapport-crm/rapport/projections/runner"
 	"github.com/rapport-crm/rapport/projections/runner/build"
 	"github.com/rapport-crm/rapport/projections/whatif"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/audit"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 type serveCommand struct {
@@ -156,17 +158,17 @@ func (s serveCommand) alone() bool {
 
 // landmarks finds places in the log in the read models, as soon as they are open.
 type landmarks struct {
-	reads atomic.Pointer[readmodels.Store]
+	reads atomic.Pointer[query.Store]
 }
 
-func (l *landmarks) in(reads *readmodels.Store) { l.reads.Store(reads) }
+func (l *landmarks) in(reads *query.Store) { l.reads.Store(reads) }
 
 func (l *landmarks) find(ctx context.Context, p domain.Position) (domain.Position, error) {
 	reads := l.reads.Load()
 	if reads == nil {
 		return domain.Position{}, nil
 	}
-	second, err := reads.LogTimeBefore(ctx, domain.DefaultTenant, p)
+	second, err := audit.LogTimeBefore(ctx, reads, domain.DefaultTenant, p)
 	if err != nil || second == nil {
 		return domain.Position{}, err
 	}
@@ -175,7 +177,7 @@ func (l *landmarks) find(ctx context.Context, p domain.Position) (domain.Positio
 
 // parts are what serve runs beside the stores.
 type parts struct {
-	reads  *readmodels.Store
+	reads  *query.Store
 	server *api.Server
 	work   []func(context.Context) error // of the roles, until the context ends
 }
@@ -187,15 +189,15 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	if err != nil {
 		return nil, err
 	}
-	var ofLog []readmodels.Option
+	var ofLog []query.Option
 	if s.does(roleAPI) { // which hands cursors out
 		identity, err := l.Log.ID(ctx)
 		if err != nil {
 			return nil, err
 		}
-		ofLog = append(ofLog, readmodels.OfLog(identity))
+		ofLog = append(ofLog, query.OfLog(identity))
 	}
-	reads, err := readmodels.Open(ctx, postgres, ofLog...)
+	reads, err := query.Open(ctx, postgres, ofLog...)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +253,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 }
 
 // offer adds what the API needs beside health.
-func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres string, secret []byte, reads *readmodels.Store, options *api.Options, closing *closers) error {
+func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres string, secret []byte, reads *query.Store, options *api.Options, closing *closers) error {
 	bus := newBus(l, secret, commands.Options{Logger: c.log})
 	if s.Sample {
 		if err := importSample(ctx, c, l, bus); err != nil {
@@ -265,7 +267,7 @@ func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres st
 	if err != nil {
 		return err
 	}
-	historian, err := history.New(l.Store, reads, projections.All())
+	historian, err := history.New(l.Store, party.Timelines{Store: reads}, projections.All())
 	if err != nil {
 		return err
 	}
@@ -275,7 +277,7 @@ func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres st
 	}
 	closing.add(func() error { past.Close(); return nil })
 	options.Bus, options.Past, options.Words = bus, past, words
-	options.History = func(reads *readmodels.Store) api.Historian { return historian.At(reads) }
+	options.History = func(reads *query.Store) api.Historian { return historian.At(party.Timelines{Store: reads}) }
 	return nil
 }
 
@@ -347,7 +349,7 @@ func (a admin) Parked(ctx context.Context, name string) ([]api.ParkedStream, err
 }
 
 // welcome prints where everything is and, with the sample, a first answer; it fails nothing.
-func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *readmodels.Store, address string) {
+func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *query.Store, address string) {
 	if s.does(roleAPI) {
 		fmt.Fprintf(c.out, "API        http://%s/v1\nreference  http://%s/docs\n", address, address)
 	}
@@ -375,7 +377,7 @@ func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *re
 }
 
 // waitFor waits until the read models have reached p, however long a first catch-up takes.
-func waitFor(ctx context.Context, reads *readmodels.Store, p domain.Position) error {
+func waitFor(ctx context.Context, reads *query.Store, p domain.Position) error {
 	return patiently(ctx, func() error { return reads.WaitFor(ctx, p) })
 }
 

@@ -13,7 +13,8 @@ import (
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/importer"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // Invented rows of the shapes that the shipped mappings are for, with every oddity that they know of.
@@ -65,23 +66,23 @@ func TestSalesPipelineMapping(t *testing.T) {
 	s.changesNothing(result, "sales-pipeline", salesFiles...)
 	s.catchUp()
 
-	misspelt := first[readmodels.Opportunity](s, "/v1/opportunities", `externalId == "AAA1"`, "")
-	lines := get[list[readmodels.OpportunityLine]](s, "/v1/opportunity-lines", "filter", `opportunityId == "`+string(misspelt.ID)+`"`).Items
+	misspelt := first[sales.Opportunity](s, "/v1/opportunities", `externalId == "AAA1"`, "")
+	lines := get[list[sales.OpportunityLine]](s, "/v1/opportunity-lines", "filter", `opportunityId == "`+string(misspelt.ID)+`"`).Items
 	if len(lines) != 1 || lines[0].ProductCode != "GTX Pro" || lines[0].ProductID == nil || lines[0].UnitPrice.String() != "4800" {
 		t.Errorf("the misspelt product became %+v", lines)
 	}
 	if misspelt.Status != "won" || misspelt.Amount.String() != "4700" || misspelt.Region != "West" || misspelt.Owner != "Ada Moss" {
 		t.Errorf("AAA1 is %+v", misspelt)
 	}
-	if o := first[readmodels.Opportunity](s, "/v1/opportunities", `externalId == "AAA6"`, ""); o.CustomerID != nil || o.Stage != "prospecting" || o.Status != "open" {
+	if o := first[sales.Opportunity](s, "/v1/opportunities", `externalId == "AAA6"`, ""); o.CustomerID != nil || o.Stage != "prospecting" || o.Status != "open" {
 		t.Errorf("AAA6 is %+v", o)
 	}
-	parent := first[readmodels.Customer](s, "/v1/customers", `name == "Northwind Labs"`, "")
-	child := first[readmodels.Customer](s, "/v1/customers", `name == "Blue Harbour"`, "")
+	parent := first[party.Customer](s, "/v1/customers", `name == "Northwind Labs"`, "")
+	child := first[party.Customer](s, "/v1/customers", `name == "Blue Harbour"`, "")
 	if child.ParentID == nil || *child.ParentID != parent.ID || child.Industry != "retial" {
 		t.Errorf("Blue Harbour is %+v", child)
 	}
-	f := get[readmodels.Funnel](s, "/v1/funnel", "pipelineId", string(pipeline.DefaultID), "mode", "reached", "groupBy", "region")
+	f := get[sales.Funnel](s, "/v1/funnel", "pipelineId", string(pipeline.DefaultID), "mode", "reached", "groupBy", "region")
 	equal(t, "won value", f.WinRate.Won.String(), "9710")
 	equal(t, "won", f.WinRate.ByCount.Count, 3)
 	equal(t, "closed", f.WinRate.ByCount.Of, 4)
@@ -116,7 +117,7 @@ func (s *server) checkRetail(result importer.Result) {
 		Customer            bool
 	}
 	var got []order
-	for _, o := range get[list[readmodels.Order]](s, "/v1/orders", "sort", "number").Items {
+	for _, o := range get[list[sales.Order]](s, "/v1/orders", "sort", "number").Items {
 		got = append(got, order{o.Number, string(o.Kind), o.Total.String(), o.Lines, o.CustomerID != nil})
 	}
 	want := []order{
@@ -130,16 +131,16 @@ func (s *server) checkRetail(result importer.Result) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	invoices, sum, withCustomer := sums(get[list[readmodels.OrderTotal]](s, "/v1/orders/totals").Items, "")
+	invoices, sum, withCustomer := sums(get[list[sales.OrderTotal]](s, "/v1/orders/totals").Items, "")
 	equal(t, "invoices", invoices, 6)
 	equal(t, "sum", sum.String(), "-175.752")
 	equal(t, "sum with a customer", withCustomer.String(), "23.748")
 	equal(t, "lines", s.count("/v1/order-lines", ""), 8)
 	equal(t, "customers", s.count("/v1/customers", ""), 2)
 	equal(t, "products", s.count("/v1/products", ""), 4)
-	summer := first[readmodels.Order](s, "/v1/orders", `number == "900006"`, "")
+	summer := first[sales.Order](s, "/v1/orders", `number == "900006"`, "")
 	equal(t, "time of an invoice in summer", summer.PlacedAt.UTC().Format("2006-01-02T15:04"), "2025-07-02T11:00")
-	sales := first[readmodels.CustomerSales](s, "/v1/customer-sales", "", "-net")
+	sales := first[sales.CustomerSales](s, "/v1/customer-sales", "", "-net")
 	equal(t, "net of the best customer", sales.Net.String(), "15.75")
 }
 
@@ -164,7 +165,7 @@ func TestBankContactsMapping(t *testing.T) {
 		Seconds                int64
 	}
 	var got []call
-	for _, i := range get[list[readmodels.Interaction]](s, "/v1/interactions", "sort", "startedAt").Items {
+	for _, i := range get[list[party.Interaction]](s, "/v1/interactions", "sort", "startedAt").Items {
 		got = append(got, call{i.StartedAt.Format("2006-01-02"), i.Outcome, i.Campaign, i.DurationSeconds})
 	}
 	want := []call{ // December is followed by the January of another year
@@ -175,11 +176,11 @@ func TestBankContactsMapping(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	person := first[readmodels.Customer](s, "/v1/customers", `name == "Client 3"`, "")
+	person := first[party.Customer](s, "/v1/customers", `name == "Client 3"`, "")
 	if person.Kind != "person" || person.Occupation != "" || person.AgeBand != "70+" {
 		t.Errorf("the third client is %+v", person)
 	}
-	view := get[readmodels.Customer360](s, "/v1/customers/"+string(person.ID)+"/360")
+	view := get[party.Customer360](s, "/v1/customers/"+string(person.ID)+"/360")
 	equal(t, "calls in the view", view.InteractionCount, 1)
 }
 

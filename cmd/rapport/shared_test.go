@@ -12,7 +12,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/sales/pipeline"
 	"github.com/rapport-crm/rapport/internal/importer"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // sharedData is beside the project's folder; it is not part of the project.
@@ -88,7 +88,7 @@ func sharedSalesPipeline(t *testing.T, s *server) {
 	equal(t, "lines of GTX Pro", s.count("/v1/opportunity-lines", `productCode == "GTX Pro" && productId != null`), 1480)
 	equal(t, "subsidiaries", s.count("/v1/customers", `parentId != null`), 15)
 
-	f := get[readmodels.Funnel](s, "/v1/funnel", "pipelineId", string(pipeline.DefaultID), "mode", "reached", "groupBy", "month,owner,region")
+	f := get[sales.Funnel](s, "/v1/funnel", "pipelineId", string(pipeline.DefaultID), "mode", "reached", "groupBy", "month,owner,region")
 	equal(t, "won of closed", f.WinRate.ByCount.Count, 4238)
 	equal(t, "closed", f.WinRate.ByCount.Of, 6711)
 	equal(t, "won value", f.WinRate.Won.String(), "10005534")
@@ -164,7 +164,7 @@ func sharedOnlineRetail(t *testing.T, s *server) {
 	}
 	s.catchUp()
 
-	totals := get[list[readmodels.OrderTotal]](s, "/v1/orders/totals").Items
+	totals := get[list[sales.OrderTotal]](s, "/v1/orders/totals").Items
 	invoices, sum, withCustomer := sums(totals, "")
 	equal(t, "invoices", invoices, 25900)
 	equal(t, "sum", sum.String(), "9747747.934")
@@ -176,7 +176,7 @@ func sharedOnlineRetail(t *testing.T, s *server) {
 		`placedAt >= timestamp("2010-12-01T00:00:00Z") && placedAt < timestamp("2011-01-01T00:00:00Z")`: "748957.02",
 		`placedAt >= timestamp("2011-11-01T00:00:00Z") && placedAt < timestamp("2011-12-01T00:00:00Z")`: "1461756.25",
 	} {
-		_, sum, _ := sums(get[list[readmodels.OrderTotal]](s, "/v1/orders/totals", "filter", month).Items, "")
+		_, sum, _ := sums(get[list[sales.OrderTotal]](s, "/v1/orders/totals", "filter", month).Items, "")
 		equal(t, month, sum.String(), want)
 	}
 	equal(t, "order lines", s.count("/v1/order-lines", ""), 541909)
@@ -185,6 +185,6 @@ func sharedOnlineRetail(t *testing.T, s *server) {
 	equal(t, "customers", s.count("/v1/customers", `source == "web shop"`), 4372)
 	equal(t, "customers with sales", s.count("/v1/customer-sales", `currency == "GBP" && orders > 0`), 4339)
 	equal(t, "customers with several sales", s.count("/v1/customer-sales", `currency == "GBP" && orders > 1`), 2845)
-	equal(t, "most sales of a customer", first[readmodels.CustomerSales](s, "/v1/customer-sales", "", "-orders").Orders, 210)
+	equal(t, "most sales of a customer", first[sales.CustomerSales](s, "/v1/customer-sales", "", "-orders").Orders, 210)
 	equal(t, "products", s.count("/v1/product-sales", `currency == "GBP"`), 4070)
 }

@@ -28,7 +28,7 @@ import (
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
 	"github.com/rapport-crm/rapport/projections/runner"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/migrations"
 )
 
 // Names below the data directory.
@@ -328,7 +328,7 @@ func openPool(ctx context.Context, postgres string, loops int, closing *closers)
 		return nil, err
 	}
 	closing.add(func() error { pool.Close(); return nil })
-	return pool, readmodels.Migrate(ctx, pool)
+	return pool, migrations.Apply(ctx, pool)
 }
 
 // newRunner makes the engine of the projections on the database, without running it.

@@ -283,7 +283,7 @@ var mutations = []mutation{
 		"\t\terr = l.Apply(ctx, batch)\n", "\t\t_ = l.Apply(ctx, batch)\n", []string{"./projections/runner", "-run=DependOnDelivery|UnknownCommit"},
 	},
 	{
-		"only the first event of a stream begins a row", "projections/key.go",
+		"only the first event of a stream begins a row", "projections/projection/stream.go",
 		"return e.Revision == 0", "return true", []string{"./projections", "-run=Begins"},
 	},
 	{
@@ -348,12 +348,12 @@ var mutations = []mutation{
 		"if target.Key != admitted {", "if false && target.Key != admitted {", []string{"./projections/runner", "-run=SwitchAsks"},
 	},
 	{
-		"a query waits for a connection within a bound", "readmodels/store.go",
+		"a query waits for a connection within a bound", "readmodels/query/store.go",
 		"\tconfig.ConnConfig.Tracer = acquireTimeout{}\n", "", []string{"./api", "-run=ExhaustedPool"},
 	},
 	{
-		"rows are what the events say", "projections/opportunity.go",
-		"r.LinesTotal, _ = amountOf(ev.LinesTotal)", "", []string{"./projections", "-run=Oracle"},
+		"rows are what the events say", "projections/sales/opportunity.go",
+		"r.LinesTotal, _ = column.Amount(ev.LinesTotal)", "", []string{"./projections", "-run=Oracle"},
 	},
 }
 

@@ -24,7 +24,7 @@ import (
 	"github.com/rapport-crm/rapport/projections/oracle"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/projections/runner"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -101,7 +101,7 @@ func (l *shakyLog) ID(context.Context) (string, error) { return logID, nil }
 func (s *simulation) project(t *testing.T, l *shakyLog, wait bool) (*pgx.Conn, error) {
 	t.Helper()
 	url := pgtest.Database(t)
-	reads, err := readmodels.Open(t.Context(), url) // makes the fixed tables, too
+	reads, err := query.Open(t.Context(), url) // makes the fixed tables, too
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func (s *simulation) project(t *testing.T, l *shakyLog, wait bool) (*pgx.Conn, e
 // await returns when every projection serves and has the whole log.
 func (s *simulation) await(t *testing.T, conn *pgx.Conn, l *shakyLog) {
 	t.Helper()
-	if _, err := conn.Exec(t.Context(), "listen "+readmodels.CheckpointChannel); err != nil {
+	if _, err := conn.Exec(t.Context(), "listen "+query.CheckpointChannel); err != nil {
 		t.Fatal(err)
 	}
 	head, _ := l.Head(t.Context())

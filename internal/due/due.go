@@ -58,7 +58,7 @@ type Loop struct {
 	problems map[string]error // by job
 }
 
-// New makes a loop. Two jobs of one name, or one without an interval, are an error. The tables of readmodels.Migrate must
+// New makes a loop. Two jobs of one name, or one without an interval, are an error. The tables of migrations.Apply must
 // be there before Run is called.
 func New(pool *pgxpool.Pool, jobs []Job, o Options) (*Loop, error) {
 	for i, j := range jobs {

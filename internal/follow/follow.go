@@ -165,7 +165,7 @@ const (
 // errName says what a name of a follower is.
 var errName = fmt.Errorf("a name has 1 to %d lower-case letters, digits and -", maxName)
 
-// New checks the options. The tables of readmodels.Migrate must be there before anything else is called.
+// New checks the options. The tables of migrations.Apply must be there before anything else is called.
 func New(pool *pgxpool.Pool, log Log, decode bus.Decoder, opts Options) (*Follower, error) {
 	kind := opts.Kind.Name
 	switch {

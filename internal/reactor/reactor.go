@@ -40,7 +40,7 @@ type Options struct {
 	Step       func(point string) error // called at the points that follow.Steps returns; for tests
 }
 
-// New checks the options. The tables of readmodels.Migrate must be there before anything else is called.
+// New checks the options. The tables of migrations.Apply must be there before anything else is called.
 func New(pool *pgxpool.Pool, log follow.Log, decode bus.Decoder, opts Options) (*follow.Follower, error) {
 	if opts.To == nil {
 		return nil, fmt.Errorf("reactor %s has nowhere to publish to", opts.Name)

@@ -19,7 +19,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/projection"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Limits that Options overrule.
@@ -76,7 +76,7 @@ func (o Options) withDefaults() Options {
 // Evaluator answers queries as of the past. It is safe for concurrent use; Close it when done.
 type Evaluator struct {
 	log       Log
-	reads     *readmodels.Store // as they stand
+	reads     *query.Store // as they stand
 	pool      *pgxpool.Pool
 	declared  map[string]*projection.Compiled
 	snapshots *snapshots
@@ -85,7 +85,7 @@ type Evaluator struct {
 
 // Open returns an Evaluator over the log and the database of the read models, and drops the snapshots that processes
 // which live no more have left there. An unreachable database is an *domain.UnavailableError.
-func Open(ctx context.Context, url string, log Log, reads *readmodels.Store, declared []projection.Projection, o Options) (*Evaluator, error) {
+func Open(ctx context.Context, url string, log Log, reads *query.Store, declared []projection.Projection, o Options) (*Evaluator, error) {
 	compiled, err := projection.Compile(declared...)
 	if err != nil {
 		return nil, err
@@ -124,10 +124,10 @@ func (e *Evaluator) Close() {
 }
 
 // At returns the read models as of a moment.
-func (e *Evaluator) At(m readmodels.AsOf) *readmodels.Store { return e.reads.AsOf(m, e) }
+func (e *Evaluator) At(m query.AsOf) *query.Store { return e.reads.AsOf(m, e) }
 
-// Within implements readmodels.Past.
-func (e *Evaluator) Within(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, r readmodels.Reach, f func(readmodels.Querier) error) error {
+// Within implements query.Past.
+func (e *Evaluator) Within(ctx context.Context, tenant domain.Tenant, m query.AsOf, r query.Reach, f func(query.Querier) error) error {
 	list, err := e.projections(r.Views)
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (e *Evaluator) projections(names []string) ([]*projection.Compiled, error) 
 }
 
 // over lets f query the rows of an evaluation, which lie in temporary tables of a transaction that is rolled back.
-func (e *Evaluator) over(ctx context.Context, evaluation *Evaluation, list []*projection.Compiled, f func(readmodels.Querier) error) error {
+func (e *Evaluator) over(ctx context.Context, evaluation *Evaluation, list []*projection.Compiled, f func(query.Querier) error) error {
 	return e.reads.Borrow(ctx, temporary, func(tx pgx.Tx) error {
 		var create strings.Builder
 		for _, c := range list {

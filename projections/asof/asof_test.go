@@ -19,8 +19,11 @@ import (
 	"github.com/rapport-crm/rapport/domain/sales/product"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/audit"
 	"github.com/rapport-crm/rapport/projections/projection"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -120,7 +123,7 @@ type fixture struct {
 	*testing.T
 	url   string
 	log   *memoryLog
-	reads *readmodels.Store
+	reads *query.Store
 	*Evaluator
 }
 
@@ -128,7 +131,7 @@ func open(t *testing.T, o Options) *fixture {
 	t.Helper()
 	f := &fixture{T: t, url: pgtest.Database(t), log: &memoryLog{}}
 	var err error
-	if f.reads, err = readmodels.Open(t.Context(), f.url); err != nil {
+	if f.reads, err = query.Open(t.Context(), f.url); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.reads.Close)
@@ -165,13 +168,13 @@ func (f *fixture) schemas() int {
 	return f.query("select count(*)::int from pg_namespace where nspname ~ '^asof_'")
 }
 
-func moment(p uint64) readmodels.AsOf {
-	return readmodels.AsOf{Axis: readmodels.AxisRecorded, Position: domain.Position{Commit: p, Prepare: p}, Time: noon}
+func moment(p uint64) query.AsOf {
+	return query.AsOf{Axis: query.AxisRecorded, Position: domain.Position{Commit: p, Prepare: p}, Time: noon}
 }
 
 // names returns the names of the products as of a moment, from a snapshot.
-func names(ctx context.Context, e *Evaluator, m readmodels.AsOf) ([]string, error) {
-	page, err := e.At(m).Products(ctx, tenant, readmodels.Query{})
+func names(ctx context.Context, e *Evaluator, m query.AsOf) ([]string, error) {
+	page, err := sales.Products.List(ctx, e.At(m), tenant, query.Query{})
 	var list []string
 	for _, p := range page.Items {
 		list = append(list, p.Name)
@@ -179,7 +182,7 @@ func names(ctx context.Context, e *Evaluator, m readmodels.AsOf) ([]string, erro
 	return list, err
 }
 
-func (f *fixture) expect(m readmodels.AsOf, want ...string) {
+func (f *fixture) expect(m query.AsOf, want ...string) {
 	f.Helper()
 	if got, err := names(f.Context(), f.Evaluator, m); err != nil || !slices.Equal(got, want) {
 		f.Errorf("as of %+v: %v, %v; want %v", m, got, err, want)
@@ -192,14 +195,14 @@ func TestARecordIsFoldedFromItsOwnStream(t *testing.T) {
 		f.log.add(n, "bolt", noon, noon)
 	}
 	e := f.log.add(7, "screw", noon, noon)
-	for m, want := range map[readmodels.AsOf]string{moment(500): "bolt", moment(e.Position.Prepare): "screw"} {
-		p, at, err := f.At(m).Product(t.Context(), tenant, e.Stream.ID)
+	for m, want := range map[query.AsOf]string{moment(500): "bolt", moment(e.Position.Prepare): "screw"} {
+		p, at, err := sales.ProductRecord.Read(t.Context(), f.At(m), tenant, e.Stream.ID)
 		if err != nil || p.Name != want || at != m.Position {
 			t.Errorf("as of %s: %q at %s, %v", m.Position, p.Name, at, err)
 		}
 	}
 	var missing *domain.NotFoundError
-	if _, _, err := f.At(moment(70)).Product(t.Context(), tenant, e.Stream.ID); !errors.As(err, &missing) {
+	if _, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(70)), tenant, e.Stream.ID); !errors.As(err, &missing) {
 		t.Errorf("before it was: %v", err)
 	}
 	if n := f.log.scans.Load(); n != 0 {
@@ -288,7 +291,7 @@ func TestTooManyMomentsAtOnceAreRefused(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	for _, axis := range []readmodels.Axis{readmodels.AxisRecorded, readmodels.AxisOccurred} {
+	for _, axis := range []query.Axis{query.AxisRecorded, query.AxisOccurred} {
 		f := open(t, Options{MaxMemory: 256 << 10})
 		for n := range 2 * checkEvery {
 			f.log.add(n, "bolt", noon, noon)
@@ -313,10 +316,10 @@ func TestMemoryOfARecordIsBounded(t *testing.T) {
 		last = f.log.add(1, "bolt", noon, noon)
 	}
 	var refused *domain.Rejection
-	if _, _, err := f.At(moment(last.Position.Prepare)).Product(t.Context(), tenant, last.Stream.ID); !errors.As(err, &refused) || refused.Rule != "as-of-too-large" {
+	if _, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(last.Position.Prepare)), tenant, last.Stream.ID); !errors.As(err, &refused) || refused.Rule != "as-of-too-large" {
 		t.Errorf("%v", err)
 	}
-	if p, _, err := f.At(moment(100)).Product(t.Context(), tenant, last.Stream.ID); err != nil || p.Revision != 9 {
+	if p, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(100)), tenant, last.Stream.ID); err != nil || p.Revision != 9 {
 		t.Errorf("less: %+v, %v", p, err)
 	}
 }
@@ -448,9 +451,9 @@ func TestRestatedEventsAreFoldedAsTheyHappened(t *testing.T) {
 	f.log.add(1, "third", hour(5), hour(3))
 	f.log.add(1, "second", hour(6), hour(2))     // dated back before the third
 	f.log.add(1, "beginning", hour(7), hour(-9)) // dated back before the product was there
-	at := func(h int, p uint64) readmodels.AsOf {
+	at := func(h int, p uint64) query.AsOf {
 		m := moment(p)
-		m.Axis, m.Time = readmodels.AxisOccurred, hour(h)
+		m.Axis, m.Time = query.AxisOccurred, hour(h)
 		return m
 	}
 	f.expect(at(-1, 40))
@@ -460,8 +463,8 @@ func TestRestatedEventsAreFoldedAsTheyHappened(t *testing.T) {
 	f.expect(at(4, 20), "third")
 	f.expect(at(2, 20), "first")
 	f.expect(moment(40), "beginning")
-	for m, want := range map[readmodels.AsOf]string{at(2, 40): "second", at(0, 40): "beginning", at(2, 30): "second"} {
-		if p, _, err := f.At(m).Product(t.Context(), tenant, f.log.events[0].Stream.ID); err != nil || p.Name != want {
+	for m, want := range map[query.AsOf]string{at(2, 40): "second", at(0, 40): "beginning", at(2, 30): "second"} {
+		if p, _, err := sales.ProductRecord.Read(t.Context(), f.At(m), tenant, f.log.events[0].Stream.ID); err != nil || p.Name != want {
 			t.Errorf("record as of %+v: %q, %v", m, p.Name, err)
 		}
 	}
@@ -476,12 +479,12 @@ func TestNothingIsRestatedBeforeItsBeginning(t *testing.T) {
 	f.log.append(acme, customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "Acme"}, Owner: "ann"}, hour(0), hour(0))
 	f.log.append(acme, customer.CommitmentRecorded{CommitmentID: "c", Text: "call back", Due: "2026-04-01", By: "ann"}, hour(1), hour(-9))
 	for h, want := range map[int]int{-1: 0, 0: 1} {
-		m := readmodels.AsOf{Axis: readmodels.AxisOccurred, Position: moment(20).Position, Time: hour(h)}
-		list, err := f.At(m).Commitments(t.Context(), tenant, readmodels.Query{})
+		m := query.AsOf{Axis: query.AxisOccurred, Position: moment(20).Position, Time: hour(h)}
+		list, err := party.Commitments.List(t.Context(), f.At(m), tenant, query.Query{})
 		if err != nil || len(list.Items) != want {
 			t.Errorf("at hour %d the list has %d, want %d: %v", h, len(list.Items), want, err)
 		}
-		digest, _, err := f.At(m).Handover(t.Context(), tenant, "ann")
+		digest, _, err := party.ReadHandover(t.Context(), f.At(m), tenant, "ann")
 		if err != nil || len(digest.OpenCommitments) != want {
 			t.Errorf("at hour %d the digest has %d, want %d: %v", h, len(digest.OpenCommitments), want, err)
 		}
@@ -489,10 +492,10 @@ func TestNothingIsRestatedBeforeItsBeginning(t *testing.T) {
 }
 
 func TestAnEvaluationParksWhatTheReadModelsPark(t *testing.T) {
-	strict := projection.Fold[productKey, readmodels.Product]{
+	strict := projection.Fold[productKey, sales.Product]{
 		Name: "product", Version: 1, Doc: "Products.", Events: []string{"product."},
 		Keys: func(e domain.Recorded) []productKey { return []productKey{{e.Tenant, e.Stream.ID}} },
-		Evolve: func(r readmodels.Product, _ productKey, e domain.Recorded) readmodels.Product {
+		Evolve: func(r sales.Product, _ productKey, e domain.Recorded) sales.Product {
 			changed, ok := e.Event.(product.Updated)
 			if ok && changed.To.Name == "poison" {
 				panic("a name that nothing can be called")
@@ -519,7 +522,7 @@ func TestAnEvaluationParksWhatTheReadModelsPark(t *testing.T) {
 	}
 	var revisions []int64
 	for _, row := range e.Memory("product").All() {
-		revisions = append(revisions, row.(readmodels.Product).Revision)
+		revisions = append(revisions, row.(sales.Product).Revision)
 	}
 	if !slices.Equal(revisions, []int64{0, 1}) {
 		t.Errorf("revisions %v", revisions)
@@ -540,7 +543,7 @@ func TestATimeIsTheLongestBeginningRecordedByIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	compiled, err := projections.LogTime.Compile()
+	compiled, err := audit.LogTime.Compile()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -588,7 +591,7 @@ func TestATimeIsTheLongestBeginningRecordedByIt(t *testing.T) {
 				}
 				seen++
 			}
-			m, err := f.Resolve(t.Context(), tenant, readmodels.PastQuery{AsOf: readmodels.Point{Time: when}})
+			m, err := f.Resolve(t.Context(), tenant, query.PastQuery{AsOf: query.Point{Time: when}})
 			got := 0
 			for _, e := range f.log.all() {
 				if !m.Position.Before(e.Position) {
@@ -605,7 +608,7 @@ func TestATimeIsTheLongestBeginningRecordedByIt(t *testing.T) {
 				continue
 			}
 			e := f.log.events[random.IntN(len(f.log.events))]
-			back, err := f.Resolve(t.Context(), tenant, readmodels.PastQuery{AsOf: readmodels.Point{Position: &e.Position}})
+			back, err := f.Resolve(t.Context(), tenant, query.PastQuery{AsOf: query.Point{Position: &e.Position}})
 			if err != nil || !back.Time.Equal(e.RecordedAt) || back.Position != e.Position {
 				t.Fatalf("seed %d, round %d: position %s is at %s, not %s (%v)", seed, round, e.Position, back.Time, e.RecordedAt, err)
 			}
@@ -622,7 +625,7 @@ func (f *fixture) resolvesAnyNumber(random *rand.Rand) {
 	head := all[len(all)-1].Position
 	number := random.Uint64N(head.Commit + 20)
 	at := domain.Position{Commit: number, Prepare: number}
-	m, err := f.Resolve(f.Context(), tenant, readmodels.PastQuery{AsOf: readmodels.Point{Position: &at}})
+	m, err := f.Resolve(f.Context(), tenant, query.PastQuery{AsOf: query.Point{Position: &at}})
 	if head.Before(at) {
 		var invalid *domain.InvalidError
 		if !errors.As(err, &invalid) {

@@ -16,7 +16,9 @@ import (
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/projections"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // storedLog holds encoded events, so that reading them costs their decoding.
@@ -67,7 +69,7 @@ func pairs(list []codec.Raw) iter.Seq2[codec.Raw, error] {
 
 func (l *storedLog) evaluator() *Evaluator {
 	url := pgtest.Database(l.b)
-	reads, err := readmodels.Open(l.b.Context(), url)
+	reads, err := query.Open(l.b.Context(), url)
 	if err != nil {
 		l.b.Fatal(err)
 	}
@@ -103,7 +105,7 @@ func BenchmarkRecord(b *testing.B) {
 			}
 			e := l.evaluator()
 			for b.Loop() {
-				if _, _, err := e.At(moment(uint64(events))).Customer(b.Context(), tenant, id(1, 1)); err != nil {
+				if _, _, err := party.CustomerRecord.Read(b.Context(), e.At(moment(uint64(events))), tenant, id(1, 1)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -128,7 +130,7 @@ func BenchmarkFunnel(b *testing.B) {
 	ask := func(b *testing.B, p uint64) {
 		m := moment(p)
 		m.Time = noon.Add(time.Hour * 24 * 365)
-		f, err := e.At(m).Funnel(b.Context(), tenant, readmodels.FunnelQuery{PipelineID: pipeline.DefaultID}, noon)
+		f, err := sales.ReadFunnel(b.Context(), e.At(m), tenant, sales.FunnelQuery{PipelineID: pipeline.DefaultID}, noon)
 		if err != nil || f.Definition.PopulationSize != deals {
 			b.Fatal(f.Definition, err)
 		}

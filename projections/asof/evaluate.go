@@ -8,7 +8,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/projection"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // pass folds events once, within the limit of memory.
@@ -35,7 +35,7 @@ func (p *pass) apply(event domain.Recorded) error {
 }
 
 // applyHeld folds what is held, which is in the order of the log, as of a moment.
-func (p *pass) applyHeld(m readmodels.AsOf) error {
+func (p *pass) applyHeld(m query.AsOf) error {
 	for _, event := range Order(p.held, m) {
 		if err := p.apply(event); err != nil {
 			return err
@@ -45,10 +45,10 @@ func (p *pass) applyHeld(m readmodels.AsOf) error {
 }
 
 // evaluate folds the whole log as of a moment, and returns how many events it has folded.
-func (e *Evaluator) evaluate(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled) (*Evaluation, int, error) {
+func (e *Evaluator) evaluate(ctx context.Context, tenant domain.Tenant, m query.AsOf, list []*projection.Compiled) (*Evaluation, int, error) {
 	p := e.pass(list)
 	wanted := p.Matches
-	if m.Axis == readmodels.AxisOccurred {
+	if m.Axis == query.AxisOccurred {
 		wanted = p.Concerns // among them are the first events of all streams that matter: Order goes by when they began
 	}
 	n := 0
@@ -64,7 +64,7 @@ func (e *Evaluator) evaluate(ctx context.Context, tenant domain.Tenant, m readmo
 		}
 		n++
 		take := p.apply
-		if m.Axis == readmodels.AxisOccurred {
+		if m.Axis == query.AxisOccurred {
 			take = p.hold
 		}
 		if err := take(event); err != nil {
@@ -75,7 +75,7 @@ func (e *Evaluator) evaluate(ctx context.Context, tenant domain.Tenant, m readmo
 }
 
 // evaluateStreams folds a few streams as of a moment.
-func (e *Evaluator) evaluateStreams(ctx context.Context, streams []domain.StreamID, m readmodels.AsOf, list []*projection.Compiled) (*Evaluation, error) {
+func (e *Evaluator) evaluateStreams(ctx context.Context, streams []domain.StreamID, m query.AsOf, list []*projection.Compiled) (*Evaluation, error) {
 	p := e.pass(list)
 	for _, stream := range streams {
 		for event, err := range e.log.Read(ctx, stream, 0) {

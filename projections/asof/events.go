@@ -8,8 +8,7 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/domain/sales/pipeline"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Log is what answers as of the past need of the event log.
@@ -26,16 +25,15 @@ type Log interface {
 
 // Order returns those of events, which are in the order of the log, that are seen as of a moment, in the order in which
 // projections fold them: that of the log or, on AxisOccurred, that in which they happened. There an event that is dated
-// before its stream began counts as happened when the stream began, because nothing can be folded before its beginning. The
-// first version of a pipeline is there from the beginning of time: deals are often older than the day on which somebody told
-// the system by which stages they go.
-func Order(events []domain.Recorded, m readmodels.AsOf) []domain.Recorded {
-	if m.Axis != readmodels.AxisOccurred {
+// before its stream began counts as happened when the stream began, because nothing can be folded before its beginning. What
+// is declared to hold from the start, as the first version of a pipeline is, is there from the beginning of time.
+func Order(events []domain.Recorded, m query.AsOf) []domain.Recorded {
+	if m.Axis != query.AxisOccurred {
 		return events
 	}
 	begun := map[domain.StreamID]time.Time{}
 	when := func(e domain.Recorded) time.Time {
-		if e.Revision == 0 && e.Stream.Aggregate == pipeline.Aggregate.Name {
+		if _, always := e.Event.(domain.FromTheStart); always && e.Revision == 0 {
 			return time.Time{}
 		}
 		if b := begun[e.Stream]; e.OccurredAt.Before(b) {

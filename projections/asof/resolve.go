@@ -5,7 +5,8 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/audit"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Resolve finds the moment that a client names, or says by an *domain.InvalidError why there is none.
@@ -13,10 +14,10 @@ import (
 // A time on AxisRecorded is the longest beginning of the log of which nothing was recorded after the time. Clocks that were
 // set back therefore never show an event that was recorded later, and what follows once the log has passed the time cannot
 // change the answer.
-func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q readmodels.PastQuery) (readmodels.AsOf, error) {
-	m := readmodels.AsOf{Axis: q.Axis, Time: q.AsOf.Time}
+func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q query.PastQuery) (query.AsOf, error) {
+	m := query.AsOf{Axis: q.Axis, Time: q.AsOf.Time}
 	if m.Axis == "" {
-		m.Axis = readmodels.AxisRecorded
+		m.Axis = query.AxisRecorded
 	}
 	now := e.opts.Clock()
 	if q.AsOf.Time.After(now) {
@@ -31,7 +32,7 @@ func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q readmod
 	}
 	end := head.Position
 	known, name := q.AsOf, "asOf"
-	if m.Axis == readmodels.AxisOccurred {
+	if m.Axis == query.AxisOccurred {
 		known, name = q.KnownAt, "knownAt"
 	}
 	switch {
@@ -59,7 +60,7 @@ func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q readmod
 // positionAt returns the position of the last event of the longest beginning of a tenant's events of which none was
 // recorded after t.
 func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time.Time, end domain.Position) (domain.Position, error) {
-	in, next, err := e.reads.LogTimeOf(ctx, tenant, t)
+	in, next, err := audit.LogTimeOf(ctx, e.reads, tenant, t)
 	if err != nil {
 		return domain.Position{}, err
 	}
@@ -73,7 +74,7 @@ func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time
 	case next != nil:
 		return e.lastBefore(ctx, tenant, next.First())
 	default: // nothing was recorded later, as far as the read models know: look at what they do not know yet
-		newest, err := e.reads.LogTimeBefore(ctx, tenant, end)
+		newest, err := audit.LogTimeBefore(ctx, e.reads, tenant, end)
 		if err != nil {
 			return domain.Position{}, err
 		}
@@ -99,7 +100,7 @@ func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time
 // lastBefore returns the position of a tenant's last event before a position, zero when there is none. Events lie any distance
 // apart, so that it is looked for.
 func (e *Evaluator) lastBefore(ctx context.Context, tenant domain.Tenant, p domain.Position) (last domain.Position, err error) {
-	begin, err := e.reads.LogTimeBefore(ctx, tenant, p)
+	begin, err := audit.LogTimeBefore(ctx, e.reads, tenant, p)
 	if err != nil || begin == nil {
 		return last, err
 	}
@@ -120,7 +121,7 @@ func (e *Evaluator) lastBefore(ctx context.Context, tenant domain.Tenant, p doma
 
 // timeAt returns when the last event of a tenant up to a position was recorded; the zero time when there is none.
 func (e *Evaluator) timeAt(ctx context.Context, tenant domain.Tenant, p domain.Position) (at time.Time, err error) {
-	begin, err := e.reads.LogTimeBefore(ctx, tenant, p)
+	begin, err := audit.LogTimeBefore(ctx, e.reads, tenant, p)
 	if err != nil {
 		return at, err
 	}

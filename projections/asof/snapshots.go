@@ -15,21 +15,21 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/projection"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // key names one projection as of one moment.
 type key struct {
 	tenant     domain.Tenant
 	projection string
-	axis       readmodels.Axis
+	axis       query.Axis
 	position   domain.Position
 	time       string // on AxisOccurred; on AxisRecorded the position alone decides
 }
 
-func keyOf(tenant domain.Tenant, c *projection.Compiled, m readmodels.AsOf) key {
+func keyOf(tenant domain.Tenant, c *projection.Compiled, m query.AsOf) key {
 	k := key{tenant: tenant, projection: c.Name, axis: m.Axis, position: m.Position}
-	if m.Axis == readmodels.AxisOccurred {
+	if m.Axis == query.AxisOccurred {
 		k.time = m.Time.UTC().Format(time.RFC3339Nano)
 	}
 	return k
@@ -215,7 +215,7 @@ func (s *snapshots) sweep() {
 var errLost = errors.New("the snapshots are lost")
 
 // within lets f query the rows of the projections as of a moment, which it has made when they are not kept.
-func (s *snapshots) within(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, f func(readmodels.Querier) error) error {
+func (s *snapshots) within(ctx context.Context, tenant domain.Tenant, m query.AsOf, list []*projection.Compiled, f func(query.Querier) error) error {
 	s.mu.Lock()
 	owner := s.owner
 	s.mu.Unlock()
@@ -241,7 +241,7 @@ select exists (
 ) and (select count(*) from pg_namespace where nspname = any($3)) = cardinality($3)`
 
 // try is within that returns errLost, before it has called f, when the snapshots kept are not what they were.
-func (s *snapshots) try(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, f func(readmodels.Querier) error) error {
+func (s *snapshots) try(ctx context.Context, tenant domain.Tenant, m query.AsOf, list []*projection.Compiled, f func(query.Querier) error) error {
 	held, err := s.hold(tenant, m, list)
 	if err != nil {
 		return err
@@ -308,7 +308,7 @@ func (s *snapshots) current(ctx context.Context, held []*snapshot) error {
 }
 
 // hold returns the snapshots of the projections, made, being made, or begun now.
-func (s *snapshots) hold(tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled) ([]*snapshot, error) {
+func (s *snapshots) hold(tenant domain.Tenant, m query.AsOf, list []*projection.Compiled) ([]*snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var missing []*projection.Compiled
@@ -420,7 +420,7 @@ func (s *snapshots) drop(one *snapshot) {
 }
 
 // makeAll makes snapshots of several projections from one pass over the log.
-func (s *snapshots) makeAll(tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, begun []*snapshot) {
+func (s *snapshots) makeAll(tenant domain.Tenant, m query.AsOf, list []*projection.Compiled, begun []*snapshot) {
 	ctx, cancel := context.WithTimeout(s.ctx, buildTimeout)
 	defer cancel()
 	err := s.makeOne(ctx, tenant, m, list, begun)
@@ -436,7 +436,7 @@ func (s *snapshots) makeAll(tenant domain.Tenant, m readmodels.AsOf, list []*pro
 	}
 }
 
-func (s *snapshots) makeOne(ctx context.Context, tenant domain.Tenant, m readmodels.AsOf, list []*projection.Compiled, begun []*snapshot) error {
+func (s *snapshots) makeOne(ctx context.Context, tenant domain.Tenant, m query.AsOf, list []*projection.Compiled, begun []*snapshot) error {
 	select {
 	case s.slot <- struct{}{}:
 		defer func() { <-s.slot }()

@@ -11,18 +11,18 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/view"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Explain returns the events that gave a value of the record's view: folding them alone gives the value, and without any
 // one of them it is another. field is a JSON pointer or a dotted name; elements of lists are named by what identifies them
 // or by number. now is for what depends on the date. It returns an *domain.InvalidError that lists the fields for one that
 // there is not, and a *domain.Rejection, "explanation-too-long", when it takes more than MaxFolded.
-func (s *Story) Explain(ctx context.Context, field string, now time.Time) (readmodels.Explanation, error) {
+func (s *Story) Explain(ctx context.Context, field string, now time.Time) (query.Explanation, error) {
 	value := explained{story: s, path: view.Path(field), now: now}
 	var known bool
 	if value.part, known = s.Kind.Part(value.path[0]); !known || !view.Known(s.Kind, value.path) {
-		return readmodels.Explanation{}, unknownField(s.Kind)
+		return query.Explanation{}, unknownField(s.Kind)
 	}
 	var considered []domain.Recorded
 	f := s.reader.shape.Fold(value.part.Needs...)
@@ -33,11 +33,11 @@ func (s *Story) Explain(ctx context.Context, field string, now time.Time) (readm
 	}
 	document, err := value.document(slices.Values(considered))
 	if err != nil {
-		return readmodels.Explanation{}, err
+		return query.Explanation{}, err
 	}
 	value.path = view.Named(document, value.path)
 	if err := value.exists(document); err != nil {
-		return readmodels.Explanation{}, err
+		return query.Explanation{}, err
 	}
 	want := view.Lookup(document, value.path)
 	events, err := minimal(ctx, considered, func(events iter.Seq[domain.Recorded]) (bool, error) {
@@ -45,11 +45,11 @@ func (s *Story) Explain(ctx context.Context, field string, now time.Time) (readm
 		return bytes.Equal(got, want), err
 	})
 	if err != nil {
-		return readmodels.Explanation{}, err
+		return query.Explanation{}, err
 	}
-	answer := readmodels.Explanation{
+	answer := query.Explanation{
 		Field: view.Pointer(value.path), Value: shown(want), Formula: value.part.Formula, Considered: len(considered),
-		Events: []readmodels.ExplainedEvent{}, Position: s.At,
+		Events: []query.ExplainedEvent{}, Position: s.At,
 	}
 	return answer, value.tell(&answer, events)
 }
@@ -100,7 +100,7 @@ func (v explained) exists(document json.RawMessage) error {
 }
 
 // tell fills in who did what, and what each event contributed.
-func (v explained) tell(answer *readmodels.Explanation, events []domain.Recorded) error {
+func (v explained) tell(answer *query.Explanation, events []domain.Recorded) error {
 	entries, err := v.story.tell(events)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (v explained) tell(answer *readmodels.Explanation, events []domain.Recorded
 		if err != nil {
 			return err
 		}
-		answer.Events = append(answer.Events, readmodels.ExplainedEvent{HistoryEntry: entries[i], Before: shown(before), After: shown(after)})
+		answer.Events = append(answer.Events, query.ExplainedEvent{HistoryEntry: entries[i], Before: shown(before), After: shown(after)})
 		before = after
 	}
 	answer.Recomputed = shown(before)

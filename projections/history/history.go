@@ -16,7 +16,8 @@ import (
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/projections/view"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Log is what a Reader needs of the event log.
@@ -27,7 +28,7 @@ type Log interface {
 
 // Timeline is what a Reader needs of the read models: which events concern a customer, and where the others stand.
 type Timeline interface {
-	CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q readmodels.Query) (readmodels.Page[readmodels.TimelineEntry], error)
+	CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q query.Query) (query.List[party.TimelineEntry], error)
 	CustomerStreams(ctx context.Context, tenant domain.Tenant, customer domain.ID) ([]domain.StreamID, domain.Position, error)
 	TimelineEvent(ctx context.Context, tenant domain.Tenant, event domain.ID) (stream domain.StreamID, revision uint64, err error)
 	Position(ctx context.Context) (domain.Position, error)
@@ -63,9 +64,9 @@ func (r *Reader) At(timeline Timeline) *Reader {
 // Customer returns up to limit events after a position of one customer and everything linked to it, in the order of
 // the log, each with what it changed. Next is the position after which to go on; the entries are not counted. It returns
 // *domain.NotFoundError for a customer that never existed.
-func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (readmodels.Page[readmodels.HistoryEntry], error) {
-	var part readmodels.Page[readmodels.HistoryEntry]
-	page, err := r.timeline.CustomerTimeline(ctx, tenant, customer, readmodels.Query{
+func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (query.List[query.HistoryEntry], error) {
+	var part query.List[query.HistoryEntry]
+	page, err := r.timeline.CustomerTimeline(ctx, tenant, customer, query.Query{
 		Filter: fmt.Sprintf("position > %d", after.Order()), Sort: "position", Limit: limit,
 	})
 	if err != nil {
@@ -81,7 +82,7 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 		wanted[string(e.EventID)] = true
 		last[stream] = max(last[stream], uint64(e.Revision))
 	}
-	found := map[string]readmodels.HistoryEntry{}
+	found := map[string]query.HistoryEntry{}
 	for stream, revision := range last {
 		for entry, err := range r.Stream(ctx, stream) {
 			if err != nil {
@@ -95,7 +96,7 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 			}
 		}
 	}
-	part.Items = make([]readmodels.HistoryEntry, 0, len(page.Items))
+	part.Items = make([]query.HistoryEntry, 0, len(page.Items))
 	seen := map[domain.ID]bool{} // an event that concerns two merged customers stands twice in the timeline
 	for _, e := range page.Items {
 		if seen[e.EventID] {
@@ -116,11 +117,11 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 }
 
 // Stream yields every event of one stream with what it changed, from the first on.
-func (r *Reader) Stream(ctx context.Context, stream domain.StreamID) iter.Seq2[readmodels.HistoryEntry, error] {
-	return func(yield func(readmodels.HistoryEntry, error) bool) {
+func (r *Reader) Stream(ctx context.Context, stream domain.StreamID) iter.Seq2[query.HistoryEntry, error] {
+	return func(yield func(query.HistoryEntry, error) bool) {
 		t := r.track()
 		for event, err := range r.log.Read(ctx, stream, 0) {
-			var entry readmodels.HistoryEntry
+			var entry query.HistoryEntry
 			if err == nil {
 				entry, err = t.next(event)
 			}
@@ -143,7 +144,7 @@ func (r *Reader) track() *track {
 }
 
 // next returns the entry of the stream's next event, with what it changed.
-func (t *track) next(event domain.Recorded) (readmodels.HistoryEntry, error) {
+func (t *track) next(event domain.Recorded) (query.HistoryEntry, error) {
 	entry := entryOf(event)
 	before, err := t.touched(event)
 	if err != nil {
@@ -174,12 +175,12 @@ func (t *track) touched(event domain.Recorded) ([]map[string]record, error) {
 	return rows, nil
 }
 
-func entryOf(e domain.Recorded) readmodels.HistoryEntry {
-	return readmodels.HistoryEntry{
+func entryOf(e domain.Recorded) query.HistoryEntry {
+	return query.HistoryEntry{
 		Position: e.Position, EventID: e.ID, EventType: e.Type(), Stream: e.Stream.String(), Revision: e.Revision,
 		OccurredAt: e.OccurredAt, RecordedAt: e.RecordedAt, Actor: e.Actor,
 		CommandID: e.CommandID, CorrelationID: e.CorrelationID, CausationID: e.CausationID,
-		Changes: []readmodels.Change{}, Data: e.Event,
+		Changes: []query.Change{}, Data: e.Event,
 	}
 }
 
@@ -231,9 +232,9 @@ func keyOf(of domain.ID, row any) string {
 }
 
 // compare lists the fields that differ, rows and fields in order.
-func compare(name string, before, after map[string]record) []readmodels.Change {
+func compare(name string, before, after map[string]record) []query.Change {
 	keys := slices.Sorted(maps.Keys(union(before, after)))
-	var changes []readmodels.Change
+	var changes []query.Change
 	for _, key := range keys {
 		old, now := before[key], after[key]
 		for _, field := range slices.Sorted(maps.Keys(union(old, now))) {
@@ -241,7 +242,7 @@ func compare(name string, before, after map[string]record) []readmodels.Change {
 			if bookkeeping[field] || string(from) == string(to) || nothing(from) && nothing(to) {
 				continue
 			}
-			changes = append(changes, readmodels.Change{Record: name, Key: key, Field: field, From: from, To: to})
+			changes = append(changes, query.Change{Record: name, Key: key, Field: field, From: from, To: to})
 		}
 	}
 	return changes

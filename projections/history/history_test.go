@@ -17,8 +17,10 @@ import (
 	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
+	partyprojections "github.com/rapport-crm/rapport/projections/party"
 	"github.com/rapport-crm/rapport/projections/projection"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -30,7 +32,7 @@ func stream(n int) domain.StreamID {
 // world is a log with its timeline.
 type world struct {
 	events  []domain.Recorded
-	entries []readmodels.TimelineEntry
+	entries []party.TimelineEntry
 }
 
 // add appends an event to the log, and its entry to the timeline of each customer that it concerns.
@@ -55,7 +57,7 @@ func (w *world) add(s domain.StreamID, e domain.Event, concerns ...domain.Stream
 	}
 	w.events = append(w.events, r)
 	for _, c := range append([]domain.StreamID{s}, concerns...) {
-		w.entries = append(w.entries, readmodels.TimelineEntry{
+		w.entries = append(w.entries, party.TimelineEntry{
 			CustomerID: c.ID, Position: int64(n), EventID: domain.ID(r.ID), Aggregate: s.Aggregate, AggregateID: s.ID, Revision: int64(r.Revision),
 		})
 	}
@@ -73,12 +75,12 @@ func (w *world) Read(_ context.Context, s domain.StreamID, from uint64) iter.Seq
 }
 
 // CustomerTimeline implements history.Timeline; it takes every customer of the world for one family.
-func (w *world) CustomerTimeline(_ context.Context, _ domain.Tenant, _ domain.ID, q readmodels.Query) (readmodels.Page[readmodels.TimelineEntry], error) {
+func (w *world) CustomerTimeline(_ context.Context, _ domain.Tenant, _ domain.ID, q query.Query) (query.List[party.TimelineEntry], error) {
 	var after int64
 	if _, err := fmt.Sscanf(q.Filter, "position > %d", &after); err != nil || q.Sort != "position" {
-		return readmodels.Page[readmodels.TimelineEntry]{}, fmt.Errorf("unexpected query %+v", q)
+		return query.List[party.TimelineEntry]{}, fmt.Errorf("unexpected query %+v", q)
 	}
-	page := readmodels.Page[readmodels.TimelineEntry]{Position: domain.Position{Commit: uint64(len(w.events)), Prepare: uint64(len(w.events))}}
+	page := query.List[party.TimelineEntry]{Position: domain.Position{Commit: uint64(len(w.events)), Prepare: uint64(len(w.events))}}
 	for _, e := range w.entries {
 		if e.Position > after {
 			page.Items = append(page.Items, e)
@@ -138,7 +140,7 @@ func (w *world) reader(t *testing.T) *history.Reader {
 }
 
 // changes renders the changes of a record's field as from → to.
-func changes(e readmodels.HistoryEntry, field string) string {
+func changes(e query.HistoryEntry, field string) string {
 	for _, c := range e.Changes {
 		if c.Record == "customer" && c.Field == field {
 			return string(c.From) + " → " + string(c.To)
@@ -164,7 +166,7 @@ func TestEntriesSayWhoWhenAndFromWhatToWhat(t *testing.T) {
 	second := entries[1]
 	changed := changes(second, "owner")
 	second.Changes = nil
-	want := readmodels.HistoryEntry{
+	want := query.HistoryEntry{
 		Position: domain.Position{Commit: 2, Prepare: 2}, EventID: "00000000-0000-5000-8000-000000000002", EventType: "customer.ownership_transferred",
 		Stream: stream(1).String(), Revision: 1, OccurredAt: noon.Add(-time.Hour), RecordedAt: noon.Add(2 * time.Minute),
 		Actor:     domain.Actor{ID: "ann", Kind: domain.ActorHuman, OnBehalfOf: "bob"},
@@ -272,8 +274,8 @@ func TestWhatCannotBeDigestedIsToldWithoutChanges(t *testing.T) {
 	for i, p := range declared {
 		if c, err := p.Compile(); err != nil {
 			t.Fatal(err)
-		} else if c.Name == projections.Customer.Name {
-			declared[i] = poisoned(projections.Customer, w.events[1].ID)
+		} else if c.Name == partyprojections.Customer.Name {
+			declared[i] = poisoned(partyprojections.Customer, w.events[1].ID)
 		}
 	}
 	r, err := history.New(&w, &w, declared)
@@ -291,14 +293,14 @@ func TestWhatCannotBeDigestedIsToldWithoutChanges(t *testing.T) {
 			t.Errorf("entry %d: %q, want %q", i, got, want)
 		}
 	}
-	replayed, _, err := r.Replay(t.Context(), domain.DefaultTenant, "customer", id, readmodels.AsOf{}, domain.Position{}, 10)
+	replayed, _, err := r.Replay(t.Context(), domain.DefaultTenant, "customer", id, query.AsOf{}, domain.Position{}, 10)
 	if err != nil || len(replayed) != 3 {
 		t.Fatalf("%d entries, %v", len(replayed), err)
 	}
-	if owner := replayed[2].State.(readmodels.Customer360).Profile.Owner; owner != "ann" {
+	if owner := replayed[2].State.(party.Customer360).Profile.Owner; owner != "ann" {
 		t.Errorf("the state is that of %q", owner)
 	}
-	explained, err := r.Explain(t.Context(), domain.DefaultTenant, "customer", id, readmodels.AsOf{}, "/profile/owner", noon)
+	explained, err := r.Explain(t.Context(), domain.DefaultTenant, "customer", id, query.AsOf{}, "/profile/owner", noon)
 	if err != nil || string(explained.Value) != `"ann"` || len(explained.Events) != 1 {
 		t.Errorf("%s by %d events, %v", explained.Value, len(explained.Events), err)
 	}
@@ -312,7 +314,7 @@ func TestAnEventIsFoundByItsID(t *testing.T) {
 	w.events[1].Position = domain.Position{Commit: 777, Prepare: 777}
 	w.events[2].Position = domain.Position{Commit: 99_999, Prepare: 99_999}
 	event := domain.ID(w.events[1].ID)
-	for name, entries := range map[string][]readmodels.TimelineEntry{
+	for name, entries := range map[string][]party.TimelineEntry{
 		"the timeline knows them":             w.entries,
 		"no timeline knows them":              nil,
 		"the timeline is of another history":  {{EventID: event, Aggregate: "customer", AggregateID: stream(2).ID}},

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // MaxFolded bounds the work of one explanation, the events folded over all trials, to a few seconds. A sum that needs all
@@ -109,7 +109,7 @@ func (m *minimiser) try(units [][]int) (bool, error) {
 		}
 	})
 	if err == nil && m.folded > MaxFolded {
-		err = readmodels.TooMuchToExplain(len(m.events))
+		err = query.TooMuchToExplain(len(m.events))
 	}
 	if !ok || err != nil {
 		m.mark(units, false)

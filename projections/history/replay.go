@@ -11,7 +11,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/view"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // MaxEvents bounds what is folded for one answer: the events of a record and of everything linked to it.
@@ -25,14 +25,14 @@ type Story struct {
 	At     domain.Position   // which the story reflects
 
 	reader *Reader
-	axis   readmodels.Axis
+	axis   query.Axis
 	time   time.Time // of the moment; zero when it has none
 }
 
 // Story reads what happened to a record up to a moment; the zero moment is now. It returns *domain.NotFoundError for a
 // record that did not exist then, and a *domain.Rejection, "history-too-long", for more than
 // MaxEvents events. Time means nothing on AxisRecorded: the position alone decides.
-func (r *Reader) Story(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf) (*Story, error) {
+func (r *Reader) Story(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf) (*Story, error) {
 	kind, ok := view.Of(aggregate)
 	if !ok {
 		return nil, fmt.Errorf("history: records of %s are not replayed", aggregate)
@@ -52,11 +52,11 @@ func (r *Reader) Story(ctx context.Context, tenant domain.Tenant, aggregate stri
 	if err != nil {
 		return nil, err
 	}
-	if m == (readmodels.AsOf{}) {
+	if m == (query.AsOf{}) {
 		m.Position = at
 	}
 	if m.Time.IsZero() {
-		m.Axis = readmodels.AxisRecorded
+		m.Axis = query.AxisRecorded
 	}
 	return r.story(kind, tenant, id, events, m)
 }
@@ -70,7 +70,7 @@ func (r *Reader) read(ctx context.Context, streams []domain.StreamID) ([]domain.
 				return nil, err
 			}
 			if events = append(events, e); len(events) > MaxEvents {
-				return nil, readmodels.HistoryTooLong(MaxEvents)
+				return nil, query.HistoryTooLong(MaxEvents)
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func (r *Reader) read(ctx context.Context, streams []domain.StreamID) ([]domain.
 
 // story cuts events at a moment and puts them in its order. Which streams are linked to a customer is what the events tell
 // that are left: those found may have been linked later.
-func (r *Reader) story(kind view.Kind, tenant domain.Tenant, id domain.ID, events []domain.Recorded, m readmodels.AsOf) (*Story, error) {
+func (r *Reader) story(kind view.Kind, tenant domain.Tenant, id domain.ID, events []domain.Recorded, m query.AsOf) (*Story, error) {
 	s := &Story{Kind: kind, ID: id, At: m.Position, reader: r, axis: m.Axis, time: m.Time}
 	own := domain.StreamID{Tenant: tenant, Aggregate: kind.Aggregate(), ID: id}
 	events = slices.DeleteFunc(events, func(e domain.Recorded) bool { return m.Position.Before(e.Position) })
@@ -96,7 +96,7 @@ func (r *Reader) story(kind view.Kind, tenant domain.Tenant, id domain.ID, event
 
 // now returns the instant to which the state after an event belongs.
 func (s *Story) now(e domain.Recorded) time.Time {
-	if s.axis == readmodels.AxisOccurred {
+	if s.axis == query.AxisOccurred {
 		return e.OccurredAt
 	}
 	return e.RecordedAt
@@ -104,7 +104,7 @@ func (s *Story) now(e domain.Recorded) time.Time {
 
 // Entries returns what happened, each event with what it changed. Of a customer these are the events that concern it or
 // what was merged into it by then; of other records those of their stream.
-func (s *Story) Entries() ([]readmodels.HistoryEntry, error) {
+func (s *Story) Entries() ([]query.HistoryEntry, error) {
 	own, err := s.own()
 	if err != nil {
 		return nil, err
@@ -113,14 +113,14 @@ func (s *Story) Entries() ([]readmodels.HistoryEntry, error) {
 }
 
 // tell returns the entries of some of the story's events, which are in its order.
-func (s *Story) tell(events []domain.Recorded) ([]readmodels.HistoryEntry, error) {
+func (s *Story) tell(events []domain.Recorded) ([]query.HistoryEntry, error) {
 	wanted, left := map[string]bool{}, map[domain.StreamID]int{}
 	for _, e := range events {
 		wanted[e.ID] = true
 		left[e.Stream]++
 	}
 	tracks := map[domain.StreamID]*track{}
-	entries := make([]readmodels.HistoryEntry, 0, len(events))
+	entries := make([]query.HistoryEntry, 0, len(events))
 	for _, e := range s.Events {
 		if left[e.Stream] == 0 {
 			continue
@@ -182,7 +182,7 @@ func (s *Story) State() (any, error) {
 
 // Difference lists what differs between two states, given as JSON, nil standing for nothing: by member of the view, element
 // of its lists and field.
-func Difference(before, after json.RawMessage) ([]readmodels.Change, error) {
+func Difference(before, after json.RawMessage) ([]query.Change, error) {
 	old, err := members(before)
 	if err != nil {
 		return nil, err
@@ -191,7 +191,7 @@ func Difference(before, after json.RawMessage) ([]readmodels.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	changes := []readmodels.Change{}
+	changes := []query.Change{}
 	for _, name := range slices.Sorted(maps.Keys(union(old, now))) {
 		if bookkeeping[name] {
 			continue
@@ -203,7 +203,7 @@ func Difference(before, after json.RawMessage) ([]readmodels.Change, error) {
 
 // behind returns how many of the events of the story, which are in its order, stand up to a position.
 func (s *Story) behind(own []domain.Recorded, after domain.Position) (int, error) {
-	if s.axis != readmodels.AxisOccurred || after.IsZero() {
+	if s.axis != query.AxisOccurred || after.IsZero() {
 		i := slices.IndexFunc(own, func(e domain.Recorded) bool { return after.Before(e.Position) })
 		if i < 0 {
 			i = len(own)
@@ -252,7 +252,7 @@ func members(state json.RawMessage) (map[string]map[string]record, error) {
 // Replay returns up to limit entries behind a position, the zero position standing before the first, each with the state of the
 // record after it. On AxisOccurred, which has another order than positions, only that of an event of the record is behind
 // something: any other is a *domain.InvalidError.
-func (s *Story) Replay(after domain.Position, limit int) ([]readmodels.ReplayEntry[any], error) {
+func (s *Story) Replay(after domain.Position, limit int) ([]query.ReplayEntry[any], error) {
 	own, err := s.own()
 	if err != nil {
 		return nil, err
@@ -265,7 +265,7 @@ func (s *Story) Replay(after domain.Position, limit int) ([]readmodels.ReplayEnt
 	if err != nil {
 		return nil, err
 	}
-	list := make([]readmodels.ReplayEntry[any], 0, len(page))
+	list := make([]query.ReplayEntry[any], 0, len(page))
 	f := s.reader.shape.Fold(s.Kind.Needs()...)
 	for _, e := range s.Events {
 		if len(list) == len(page) {
@@ -275,14 +275,14 @@ func (s *Story) Replay(after domain.Position, limit int) ([]readmodels.ReplayEnt
 			return nil, err
 		}
 		if e.Position == page[len(list)].Position {
-			list = append(list, readmodels.ReplayEntry[any]{HistoryEntry: page[len(list)], State: s.Kind.State(f, s.ID, s.now(e))})
+			list = append(list, query.ReplayEntry[any]{HistoryEntry: page[len(list)], State: s.Kind.State(f, s.ID, s.now(e))})
 		}
 	}
 	return list, nil
 }
 
 // Replay tells a story up to a moment, page by page, as Story.Replay does, and says which position it reflects.
-func (r *Reader) Replay(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf, after domain.Position, limit int) ([]readmodels.ReplayEntry[any], domain.Position, error) {
+func (r *Reader) Replay(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf, after domain.Position, limit int) ([]query.ReplayEntry[any], domain.Position, error) {
 	story, err := r.Story(ctx, tenant, aggregate, id, m)
 	if err != nil {
 		return nil, domain.Position{}, err
@@ -292,10 +292,10 @@ func (r *Reader) Replay(ctx context.Context, tenant domain.Tenant, aggregate str
 }
 
 // Explain explains a value as of a moment, as Story.Explain does.
-func (r *Reader) Explain(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m readmodels.AsOf, field string, now time.Time) (readmodels.Explanation, error) {
+func (r *Reader) Explain(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf, field string, now time.Time) (query.Explanation, error) {
 	story, err := r.Story(ctx, tenant, aggregate, id, m)
 	if err != nil {
-		return readmodels.Explanation{}, err
+		return query.Explanation{}, err
 	}
 	return story.Explain(ctx, field, now)
 }

@@ -17,7 +17,9 @@ import (
 	"github.com/rapport-crm/rapport/domain/sales/order"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/history"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 func at(n int) domain.Position { return domain.Position{Commit: uint64(n), Prepare: uint64(n)} }
@@ -45,10 +47,10 @@ func bought() *world {
 }
 
 // told renders a replay: type, owner and lifetime value after each event.
-func told(t *testing.T, list []readmodels.ReplayEntry[any]) (lines []string) {
+func told(t *testing.T, list []query.ReplayEntry[any]) (lines []string) {
 	t.Helper()
 	for _, e := range list {
-		state := e.State.(readmodels.Customer360)
+		state := e.State.(party.Customer360)
 		line := fmt.Sprintf("%s %s: owner %s", e.Position, e.EventType, state.Profile.Owner)
 		for _, v := range state.LifetimeValue {
 			line += fmt.Sprintf(", %d orders, %s %s", v.Orders, v.Net, v.Currency)
@@ -60,7 +62,7 @@ func told(t *testing.T, list []readmodels.ReplayEntry[any]) (lines []string) {
 
 func TestAReplayShowsTheStateAfterEachEvent(t *testing.T) {
 	w := bought()
-	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, readmodels.AsOf{})
+	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, query.AsOf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,17 +108,17 @@ func TestAReplayShowsTheStateAfterEachEvent(t *testing.T) {
 func TestAStoryEndsAtItsMoment(t *testing.T) {
 	w := bought()
 	w.events[4].OccurredAt = noon.Add(-48 * time.Hour) // the second order was entered late
-	late := readmodels.AsOf{Axis: readmodels.AxisOccurred, Position: at(5), Time: noon.Add(-24 * time.Hour)}
+	late := query.AsOf{Axis: query.AxisOccurred, Position: at(5), Time: noon.Add(-24 * time.Hour)}
 	for _, c := range []struct {
 		name string
-		m    readmodels.AsOf
+		m    query.AsOf
 		scan bool // a log alone knows when what was recorded
 		want []string
 	}{
-		{"now", readmodels.AsOf{}, true, []string{"1", "2", "4", "5"}},
-		{"a position", readmodels.AsOf{Position: at(3)}, true, []string{"1", "2"}},
-		{"a position of its own", readmodels.AsOf{Position: at(4)}, true, []string{"1", "2", "4"}},
-		{"a time", readmodels.AsOf{Time: noon.Add(4 * time.Minute)}, false, []string{"1", "2", "4"}},
+		{"now", query.AsOf{}, true, []string{"1", "2", "4", "5"}},
+		{"a position", query.AsOf{Position: at(3)}, true, []string{"1", "2"}},
+		{"a position of its own", query.AsOf{Position: at(4)}, true, []string{"1", "2", "4"}},
+		{"a time", query.AsOf{Time: noon.Add(4 * time.Minute)}, false, []string{"1", "2", "4"}},
 	} {
 		scan, err := w.reader(t).Scan(t.Context(), w, domain.DefaultTenant, "customer", stream(1).ID)
 		if err != nil {
@@ -139,7 +141,7 @@ func TestAStoryEndsAtItsMoment(t *testing.T) {
 		}
 	}
 	// Restated, the order that was entered late is there before the customer: its stream begins with it.
-	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, readmodels.AsOf{Axis: readmodels.AxisOccurred, Position: at(5), Time: noon})
+	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, query.AsOf{Axis: query.AxisOccurred, Position: at(5), Time: noon})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +152,7 @@ func TestAStoryEndsAtItsMoment(t *testing.T) {
 	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, late); !errors.As(err, &none) {
 		t.Errorf("a customer before it happened: %v", err)
 	}
-	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, readmodels.AsOf{Axis: readmodels.AxisRecorded}); !errors.As(err, &none) {
+	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, query.AsOf{Axis: query.AxisRecorded}); !errors.As(err, &none) {
 		t.Errorf("a customer before everything: %v", err)
 	}
 	if _, err := w.reader(t).Scan(t.Context(), w, domain.DefaultTenant, "customer", stream(9).ID); !errors.As(err, &none) {
@@ -188,7 +190,7 @@ func TestAMergedCustomerIsReplayedWithWhatWasMergedIntoIt(t *testing.T) {
 			"4 customer.merged: owner , 1 orders, 7 EUR", "5 customer.merged_into: owner ann, 1 orders, 7 EUR",
 		},
 	} {
-		story, err := scan.Story(readmodels.AsOf{Position: at(until)})
+		story, err := scan.Story(query.AsOf{Position: at(until)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +221,7 @@ func TestARecordWithTooManyEventsIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refused *domain.Rejection
-	_, err = reader.Story(t.Context(), domain.DefaultTenant, "order", orderStream(1).ID, readmodels.AsOf{})
+	_, err = reader.Story(t.Context(), domain.DefaultTenant, "order", orderStream(1).ID, query.AsOf{})
 	if !errors.As(err, &refused) || refused.Rule != "history-too-long" {
 		t.Errorf("a stream without end: %v", err)
 	}
@@ -228,7 +230,7 @@ func TestARecordWithTooManyEventsIsRefused(t *testing.T) {
 func TestOtherRecordsAreReplayedFromTheirStream(t *testing.T) {
 	w := bought()
 	w.add(orderStream(1), order.Confirmed{Subject: order.Subject{Number: "SO", Kind: order.KindSale, CustomerID: stream(1).ID}}, stream(1))
-	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "order", orderStream(1).ID, readmodels.AsOf{})
+	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "order", orderStream(1).ID, query.AsOf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,12 +240,12 @@ func TestOtherRecordsAreReplayedFromTheirStream(t *testing.T) {
 	}
 	var states []string
 	for _, e := range list {
-		states = append(states, e.State.(readmodels.OrderDetail).Status)
+		states = append(states, e.State.(sales.OrderDetail).Status)
 	}
 	if !slices.Equal(states, []string{"placed", "confirmed"}) {
 		t.Errorf("states of the order: %v", states)
 	}
-	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "reservation", orderStream(1).ID, readmodels.AsOf{}); err == nil {
+	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "reservation", orderStream(1).ID, query.AsOf{}); err == nil {
 		t.Error("a reservation was replayed")
 	}
 }
@@ -255,7 +257,7 @@ func TestTheDifferenceOfTwoMomentsNamesMembersElementsAndFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	state := func(position int) json.RawMessage {
-		story, err := scan.Story(readmodels.AsOf{Position: at(position)})
+		story, err := scan.Story(query.AsOf{Position: at(position)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +312,7 @@ func TestWhatWasLinkedLaterIsNotConsidered(t *testing.T) {
 	w.add(stream(2), customer.ParentSet{To: stream(1).ID}, stream(1))
 	r := w.reader(t)
 	for position, want := range map[uint64]int{2: 1, 3: 3} {
-		m := readmodels.AsOf{Axis: readmodels.AxisRecorded, Position: domain.Position{Commit: position, Prepare: position}, Time: noon}
+		m := query.AsOf{Axis: query.AxisRecorded, Position: domain.Position{Commit: position, Prepare: position}, Time: noon}
 		explained, err := r.Explain(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, m, "/profile/owner", noon)
 		if err != nil || explained.Considered != want || string(explained.Value) != `"ann"` {
 			t.Errorf("as of %d: %s of %d events, %v; want %d", position, explained.Value, explained.Considered, err, want)

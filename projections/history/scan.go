@@ -11,7 +11,7 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/projections/view"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Scan holds all events that any story of a record needs, read from the log alone: for a customer it went through the whole
@@ -158,15 +158,15 @@ func named(e domain.Event) (merged domain.ID, relatives []domain.ID) {
 
 // Story tells what had happened by a moment. Without a position everything is known that the log holds; without a time
 // nothing is too late. On AxisRecorded a time ends the story before the first event that was recorded after it.
-func (s *Scan) Story(m readmodels.AsOf) (*Story, error) {
+func (s *Scan) Story(m query.AsOf) (*Story, error) {
 	if m.Position.IsZero() {
 		m.Position = s.Head
 	}
 	if m.Time.IsZero() {
-		m.Axis = readmodels.AxisRecorded
+		m.Axis = query.AxisRecorded
 	}
 	events := slices.Clone(s.events)
-	if m.Axis != readmodels.AxisOccurred && !m.Time.IsZero() {
+	if m.Axis != query.AxisOccurred && !m.Time.IsZero() {
 		slices.SortFunc(events, func(a, b domain.Recorded) int { return a.Position.Compare(b.Position) })
 		if i := slices.IndexFunc(events, func(e domain.Recorded) bool { return e.RecordedAt.After(m.Time) }); i >= 0 {
 			events = events[:i]

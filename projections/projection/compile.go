@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Compiled is a checked declaration without its type parameters, and what follows from it. It is safe for concurrent use.
@@ -17,6 +18,7 @@ type Compiled struct {
 	Doc     string
 	Events  []string
 	Untold  bool // histories do not tell what changes in the rows
+	Derived []Derived
 	Table   *Table
 
 	exact    map[string]bool
@@ -97,7 +99,7 @@ func (f Fold[K, R]) Compile() (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", f.Name, err)
 	}
-	c.Untold = f.Untold
+	c.Untold, c.Derived = f.Untold, f.Derived
 	rules := &folding[K, R]{Fold: f, compiled: c, key: key, round: rounder(c.Table.Columns)}
 	c.engine = func(cacheRows int) Engine { return newFoldEngine(rules, cacheRows) }
 	c.memory = func() Memory { return &FoldMemory[K, R]{rules: rules, rows: map[K]R{}} }
@@ -114,7 +116,7 @@ func (a Append[R]) Compile() (*Compiled, error) {
 	if a.Rows == nil {
 		return nil, fmt.Errorf("projection %s needs Rows", a.Name)
 	}
-	c.Untold = a.Untold
+	c.Untold, c.Derived = a.Untold, a.Derived
 	c.Table.appends = true
 	rules := &appending[R]{Append: a, compiled: c, round: rounder(c.Table.Columns)}
 	c.engine = func(int) Engine { return &appendEngine[R]{rules: rules} }
@@ -123,7 +125,7 @@ func (a Append[R]) Compile() (*Compiled, error) {
 	return c, nil
 }
 
-func compile(name string, version int, doc string, events []string, row reflect.Type, indexes []Index) (*Compiled, error) {
+func compile(name string, version int, doc string, events []string, row reflect.Type, indexes []query.Index) (*Compiled, error) {
 	fail := func(err error) (*Compiled, error) { return nil, fmt.Errorf("projection %s: %w", name, err) }
 	if !namePattern.MatchString(name) || version < 1 || len(events) == 0 || doc == "" {
 		return fail(errors.New("it needs a name of a-z, 0-9 and _, a version of 1 or more, a sentence of documentation and event types"))
@@ -157,7 +159,7 @@ func compile(name string, version int, doc string, events []string, row reflect.
 		c.category[aggregate] = true
 	}
 	for i, index := range indexes {
-		duplicate := slices.ContainsFunc(indexes[:i], func(o Index) bool { return o.Name == index.Name })
+		duplicate := slices.ContainsFunc(indexes[:i], func(o query.Index) bool { return o.Name == index.Name })
 		if !namePattern.MatchString(index.Name) || index.Columns == "" || duplicate {
 			return fail(fmt.Errorf("index %q needs a name of its own and columns", index.Name))
 		}

@@ -5,6 +5,7 @@ package projection
 
 import (
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Projection is a declaration of either kind: values of Fold and Append are Projections as they stand.
@@ -32,7 +33,8 @@ type Fold[K comparable, R any] struct {
 	Gone    func(R) bool                  // rows to remove; nil means never
 	Begins  func(K, domain.Recorded) bool // whether no event before can have touched the key, so that no row is looked for; nil means unknown
 	Untold  bool                          // as of Append
-	Indexes []Index
+	Indexes []query.Index                 // of the table: those of the resource that shows it
+	Derived []Derived                     // what a comparison of two tables shows beside the columns
 }
 
 // Append declares a table of which every event inserts zero or more rows that never change. The rules for R are those of
@@ -44,13 +46,12 @@ type Append[R any] struct {
 	Events  []string
 	Rows    func(domain.Recorded) []R
 	Untold  bool // histories do not tell what changes in the rows: they gather what many streams say, or they repeat the events
-	Indexes []Index
+	Indexes []query.Index
+	Derived []Derived
 }
 
-// Index declares one index of a projection's table.
-type Index struct {
-	Name    string // unique within the table; the physical name gets table and version in front
-	Columns string // SQL: "tenant, customer_id, occurred_at desc"
-	Where   string // SQL of a partial index; empty means all rows
-	Using   string // access method; empty means btree
+// Derived is a value that follows from the columns of one row.
+type Derived struct {
+	Name string
+	SQL  string // an expression over the columns
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 type noted struct {
@@ -55,7 +56,7 @@ var notes = projection.Fold[noteKey, note]{
 		return note{Text: n.Text, Count: r.Count + 1, At: e.RecordedAt, gone: n.Gone, Position: e.Position.Order()}
 	},
 	Gone:    func(r note) bool { return r.gone },
-	Indexes: []projection.Index{{Name: "text", Columns: "tenant, text", Where: "open"}},
+	Indexes: []query.Index{{Name: "text", Columns: "tenant, text", Where: "open"}},
 }
 
 func record(n uint64, id domain.ID, e domain.Event) domain.Recorded {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strings"
+
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Schemas of the database: tables live in one, the stable views that readers use in the other.
@@ -19,7 +21,7 @@ type Table struct {
 	View     string // without: "customer"
 	Doc      string
 	Columns  []Column // the key's first
-	Indexes  []Index
+	Indexes  []query.Index
 	keys     int    // the first so many columns are the primary key
 	appends  bool   // rows are only ever inserted
 	declared string // the name of the first build
@@ -88,7 +90,7 @@ func (t *Table) CountSQL() string {
 }
 
 // indexSQL names the index for the table of the name given.
-func (t *Table) indexSQL(i Index, name string) string {
+func (t *Table) indexSQL(i query.Index, name string) string {
 	using, where := "", ""
 	if i.Using != "" {
 		using = "using " + i.Using + " "

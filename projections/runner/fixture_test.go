@@ -22,7 +22,8 @@ import (
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/projections/projection"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/migrations"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -104,7 +105,7 @@ func noteFold(broken *bool) projection.Fold[noteKey, note] {
 		Keys:    func(e domain.Recorded) []noteKey { return []noteKey{{e.Tenant, e.Stream.ID}} },
 		Evolve:  evolveNote(broken),
 		Gone:    func(r note) bool { return r.gone },
-		Indexes: []projection.Index{{Name: "text", Columns: "tenant, text"}},
+		Indexes: []query.Index{{Name: "text", Columns: "tenant, text"}},
 	}
 }
 
@@ -323,7 +324,7 @@ func setUp(t testing.TB) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	if err := readmodels.Migrate(t.Context(), pool); err != nil {
+	if err := migrations.Apply(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := pgx.Connect(t.Context(), url)

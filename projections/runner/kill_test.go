@@ -24,11 +24,15 @@ import (
 	"github.com/rapport-crm/rapport/domain/party/customer"
 	"github.com/rapport-crm/rapport/domain/sales/order"
 	"github.com/rapport-crm/rapport/internal/codec"
-	"github.com/rapport-crm/rapport/projections"
+	auditprojections "github.com/rapport-crm/rapport/projections/audit"
 	"github.com/rapport-crm/rapport/projections/oracle"
+	partyprojections "github.com/rapport-crm/rapport/projections/party"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/projections/runner/apply"
-	"github.com/rapport-crm/rapport/readmodels"
+	salesprojections "github.com/rapport-crm/rapport/projections/sales"
+	"github.com/rapport-crm/rapport/readmodels/audit"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // product are projections of the product: of each kind, with rows that one stream changes, and with sums and counts over many
@@ -37,12 +41,12 @@ var product = []struct {
 	declared projection.Projection
 	rows     func(*fixture, string) []any
 }{
-	{projections.Customer, anyRows[readmodels.Customer]},
-	{projections.CustomerTimeline, anyRows[readmodels.TimelineEntry]},
-	{projections.SalesOrderLine, anyRows[readmodels.OrderLine]},
-	{projections.CustomerSales, anyRows[readmodels.CustomerSales]},
-	{projections.ProductSales, anyRows[readmodels.ProductSales]},
-	{projections.LogTime, anyRows[readmodels.LogTime]},
+	{partyprojections.Customer, anyRows[party.Customer]},
+	{partyprojections.CustomerTimeline, anyRows[party.TimelineEntry]},
+	{salesprojections.SalesOrderLine, anyRows[sales.OrderLine]},
+	{salesprojections.CustomerSales, anyRows[sales.CustomerSales]},
+	{salesprojections.ProductSales, anyRows[sales.ProductSales]},
+	{auditprojections.LogTime, anyRows[audit.LogTime]},
 }
 
 // rebuilt is what is built anew where the life of a build is to be killed.

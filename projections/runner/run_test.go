@@ -20,6 +20,7 @@ import (
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/projections/runner/apply"
 	"github.com/rapport-crm/rapport/projections/runner/build"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // renamed is an event that an older binary does not know.
@@ -415,7 +416,7 @@ func TestIndexesAreThereOnceTheTableServes(t *testing.T) {
 	f := setUp(t)
 	story(t, f.log, 9)
 	wrong := totals
-	wrong.Indexes = []projection.Index{{Name: "wrong", Columns: "tenant, nothing"}}
+	wrong.Indexes = []query.Index{{Name: "wrong", Columns: "tenant, nothing"}}
 	stop := f.start(f.runner(quick(4), noteFold(&whole), wrong))
 	f.caughtUp("note")
 	if problem := f.awaitProblem("total"); !strings.Contains(problem, "index") {

@@ -156,7 +156,7 @@ type Runner struct {
 	frozen   error            // a lane that stands still although the log moves on; only its moving on heals that
 }
 
-// New checks the declarations. The fixed tables of readmodels.Migrate must be there before anything else is called.
+// New checks the declarations. The fixed tables of migrations.Apply must be there before anything else is called.
 func New(pool *pgxpool.Pool, source Log, decode Decoder, declared []projection.Projection, opts Options) (*Runner, error) {
 	compiled, err := projection.Compile(declared...)
 	if err != nil {

@@ -7,24 +7,26 @@ import (
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
-	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
+	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
 // customerView is what is explained of a customer.
 type customerView struct {
-	readmodels.Customer360
-	OpenValue []readmodels.OpenValue `json:"openValue"`
+	party.Customer360
+	OpenValue []sales.OpenValue `json:"openValue"`
 }
 
 // family is the projection that says which customers were merged into which: every part of a customer needs it.
 const family = "customer"
 
-var customerKind = &kind[readmodels.Customer360, customerView]{
+var customerKind = &kind[party.Customer360, customerView]{
 	aggregate: "customer",
 	family:    true,
-	state:     func(v *customerView) *readmodels.Customer360 { return &v.Customer360 },
+	state:     func(v *customerView) *party.Customer360 { return &v.Customer360 },
 	fillers: []filler[customerView]{
-		{Part{Members: []string{"profile"}, Needs: []string{family}, Formula: lastStands}, fillProfile},
+		{Part{Members: []string{"profile"}, Needs: []string{family}, Formula: query.LastStands}, fillProfile},
 		{Part{Members: []string{"age"}, Needs: []string{family}, Formula: "whole years from the day of birth to today, in UTC"}, func(v *customerView, f Fold, of subject) {
 			fillProfile(v, f, of)
 			v.Age = v.Profile.Age(of.now)
@@ -36,9 +38,9 @@ var customerKind = &kind[readmodels.Customer360, customerView]{
 		{Part{Members: []string{"openCommitments"}, Needs: []string{family, "commitment"}, Formula: "promises that were neither kept nor broken"}, fillCommitments},
 		{Part{Members: []string{"overdueCommitments"}, Needs: []string{family, "commitment"}, Formula: "number of open promises whose day is past, in UTC"}, fillCommitments},
 		{Part{Members: []string{"feedback"}, Needs: []string{family, "customer_feedback"}, Formula: "everything that was said"}, fillFeedback},
-		{Part{Members: []string{"openOpportunities", "wonOpportunities"}, Needs: []string{family, "opportunity"}, Formula: lastStands}, fillOpportunities},
+		{Part{Members: []string{"openOpportunities", "wonOpportunities"}, Needs: []string{family, "opportunity"}, Formula: query.LastStands}, fillOpportunities},
 		{Part{Members: []string{"lostOpportunities"}, Needs: []string{family, "opportunity"}, Formula: "number of lost opportunities"}, fillOpportunities},
-		{Part{Members: []string{"orders"}, Needs: []string{family, "sales_order"}, Formula: lastStands}, fillOrders},
+		{Part{Members: []string{"orders"}, Needs: []string{family, "sales_order"}, Formula: query.LastStands}, fillOrders},
 		{Part{Members: []string{"lifetimeValue"}, Needs: []string{family, "customer_sales"}, Formula: "sums over orders and payments; net is gross plus credited less returned"}, fillLifetime},
 		{Part{Members: []string{"interactions"}, Needs: []string{family, "interaction"}, Formula: "the last dealings that were not retracted"}, fillInteractions},
 		{Part{Members: []string{"interactionCount"}, Needs: []string{family, "interaction"}, Formula: "number of dealings that were not retracted"}, fillInteractions},
@@ -50,7 +52,7 @@ var customerKind = &kind[readmodels.Customer360, customerView]{
 // Family returns the customer that stands for id, then all that were merged into it, nearest first, as far as the events
 // folded tell.
 func Family(f Fold, id domain.ID) []domain.ID {
-	customers := rows(f, family, func(readmodels.Customer) bool { return true })
+	customers := rows(f, family, func(party.Customer) bool { return true })
 	into := map[domain.ID]domain.ID{}
 	for _, c := range customers {
 		if c.MergedInto != nil {
@@ -80,7 +82,7 @@ func (s subject) has(id domain.ID) bool { return slices.Contains(s.family, id) }
 func (s subject) hasOptional(id *domain.ID) bool { return id != nil && s.has(*id) }
 
 func fillProfile(v *customerView, f Fold, of subject) {
-	for _, c := range rows(f, family, func(c readmodels.Customer) bool { return c.ID == of.id }) {
+	for _, c := range rows(f, family, func(c party.Customer) bool { return c.ID == of.id }) {
 		v.Profile = c
 	}
 	v.Absorbed = slices.Clone(of.family[1:])
@@ -90,18 +92,18 @@ func fillProfile(v *customerView, f Fold, of subject) {
 }
 
 func fillRelatives(v *customerView, f Fold, of subject) {
-	customers := rows(f, family, func(readmodels.Customer) bool { return true })
-	at := slices.IndexFunc(customers, func(c readmodels.Customer) bool { return c.ID == of.id })
-	var self readmodels.Customer
+	customers := rows(f, family, func(party.Customer) bool { return true })
+	at := slices.IndexFunc(customers, func(c party.Customer) bool { return c.ID == of.id })
+	var self party.Customer
 	if at >= 0 {
 		self = customers[at]
 	}
-	member := func(group readmodels.Customer, id domain.ID) bool {
-		return slices.ContainsFunc(group.Members, func(m readmodels.Member) bool { return m.ID == id })
+	member := func(group party.Customer, id domain.ID) bool {
+		return slices.ContainsFunc(group.Members, func(m party.Member) bool { return m.ID == id })
 	}
-	v.Parent, v.Children, v.Members, v.Groups = nil, []readmodels.CustomerName{}, []readmodels.CustomerName{}, []readmodels.CustomerName{}
+	v.Parent, v.Children, v.Members, v.Groups = nil, []party.CustomerName{}, []party.CustomerName{}, []party.CustomerName{}
 	for _, c := range customers {
-		name := readmodels.CustomerName{ID: c.ID, Name: c.Name, Kind: c.Kind, Status: c.Status}
+		name := party.CustomerName{ID: c.ID, Name: c.Name, Kind: c.Kind, Status: c.Status}
 		if self.ParentID != nil && *self.ParentID == c.ID {
 			v.Parent = &name
 		}
@@ -115,46 +117,46 @@ func fillRelatives(v *customerView, f Fold, of subject) {
 			v.Groups = append(v.Groups, name)
 		}
 	}
-	for _, list := range []*[]readmodels.CustomerName{&v.Children, &v.Members, &v.Groups} {
-		slices.SortFunc(*list, func(a, b readmodels.CustomerName) int {
+	for _, list := range []*[]party.CustomerName{&v.Children, &v.Members, &v.Groups} {
+		slices.SortFunc(*list, func(a, b party.CustomerName) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 		})
-		*list = first(*list, readmodels.Related360)
+		*list = first(*list, party.Related360)
 	}
 }
 
 func fillOwners(v *customerView, f Fold, of subject) {
-	v.Owners = []readmodels.OwnerPeriod{}
-	list := rows(f, "customer_owner_history", func(r readmodels.CustomerOwner) bool { return of.has(r.CustomerID) })
+	v.Owners = []party.OwnerPeriod{}
+	list := rows(f, "customer_owner_history", func(r party.CustomerOwner) bool { return of.has(r.CustomerID) })
 	for i, r := range list { // by customer and revision
-		p := readmodels.OwnerPeriod{CustomerID: r.CustomerID, Owner: r.Owner, Since: r.Since, Reason: r.Reason, Actor: r.Actor}
+		p := party.OwnerPeriod{CustomerID: r.CustomerID, Owner: r.Owner, Since: r.Since, Reason: r.Reason, Actor: r.Actor}
 		if i+1 < len(list) && list[i+1].CustomerID == r.CustomerID {
 			p.Until = &list[i+1].Since
 		}
 		v.Owners = append(v.Owners, p)
 	}
-	slices.SortStableFunc(v.Owners, func(a, b readmodels.OwnerPeriod) int {
+	slices.SortStableFunc(v.Owners, func(a, b party.OwnerPeriod) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.CustomerID, b.CustomerID))
 	})
 }
 
 func fillContacts(v *customerView, f Fold, of subject) {
-	contacts := map[domain.ID]readmodels.Contact{}
-	for _, c := range rows(f, "contact", func(readmodels.Contact) bool { return true }) {
+	contacts := map[domain.ID]party.Contact{}
+	for _, c := range rows(f, "contact", func(party.Contact) bool { return true }) {
 		contacts[c.ID] = c
 	}
-	v.Contacts = []readmodels.CustomerContact{}
-	for _, l := range rows(f, "contact_link", func(l readmodels.ContactLink) bool { return of.has(l.CustomerID) && l.Until == nil }) {
+	v.Contacts = []party.CustomerContact{}
+	for _, l := range rows(f, "contact_link", func(l party.ContactLink) bool { return of.has(l.CustomerID) && l.Until == nil }) {
 		c, known := contacts[l.ContactID]
 		if !known {
 			continue
 		}
-		v.Contacts = append(v.Contacts, readmodels.CustomerContact{
+		v.Contacts = append(v.Contacts, party.CustomerContact{
 			ContactID: l.ContactID, Name: strings.Trim(c.GivenName+" "+c.FamilyName, " "), Role: l.Role, Primary: l.Primary, Since: l.Since,
 			Phone: c.Phone, Email: c.Email, JobTitle: c.JobTitle, CustomerID: l.CustomerID,
 		})
 	}
-	slices.SortStableFunc(v.Contacts, func(a, b readmodels.CustomerContact) int {
+	slices.SortStableFunc(v.Contacts, func(a, b party.CustomerContact) int {
 		if a.Primary != b.Primary {
 			if a.Primary {
 				return -1
@@ -163,17 +165,17 @@ func fillContacts(v *customerView, f Fold, of subject) {
 		}
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ContactID, b.ContactID), cmp.Compare(a.CustomerID, b.CustomerID))
 	})
-	v.Contacts = first(v.Contacts, readmodels.Related360)
+	v.Contacts = first(v.Contacts, party.Related360)
 }
 
 func fillCommitments(v *customerView, f Fold, of subject) {
-	v.OpenCommitments = rows(f, "commitment", func(c readmodels.Commitment) bool {
-		return of.has(c.CustomerID) && c.Status == readmodels.CommitmentOpen
+	v.OpenCommitments = rows(f, "commitment", func(c party.Commitment) bool {
+		return of.has(c.CustomerID) && c.Status == party.CommitmentOpen
 	})
-	slices.SortStableFunc(v.OpenCommitments, func(a, b readmodels.Commitment) int {
+	slices.SortStableFunc(v.OpenCommitments, func(a, b party.Commitment) int {
 		return cmp.Or(cmp.Compare(a.Due, b.Due), cmp.Compare(a.CustomerID, b.CustomerID), cmp.Compare(a.CommitmentID, b.CommitmentID))
 	})
-	v.OpenCommitments = first(v.OpenCommitments, readmodels.Related360)
+	v.OpenCommitments = first(v.OpenCommitments, party.Related360)
 	v.OverdueCommitments = 0
 	today := domain.Date(of.now.UTC().Format(time.DateOnly))
 	for _, c := range v.OpenCommitments {
@@ -184,47 +186,47 @@ func fillCommitments(v *customerView, f Fold, of subject) {
 }
 
 func fillFeedback(v *customerView, f Fold, of subject) {
-	v.Feedback = rows(f, "customer_feedback", func(r readmodels.CustomerFeedback) bool { return of.has(r.CustomerID) })
-	slices.SortStableFunc(v.Feedback, func(a, b readmodels.CustomerFeedback) int {
+	v.Feedback = rows(f, "customer_feedback", func(r party.CustomerFeedback) bool { return of.has(r.CustomerID) })
+	slices.SortStableFunc(v.Feedback, func(a, b party.CustomerFeedback) int {
 		return cmp.Or(b.OccurredAt.Compare(a.OccurredAt), cmp.Compare(a.CustomerID, b.CustomerID), cmp.Compare(b.Revision, a.Revision))
 	})
-	v.Feedback = first(v.Feedback, readmodels.Related360)
+	v.Feedback = first(v.Feedback, party.Related360)
 }
 
 func fillOpportunities(v *customerView, f Fold, of subject) {
-	v.OpenOpportunities, v.WonOpportunities = []readmodels.Opportunity{}, []readmodels.Opportunity{}
+	v.OpenOpportunities, v.WonOpportunities = []sales.Opportunity{}, []sales.Opportunity{}
 	v.LostOpportunities = 0
-	for _, o := range rows(f, "opportunity", func(o readmodels.Opportunity) bool { return of.hasOptional(o.CustomerID) }) {
+	for _, o := range rows(f, "opportunity", func(o sales.Opportunity) bool { return of.hasOptional(o.CustomerID) }) {
 		switch o.Status {
-		case readmodels.OpportunityOpen:
+		case sales.OpportunityOpen:
 			v.OpenOpportunities = append(v.OpenOpportunities, o)
-		case readmodels.OpportunityWon:
+		case sales.OpportunityWon:
 			v.WonOpportunities = append(v.WonOpportunities, o)
-		case readmodels.OpportunityLost:
+		case sales.OpportunityLost:
 			v.LostOpportunities++
 		}
 	}
-	slices.SortStableFunc(v.OpenOpportunities, func(a, b readmodels.Opportunity) int { return nullsLast(a.ExpectedClose, b.ExpectedClose) })
-	slices.SortStableFunc(v.WonOpportunities, func(a, b readmodels.Opportunity) int { return newestFirst(a.ClosedAt, b.ClosedAt) })
-	v.OpenOpportunities = first(v.OpenOpportunities, readmodels.Related360)
-	v.WonOpportunities = first(v.WonOpportunities, readmodels.Related360)
+	slices.SortStableFunc(v.OpenOpportunities, func(a, b sales.Opportunity) int { return nullsLast(a.ExpectedClose, b.ExpectedClose) })
+	slices.SortStableFunc(v.WonOpportunities, func(a, b sales.Opportunity) int { return newestFirst(a.ClosedAt, b.ClosedAt) })
+	v.OpenOpportunities = first(v.OpenOpportunities, party.Related360)
+	v.WonOpportunities = first(v.WonOpportunities, party.Related360)
 }
 
 func fillOpenValue(v *customerView, f Fold, of subject) {
-	v.OpenValue = []readmodels.OpenValue{}
-	for _, o := range rows(f, "opportunity", func(o readmodels.Opportunity) bool { return of.hasOptional(o.CustomerID) }) {
-		if o.Status == readmodels.OpportunityOpen {
+	v.OpenValue = []sales.OpenValue{}
+	for _, o := range rows(f, "opportunity", func(o sales.Opportunity) bool { return of.hasOptional(o.CustomerID) }) {
+		if o.Status == sales.OpportunityOpen {
 			addOpen(v, o)
 		}
 	}
-	slices.SortFunc(v.OpenValue, func(a, b readmodels.OpenValue) int { return cmp.Compare(a.Currency, b.Currency) })
+	slices.SortFunc(v.OpenValue, func(a, b sales.OpenValue) int { return cmp.Compare(a.Currency, b.Currency) })
 }
 
-func addOpen(v *customerView, o readmodels.Opportunity) {
-	i := slices.IndexFunc(v.OpenValue, func(s readmodels.OpenValue) bool { return s.Currency == o.Currency })
+func addOpen(v *customerView, o sales.Opportunity) {
+	i := slices.IndexFunc(v.OpenValue, func(s sales.OpenValue) bool { return s.Currency == o.Currency })
 	if i < 0 {
 		i = len(v.OpenValue)
-		v.OpenValue = append(v.OpenValue, readmodels.OpenValue{Currency: o.Currency})
+		v.OpenValue = append(v.OpenValue, sales.OpenValue{Currency: o.Currency})
 	}
 	s := &v.OpenValue[i]
 	s.Opportunities++
@@ -234,25 +236,25 @@ func addOpen(v *customerView, o readmodels.Opportunity) {
 }
 
 func fillOrders(v *customerView, f Fold, of subject) {
-	v.Orders = rows(f, "sales_order", func(o readmodels.Order) bool { return of.hasOptional(o.CustomerID) })
-	slices.SortStableFunc(v.Orders, func(a, b readmodels.Order) int { return b.PlacedAt.Compare(a.PlacedAt) })
-	v.Orders = first(v.Orders, readmodels.Related360)
+	v.Orders = rows(f, "sales_order", func(o sales.Order) bool { return of.hasOptional(o.CustomerID) })
+	slices.SortStableFunc(v.Orders, func(a, b sales.Order) int { return b.PlacedAt.Compare(a.PlacedAt) })
+	v.Orders = first(v.Orders, party.Related360)
 }
 
 func fillLifetime(v *customerView, f Fold, of subject) {
-	v.LifetimeValue = []readmodels.LifetimeValue{}
-	for _, s := range rows(f, "customer_sales", func(s readmodels.CustomerSales) bool { return of.has(s.CustomerID) }) {
-		i := slices.IndexFunc(v.LifetimeValue, func(l readmodels.LifetimeValue) bool { return l.Currency == s.Currency })
+	v.LifetimeValue = []party.LifetimeValue{}
+	for _, s := range rows(f, "customer_sales", func(s sales.CustomerSales) bool { return of.has(s.CustomerID) }) {
+		i := slices.IndexFunc(v.LifetimeValue, func(l party.LifetimeValue) bool { return l.Currency == s.Currency })
 		if i < 0 {
 			i = len(v.LifetimeValue)
-			v.LifetimeValue = append(v.LifetimeValue, readmodels.LifetimeValue{Currency: s.Currency})
+			v.LifetimeValue = append(v.LifetimeValue, party.LifetimeValue{Currency: s.Currency})
 		}
 		addSales(&v.LifetimeValue[i], s)
 	}
-	slices.SortFunc(v.LifetimeValue, func(a, b readmodels.LifetimeValue) int { return cmp.Compare(a.Currency, b.Currency) })
+	slices.SortFunc(v.LifetimeValue, func(a, b party.LifetimeValue) int { return cmp.Compare(a.Currency, b.Currency) })
 }
 
-func addSales(l *readmodels.LifetimeValue, s readmodels.CustomerSales) {
+func addSales(l *party.LifetimeValue, s sales.CustomerSales) {
 	l.Orders, l.Credits, l.Adjustments, l.Cancelled = l.Orders+s.Orders, l.Credits+s.Credits, l.Adjustments+s.Adjustments, l.Cancelled+s.Cancelled
 	l.Gross, l.Credited, l.Returned = sum(l.Gross, s.Gross), sum(l.Credited, s.Credited), sum(l.Returned, s.Returned)
 	l.Net, l.Paid, l.Refunded = sum(l.Net, s.Net), sum(l.Paid, s.Paid), sum(l.Refunded, s.Refunded)
@@ -265,15 +267,15 @@ func addSales(l *readmodels.LifetimeValue, s readmodels.CustomerSales) {
 }
 
 func fillInteractions(v *customerView, f Fold, of subject) {
-	list := rows(f, "interaction", func(i readmodels.Interaction) bool {
-		return of.hasOptional(i.CustomerID) && i.Status == readmodels.InteractionLogged
+	list := rows(f, "interaction", func(i party.Interaction) bool {
+		return of.hasOptional(i.CustomerID) && i.Status == party.InteractionLogged
 	})
-	slices.SortStableFunc(list, func(a, b readmodels.Interaction) int { return b.StartedAt.Compare(a.StartedAt) })
+	slices.SortStableFunc(list, func(a, b party.Interaction) int { return b.StartedAt.Compare(a.StartedAt) })
 	v.InteractionCount, v.LastContact = int64(len(list)), nil
 	if len(list) > 0 {
 		v.LastContact = &list[0].StartedAt
 	}
-	v.Interactions = first(list, readmodels.Interactions360)
+	v.Interactions = first(list, party.Interactions360)
 }
 
 func sum(a, b domain.Amount) domain.Amount { return domain.NewAmount(a.Add(b.Decimal)) }

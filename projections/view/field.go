@@ -2,22 +2,66 @@ package view
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rapport-crm/rapport/domain"
 )
 
-// keys are the members that identify the elements of lists, by the list's own name. Elements of others have a number only.
-var keys = map[string]string{
-	"lifetimeValue": "currency", "openValue": "currency", "openCommitments": "commitmentId", "feedback": "eventId",
-	"openOpportunities": "id", "wonOpportunities": "id", "orders": "id", "interactions": "id", "contacts": "contactId",
-	"children": "id", "members": "id", "groups": "id", "preferences": "name",
-	"lines": "line", "stakeholders": "contactId", "visits": "visit", "payments": "revision",
-	"links": "customerId", "stages": "key", "versions": "version",
+// keys are the members that identify the elements of lists, by the list's own name: those that the types of the elements
+// declare with the tag element:"key". Elements of other lists have a number only.
+var keys = sync.OnceValue(func() map[string]string {
+	found := map[string]string{}
+	for _, k := range kinds {
+		if err := k.lists(found); err != nil {
+			panic(err) // a fault of the program, which every test of views finds
+		}
+	}
+	return found
+})
+
+// elementKeys adds the members that identify the elements of the lists within a type. Lists of one name must agree.
+func elementKeys(t reflect.Type, keys map[string]string) error {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || t == timeType || t == amountType {
+		return nil
+	}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous || name == "" || name == "-" {
+			continue
+		}
+		element := f.Type
+		if element.Kind() == reflect.Slice && element.Elem().Kind() == reflect.Struct {
+			element = element.Elem()
+			key := elementKey(element)
+			if other, known := keys[name]; known && other != key {
+				return fmt.Errorf("view: elements of lists called %s are identified by %q and by %q", name, other, key)
+			}
+			keys[name] = key
+		}
+		if err := elementKeys(element, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func elementKey(t reflect.Type) string {
+	for _, f := range reflect.VisibleFields(t) {
+		if f.Tag.Get("element") == "key" {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			return name
+		}
+	}
+	return ""
 }
 
 // Fields implements Kind.
@@ -131,7 +175,7 @@ func Lookup(document json.RawMessage, path []string) json.RawMessage {
 func Elements(list string, value json.RawMessage) (map[string]json.RawMessage, bool) {
 	var objects []map[string]json.RawMessage
 	var elements []json.RawMessage
-	key := keys[list]
+	key := keys()[list]
 	if json.Unmarshal(value, &objects) != nil || json.Unmarshal(value, &elements) != nil || elements == nil {
 		return nil, false
 	}

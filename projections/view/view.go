@@ -5,6 +5,7 @@ package view
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/projection"
+	"github.com/rapport-crm/rapport/readmodels"
+	"github.com/rapport-crm/rapport/readmodels/party"
+	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Shape knows every kind of record that can be replayed. It is safe for concurrent use.
@@ -56,14 +60,19 @@ func (s *Shape) Fold(names ...string) Fold {
 	return Fold{asof.NewEvaluation(list...)}
 }
 
+// all returns the rows of a projection in the order of the key; none of one that was not asked for.
+func (f Fold) all(name string) []any {
+	memory := f.Memory(name)
+	if memory == nil {
+		return nil
+	}
+	return memory.All()
+}
+
 // rows returns the rows of a projection for which keep holds, in the order of the key.
 func rows[R any](f Fold, name string, keep func(R) bool) []R {
 	list := []R{}
-	memory := f.Memory(name)
-	if memory == nil {
-		return list // not asked for: the member stays empty
-	}
-	for _, row := range memory.All() {
+	for _, row := range f.all(name) {
 		if r := row.(R); keep(r) {
 			list = append(list, r)
 		}
@@ -95,10 +104,20 @@ type Kind interface {
 	Fields() []string
 
 	parts() []Part
+	lists(keys map[string]string) error // adds the members that identify the elements of its lists
 }
 
-// kinds are all kinds of records that can be replayed.
-var kinds = []Kind{customerKind, opportunityKind, orderKind, contactKind, interactionKind, productKind, pipelineKind}
+// kinds are all kinds of records that can be replayed: those that are declared, but that a customer is seen with everything
+// that is known of it.
+var kinds = func() []Kind {
+	list := []Kind{customerKind}
+	for _, r := range readmodels.Records() {
+		if r != query.Single(party.CustomerRecord) {
+			list = append(list, recordKind(r))
+		}
+	}
+	return list
+}()
 
 // Of returns the kind of records whose streams an aggregate name stands for, and false when there is none.
 func Of(aggregate string) (Kind, bool) {
@@ -140,15 +159,34 @@ func (k *kind[S, V]) parts() []Part {
 	return list
 }
 
-func (k *kind[S, V]) Needs() []string {
+func (k *kind[S, V]) Needs() []string { return needs(k.parts()) }
+
+func (k *kind[S, V]) lists(keys map[string]string) error {
+	return elementKeys(reflect.TypeFor[V](), keys)
+}
+
+// needs returns the projections that the shown parts are made of.
+func needs(parts []Part) []string {
 	var names []string
-	for _, p := range k.parts() {
+	for _, p := range parts {
 		if !p.Explain {
 			names = append(names, p.Needs...)
 		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// partOf returns the part to which a member belongs: the one that names it, or the one that names none.
+func partOf(parts []Part, member string) (Part, bool) {
+	i := slices.IndexFunc(parts, func(p Part) bool { return slices.Contains(p.Members, member) })
+	if i < 0 {
+		i = slices.IndexFunc(parts, func(p Part) bool { return p.Members == nil })
+	}
+	if i < 0 {
+		return Part{}, false
+	}
+	return parts[i], true
 }
 
 func (k *kind[S, V]) subject(f Fold, id domain.ID, now time.Time) subject {
@@ -171,26 +209,14 @@ func (k *kind[S, V]) State(f Fold, id domain.ID, now time.Time) any {
 	return *k.state(&v)
 }
 
-func (k *kind[S, V]) filler(member string) (filler[V], bool) {
-	i := slices.IndexFunc(k.fillers, func(p filler[V]) bool { return slices.Contains(p.Members, member) })
-	if i < 0 {
-		i = slices.IndexFunc(k.fillers, func(p filler[V]) bool { return p.Members == nil })
-	}
-	if i < 0 {
-		return filler[V]{}, false
-	}
-	return k.fillers[i], true
-}
-
-func (k *kind[S, V]) Part(member string) (Part, bool) {
-	f, ok := k.filler(member)
-	return f.Part, ok
-}
+func (k *kind[S, V]) Part(member string) (Part, bool) { return partOf(k.parts(), member) }
 
 func (k *kind[S, V]) Explained(f Fold, id domain.ID, member string, now time.Time) ([]byte, error) {
 	var v V
-	if p, ok := k.filler(member); ok {
-		p.fill(&v, f, k.subject(f, id, now))
+	for _, p := range k.fillers {
+		if slices.Contains(p.Members, member) {
+			p.fill(&v, f, k.subject(f, id, now))
+		}
 	}
 	return Marshal(v)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/projections"
+	"github.com/rapport-crm/rapport/projections/projection"
 )
 
 // MaxFileBytes bounds the file of a what-if.
@@ -41,7 +42,7 @@ type Candidate struct {
 
 // entry is one figure of a file.
 type entry struct {
-	parameter   projections.Parameter
+	parameter   projection.Parameter
 	owner, name *yaml.Node
 	figure      int
 }
@@ -72,7 +73,7 @@ func Parse(r io.Reader) (*Candidate, error) {
 	c := &Candidate{}
 	err = pairs(document.Content[0], "parameters", func(name, value *yaml.Node) error {
 		list := projections.Parameters()
-		i := slices.IndexFunc(list, func(p projections.Parameter) bool { return p.Name == name.Value })
+		i := slices.IndexFunc(list, func(p projection.Parameter) bool { return p.Name == name.Value })
 		if i < 0 {
 			known := make([]string, len(list))
 			for j, p := range list {
@@ -116,7 +117,7 @@ func pairs(node *yaml.Node, what string, f func(name, value *yaml.Node) error) e
 	return nil
 }
 
-func whole(node *yaml.Node, p projections.Parameter) (int, error) {
+func whole(node *yaml.Node, p projection.Parameter) (int, error) {
 	n, err := strconv.Atoi(node.Value)
 	if node.Kind != yaml.ScalarNode || node.Tag != "!!int" || err != nil || n < p.Min || n > p.Max {
 		return 0, wrong(node, "is not a whole number from %d to %d", p.Min, p.Max)
@@ -139,8 +140,8 @@ func syntaxError(err error) error {
 }
 
 // resolve finds what the file names in the catalogue of each parameter, and returns how events are to be read.
-func (c *Candidate) resolve(catalogues map[string]*projections.Catalogue) (func(domain.Recorded) domain.Recorded, error) {
-	figures := map[string]projections.Figures{}
+func (c *Candidate) resolve(catalogues map[string]*projection.Catalogue) (func(domain.Recorded) domain.Recorded, error) {
+	figures := map[string]projection.Figures{}
 	for _, e := range c.entries {
 		catalogue := catalogues[e.parameter.Name]
 		owner, err := catalogue.Owner(e.owner.Value)
@@ -152,7 +153,7 @@ func (c *Candidate) resolve(catalogues map[string]*projections.Catalogue) (func(
 		}
 		of := figures[e.parameter.Name]
 		if of == nil {
-			of = projections.Figures{}
+			of = projection.Figures{}
 			figures[e.parameter.Name] = of
 		}
 		if _, twice := of[owner][e.name.Value]; twice {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/projection"
 )
 
@@ -46,7 +45,7 @@ func (s *scratch) differencesSQL(c *projection.Compiled) string {
 		}
 	}
 	document := "to_jsonb(t)"
-	for _, d := range projections.DerivedOf(c.Name) {
+	for _, d := range c.Derived {
 		document += fmt.Sprintf(" || jsonb_build_object('%s', %s)", d.Name, d.SQL)
 	}
 	side := func(name string) string {

@@ -130,9 +130,9 @@ func (c *Candidate) affects(p *projection.Compiled) bool {
 
 // reading returns how events are read with the candidate's parameters, once the log has told which there are.
 func (r Run) reading(ctx context.Context) (func(domain.Recorded) domain.Recorded, error) {
-	catalogues := map[string]*projections.Catalogue{}
+	catalogues := map[string]*projection.Catalogue{}
 	for _, p := range projections.Parameters() {
-		catalogue := projections.NewCatalogue()
+		catalogue := projection.NewCatalogue(p)
 		catalogues[p.Name] = catalogue
 		if len(r.Candidate.entries) == 0 {
 			continue

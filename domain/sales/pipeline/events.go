@@ -25,6 +25,9 @@ type Defined struct {
 // EventType implements domain.Event.
 func (Defined) EventType() string { return "pipeline.defined" }
 
+// HoldsFromTheStart implements domain.FromTheStart.
+func (Defined) HoldsFromTheStart() {}
+
 // Revised says that a new version replaced the stages. It carries the whole version.
 type Revised struct {
 	Name    string    `json:"name" doc:"What the pipeline is called now."`

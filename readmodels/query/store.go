@@ -1,0 +1,339 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/readmodels/migrations"
+)
+
+// Tuning of the connection pool and of waits.
+const (
+	StatementTimeout = 10 * time.Second // of every query
+	MaxConnections   = 16               // of a Store; the URL's pool_max_conns wins
+	MaxWait          = 5 * time.Second  // of WaitFor and for views that are being made, when the context allows as much
+	connectTimeout   = 5 * time.Second
+	listenRetry      = time.Second            // between attempts to listen for checkpoints
+	waitPoll         = 250 * time.Millisecond // between looks at the checkpoints when no notification comes
+)
+
+// viewSchema holds the views. Queries name them without it, so that they run over rows of the past as well.
+const viewSchema = "rapport"
+
+// CheckpointChannel is the NOTIFY channel on which projectors tell that checkpoints have moved.
+const CheckpointChannel = "rapport_checkpoint"
+
+// Store answers queries from the read models as they stand, or as of a moment of the past. It is safe for concurrent use;
+// Close the one that Open returned when done.
+type Store struct {
+	*database
+	moment *AsOf // nil means now
+	past   Past  // of moment
+}
+
+// database is the connection to the read models as they stand.
+type database struct {
+	pool *pgxpool.Pool
+	tag  [cursorTag]byte // of the log that the rows come from
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	mu    sync.Mutex
+	moved chan struct{} // closed and replaced whenever a checkpoint may have moved
+}
+
+// Option says more about the read models to Open.
+type Option func(*database)
+
+// OfLog names the event log that the rows come from by its identity: cursors made from another one are refused. Without it,
+// the log is one without a name.
+func OfLog(identity string) Option { return func(d *database) { d.tag = logTag(identity) } }
+
+// Open connects to the database of the read models and brings its fixed tables up to date. An unreachable database is an
+// *domain.UnavailableError.
+func Open(ctx context.Context, url string, options ...Option) (*Store, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("read models: %w", err)
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if err := prepare(ctx, config); err != nil {
+		return nil, unavailable(err)
+	}
+	parameters := config.ConnConfig.RuntimeParams
+	if _, ok := parameters["statement_timeout"]; !ok {
+		parameters["statement_timeout"] = fmt.Sprint(StatementTimeout.Milliseconds())
+	}
+	if _, ok := parameters["application_name"]; !ok {
+		parameters["application_name"] = "rapport-readmodels"
+	}
+	parameters["timezone"] = "UTC"
+	parameters["search_path"] = viewSchema
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = MaxConnections
+	}
+	config.ConnConfig.Tracer = acquireTimeout{}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	s := &Store{database: &database{pool: pool, tag: logTag(""), moved: make(chan struct{})}}
+	for _, o := range options {
+		o(s.database)
+	}
+	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.done.Go(func() { s.listen(listening) })
+	return s, nil
+}
+
+// prepare brings the fixed tables up to date over a connection of its own, without the limits of queries: a start may wait for a
+// database that is slow to take its first connection, and for another process that makes the tables.
+func prepare(ctx context.Context, config *pgxpool.Config) error {
+	pool, err := pgxpool.NewWithConfig(ctx, config.Copy())
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return migrations.Apply(ctx, pool)
+}
+
+// Close ends the connections and waits for what the Store has started.
+func (s *Store) Close() {
+	s.stop()
+	s.done.Wait()
+	s.pool.Close()
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return unavailable(s.pool.Ping(ctx)) }
+
+// positionSQL and searchedSQL look at the builds that the views point at, halted ones too: queries read their rows.
+const (
+	positionSQL = `
+select event_commit, event_prepare
+from projection.checkpoint
+where state = 'serving'
+order by event_commit, event_prepare
+limit 1`
+	searchedSQL = `
+select commit_position, prepare_position
+from projection.checkpoint
+where state = 'serving'
+order by commit_position, prepare_position
+limit 1`
+)
+
+// Position returns the place of the last event that all serving projections have: every query made later reflects it at
+// least. It is zero when no projection serves.
+func (s *Store) Position(ctx context.Context) (domain.Position, error) {
+	return position(ctx, s.pool, positionSQL, &Reading{})
+}
+
+// WaitFor returns once all serving projections have everything up to p, whether or not an event stands there. It waits until
+// ctx ends, MaxWait at most, and then returns an *domain.UnavailableError.
+func (s *Store) WaitFor(ctx context.Context, p domain.Position) error {
+	ctx, cancel := context.WithTimeout(ctx, MaxWait)
+	defer cancel()
+	poll := time.NewTicker(waitPoll)
+	defer poll.Stop()
+	for {
+		moved := s.movement() // before the look, so that no notification falls between the two
+		at, err := position(ctx, s.pool, searchedSQL, &Reading{})
+		switch {
+		case err == nil && !at.Before(p):
+			return nil
+		case err != nil && ctx.Err() == nil:
+			return err
+		}
+		select {
+		case <-moved:
+		case <-poll.C:
+		case <-ctx.Done():
+			return &domain.UnavailableError{What: "read models", Err: fmt.Errorf("position %s not reached: %w", p, ctx.Err())}
+		}
+	}
+}
+
+func (s *database) movement() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moved
+}
+
+func (s *database) announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// listen turns notifications into wake-ups of WaitFor until ctx ends. While it cannot, WaitFor polls.
+func (s *database) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.listenOnce(ctx)
+		select {
+		case <-ctx.Done():
+		case <-time.After(listenRetry):
+		}
+	}
+}
+
+func (s *database) listenOnce(ctx context.Context) {
+	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	if err != nil {
+		return // the queries report it; here only the retry matters
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		conn.Close(closing)
+	}()
+	if _, err := conn.Exec(ctx, "listen "+CheckpointChannel); err != nil {
+		return
+	}
+	for {
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return
+		}
+		s.announce()
+	}
+}
+
+// Reading is a set of queries that go to the database in one round trip, again and again until their views are there: what
+// takes their rows begins anew each time.
+type Reading struct{ pgx.Batch }
+
+// onto adds the queries to a batch. Each attempt needs a batch of its own, because a batch that failed remembers statements
+// that were never prepared, or only on the connection that it was sent by.
+func (r *Reading) onto(batch *pgx.Batch) *pgx.Batch {
+	for _, q := range r.QueuedQueries {
+		batch.Queue(q.SQL, q.Arguments...).Fn = q.Fn
+	}
+	return batch
+}
+
+// Queue adds a query whose rows become *into, never nil.
+func Queue[R any](b *Reading, into *[]R, sql string, args ...any) {
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[R])
+		return err
+	})
+}
+
+// Read runs the queries over the rows within reach and returns the position that the rows reflect at least.
+func (s *Store) Read(ctx context.Context, tenant domain.Tenant, r Reach, queries *Reading) (at domain.Position, err error) {
+	err = s.Within(ctx, tenant, r, func(q Querier) error {
+		at, err = s.Send(ctx, q, queries)
+		return err
+	})
+	return at, err
+}
+
+// Send is Read by a querier that Within has given.
+func (s *Store) Send(ctx context.Context, q Querier, queries *Reading) (domain.Position, error) {
+	if s.moment == nil {
+		return position(ctx, q, positionSQL, queries)
+	}
+	return s.moment.Position, q.SendBatch(ctx, queries.onto(&pgx.Batch{})).Close()
+}
+
+// position runs the queries after it has read a position by sql, which the rows therefore reflect at least.
+func position(ctx context.Context, q Querier, sql string, queries *Reading) (domain.Position, error) {
+	var at domain.Position
+	var batch pgx.Batch
+	batch.Queue(sql).Query(func(rows pgx.Rows) error {
+		var commit, prepare int64
+		_, err := pgx.ForEachRow(rows, []any{&commit, &prepare}, func() error {
+			at = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
+			return nil
+		})
+		return err
+	})
+	if err := q.SendBatch(ctx, queries.onto(&batch)).Close(); err != nil {
+		return domain.Position{}, unavailable(err)
+	}
+	return at, nil
+}
+
+// whenBuilt runs a query, and again while a view that it reads is not there yet or changes, until MaxWait is over: on a first
+// start the tables become complete one after the other, and at a switch a view changes under a prepared statement.
+func (s *database) whenBuilt(ctx context.Context, query func() error) error {
+	var state *pgconn.PgError
+	var deadline <-chan time.Time
+	for {
+		moved := s.movement() // before the look, so that no notification falls between the two
+		err := query()
+		if !errors.As(err, &state) || !building[state.Code] {
+			return err
+		}
+		if deadline == nil {
+			deadline = time.After(MaxWait)
+		}
+		select {
+		case <-moved:
+		case <-time.After(waitPoll):
+		case <-deadline:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// SQLSTATEs of a query whose views the projectors are about to change.
+var building = map[string]bool{
+	"42P01": true, // undefined_table: a view that the projectors have not made yet, because its table is being built
+	"3F000": true, // invalid_schema_name: the same, for the first of all
+	"42703": true, // undefined_column: the view still has the columns of an older version, while the newer is being built
+	"42883": true, // undefined_function: the same, for a column of another type
+	"42804": true, // datatype_mismatch: the same
+	"0A000": true, // feature_not_supported: a column has changed its type under a prepared statement, at the switch
+}
+
+// SQLSTATEs after which the same query may succeed later, beside those of building.
+var transient = map[string]bool{
+	"57P01": true, // admin_shutdown
+	"57P02": true, // crash_shutdown
+	"57P03": true, // cannot_connect_now
+	"57014": true, // query_canceled: the statement timeout
+	"53300": true, // too_many_connections
+	"40001": true, // serialization_failure
+	"40P01": true, // deadlock_detected
+}
+
+// unavailable wraps a lost or overloaded database as *domain.UnavailableError and returns everything else as it is.
+func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	var state *pgconn.PgError
+	var connect *pgconn.ConnectError
+	var network net.Error
+	switch {
+	case errors.As(err, &connect):
+	case errors.As(err, &state):
+		if !transient[state.Code] && !building[state.Code] && state.Code[:2] != "08" {
+			return err
+		}
+	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+	case pgconn.SafeToRetry(err):
+	default:
+		return err
+	}
+	return &domain.UnavailableError{What: "read models", Err: err}
+}
