@@ -160,8 +160,9 @@ type Receipt struct {
 	EventTypes    []string
 	Events        []domain.Event // in a dry run only: what would be written
 	CorrelationID string
-	Unchanged     bool // the command was accepted and changed nothing
-	Replayed      bool // the command had been executed before; this is its receipt
+	OccurredAt    time.Time // of the command's events; zero when there is none
+	Unchanged     bool      // the command was accepted and changed nothing
+	Replayed      bool      // the command had been executed before; this is its receipt
 	DryRun        bool
 }
 

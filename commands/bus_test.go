@@ -32,7 +32,7 @@ func TestReceiptAndEnvelope(t *testing.T) {
 	e := events[0]
 	want := commands.Receipt{
 		Stream: "main.member-" + string(r.ID), ID: r.ID, Position: e.Position, EventIDs: []string{e.ID},
-		EventTypes: []string{"member.joined"}, CorrelationID: "conversation",
+		EventTypes: []string{"member.joined"}, CorrelationID: "conversation", OccurredAt: when,
 	}
 	if diff := cmp.Diff(want, r); diff != "" {
 		t.Error(diff)

@@ -251,6 +251,7 @@ func (c *call) receipt(e *execution, sent string) (Receipt, error) {
 		EventIDs:      e.eventIDs,
 		EventTypes:    e.eventTypes,
 		CorrelationID: e.correlationID,
+		OccurredAt:    e.occurredAt,
 		Replayed:      e.eventIDs[0] != sent,
 		DryRun:        c.DryRun,
 	}, nil

@@ -88,13 +88,13 @@ func Found(id domain.ID, key string, c domain.Command) Rule {
 	return Rule{command: c.CommandType(), founds: &founding{key, id, c}}
 }
 
-// systemActor is who does what nobody asked for.
-var systemActor = domain.Actor{ID: "rapport", Kind: domain.ActorAutomation}
+// System is who does what nobody asked for: the foundings of tenants, processes and deadlines.
+var System = domain.Actor{ID: "rapport", Kind: domain.ActorAutomation}
 
 // Prime writes what a tenant needs before its first command: see Found. Doing it again changes nothing.
 func (b *Bus) Prime(ctx context.Context, tenant domain.Tenant) error {
 	for _, f := range b.foundings {
-		req := Request{Tenant: tenant, Actor: systemActor, Key: f.key, Command: f.command, wanted: f.id}
+		req := Request{Tenant: tenant, Actor: System, Key: f.key, Command: f.command, wanted: f.id}
 		if _, err := b.Submit(ctx, req); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -51,6 +52,7 @@ type execution struct {
 	eventIDs      []string
 	eventTypes    []string
 	correlationID string
+	occurredAt    time.Time // of the last event
 }
 
 // stream returns the cached stream, empty when nothing of it is known yet.
@@ -162,7 +164,7 @@ func (s *stream) fold(r domain.Recorded, evolve func(state any, e domain.Event) 
 		copied := *e // an execution handed out does not change
 		e = &copied
 	}
-	e.revision, e.position = r.Revision, r.Position
+	e.revision, e.position, e.occurredAt = r.Revision, r.Position, r.OccurredAt
 	e.eventIDs = append(e.eventIDs[:len(e.eventIDs):len(e.eventIDs)], r.ID)
 	e.eventTypes = append(e.eventTypes[:len(e.eventTypes):len(e.eventTypes)], r.Type())
 	s.commands[r.CommandID] = e

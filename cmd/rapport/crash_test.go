@@ -99,8 +99,8 @@ func TestServerEndToEnd(t *testing.T) {
 	}
 }
 
-// process is `rapport serve` in a process of its own.
-type process struct {
+// spawned is `rapport serve` in a process of its own.
+type spawned struct {
 	cmd *exec.Cmd
 	url string
 	out *buffer
@@ -108,9 +108,9 @@ type process struct {
 }
 
 // spawn starts a server on a data directory and waits for its address.
-func spawn(t *testing.T, data, postgres string) *process {
+func spawn(t *testing.T, data, postgres string) *spawned {
 	t.Helper()
-	p := &process{out: newBuffer(), err: newBuffer()}
+	p := &spawned{out: newBuffer(), err: newBuffer()}
 	p.cmd = exec.Command("rapport", "serve", "--data", data, "--listen", "127.0.0.1:0", "--postgres", postgres)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	if err := p.cmd.Start(); err != nil {

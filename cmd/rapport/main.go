@@ -45,16 +45,17 @@ func (e *usageError) Error() string { return e.problem }
 
 // cli is the whole command line. Every flag may be given as RAPPORT_<FLAG> in the environment.
 type cli struct {
-	Serve       serveCommand       `cmd:"" help:"Run the API, the projectors, the reactors, the timer and, unless told otherwise, the event node and a private PostgreSQL."`
-	Import      importCommand      `cmd:"" help:"Turn rows of files into commands, as a mapping says."`
-	Log         logCommand         `cmd:"" help:"Carry the whole log elsewhere: copy, compare, export into a file, import from one."`
-	Node        nodeCommand        `cmd:"" help:"Run the embedded event node alone."`
-	Projections projectionsCommand `cmd:"" help:"Look after the read models: status, rebuild, parked events."`
-	Reactors    reactorsCommand    `cmd:"" help:"Look after what publishes events: status, events that cannot be published."`
-	Events      eventsCommand      `cmd:"" help:"Print events of the log."`
-	Replay      replayCommand      `cmd:"" help:"Replay what happened to a record, or what would be if a rule were another."`
-	Doctor      doctorCommand      `cmd:"" help:"Check what this machine and this configuration have and lack."`
-	Version     versionCommand     `cmd:"" help:"Print the version."`
+	Serve       serveCommand                `cmd:"" help:"Run the API, the projectors, the reactors, the processes, the timer and, unless told otherwise, the event node and a private PostgreSQL."`
+	Import      importCommand               `cmd:"" help:"Turn rows of files into commands, as a mapping says."`
+	Log         logCommand                  `cmd:"" help:"Carry the whole log elsewhere: copy, compare, export into a file, import from one."`
+	Node        nodeCommand                 `cmd:"" help:"Run the embedded event node alone."`
+	Projections projectionsCommand          `cmd:"" help:"Look after the read models: status, rebuild, parked events."`
+	Reactors    followersCommand[reactors]  `cmd:"" help:"Look after what publishes events: status, events that cannot be published."`
+	Processes   followersCommand[processes] `cmd:"" help:"Look after what turns events into commands: status, events that cannot be handled."`
+	Events      eventsCommand               `cmd:"" help:"Print events of the log."`
+	Replay      replayCommand               `cmd:"" help:"Replay what happened to a record, or what would be if a rule were another."`
+	Doctor      doctorCommand               `cmd:"" help:"Check what this machine and this configuration have and lack."`
+	Version     versionCommand              `cmd:"" help:"Print the version."`
 }
 
 // console is where a verb prints: data to out, the rest to err.

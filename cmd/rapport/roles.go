@@ -14,11 +14,15 @@ const (
 	roleAPI       = "api"       // answers commands and queries
 	roleProjector = "projector" // keeps the read models up to date
 	roleReactor   = "reactor"   // publishes events, as --publish says
+	roleProcess   = "process"   // turns events into commands
 	roleTimer     = "timer"     // does housekeeping when it is due
 )
 
 // does reports whether this process has a role.
 func (s serveCommand) does(role string) bool { return slices.Contains(s.Roles, role) }
+
+// commands reports whether this process submits commands, for which it needs the installation's secret.
+func (s serveCommand) commands() bool { return s.does(roleAPI) || s.does(roleProcess) }
 
 // join finds out whether the server that runs on the data directory leaves room for this process, which then uses its
 // stores. It returns the process id of that server, 0 when none runs.

@@ -18,11 +18,13 @@ import (
 
 	"github.com/rapport-crm/rapport/api"
 	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/commands/areas"
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/domain/aggregates"
 	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/due"
 	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections"
 	"github.com/rapport-crm/rapport/projections/asof"
 	"github.com/rapport-crm/rapport/projections/history"
@@ -39,7 +41,7 @@ type serveCommand struct {
 	writer
 	Listen     address  `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Insecure   bool     `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
-	Roles      []string `help:"What this process does, any of api, projector, reactor, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,timer" enum:"api,projector,reactor,timer" placeholder:"ROLE"`
+	Roles      []string `help:"What this process does, any of api, projector, reactor, process, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,process,timer" enum:"api,projector,reactor,process,timer" placeholder:"ROLE"`
 	Publish    []string `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
 	PastMemory int64    `help:"Memory, in MiB, that one answer as of the past may take while it is computed; more is answered 422. ${default} when left out." default:"512" placeholder:"MIB"`
 	PastDisk   int64    `help:"Room, in MiB, that lists and funnels as of the past take in PostgreSQL, to be given again. ${default} when left out." default:"2048" placeholder:"MIB"`
@@ -103,7 +105,7 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 
 	var secret []byte // of who writes
 	var options []eventlog.Option
-	if s.does(roleAPI) {
+	if s.commands() {
 		if secret, err = s.secret(s.Secret); err != nil {
 			return err
 		}
@@ -203,7 +205,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	}
 	closing.add(func() error { reads.Close(); return nil })
 	const others = 2 // the projector and the timer
-	pool, err := openPool(ctx, postgres, others+len(destinations), closing)
+	pool, err := openPool(ctx, postgres, others+len(destinations)+len(areas.Processes()), closing)
 	if err != nil {
 		return nil, err
 	}
@@ -214,12 +216,22 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		return nil, err
 	}
 	p := &parts{reads: reads}
+	var commandBus *commands.Bus
+	if s.commands() {
+		commandBus = newBus(l, secret, commands.Options{Logger: c.log})
+	}
 	options := api.Options{
 		Reads: reads, Log: l.Store, Projections: admin{projector}, Metrics: metrics, Logger: c.log, Version: versionText(), Tracer: tracer,
 		HealthOnly: !s.does(roleAPI),
 	}
 	probe := func(name string, check func() error) {
 		options.Probes = append(options.Probes, api.Probe{Name: name, Check: func(context.Context) error { return check() }})
+	}
+	follows := func(list []*follow.Follower) {
+		for _, f := range list {
+			p.work = append(p.work, f.Run)
+			probe(f.String(), func() error { return api.Degraded(f.Err()) })
+		}
 	}
 	if s.does(roleProjector) {
 		p.work = append(p.work, projector.Run)
@@ -230,10 +242,14 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range reactors {
-			p.work = append(p.work, r.Run)
-			probe("reactor "+r.Name(), func() error { return api.Degraded(r.Err()) })
+		follows(reactors)
+	}
+	if s.does(roleProcess) {
+		processes, err := newProcesses(areas.Processes(), commandBus, pool, l, c.log, metrics, tracer)
+		if err != nil {
+			return nil, err
 		}
+		follows(processes)
 	}
 	if s.does(roleTimer) {
 		loop, err := due.New(pool, dueJobs(pool), due.Options{Logger: c.log, Registerer: metrics})
@@ -244,7 +260,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		probe("due jobs", func() error { return api.Degraded(loop.Err()) })
 	}
 	if s.does(roleAPI) {
-		if err := s.offer(ctx, c, l, postgres, secret, reads, &options, closing); err != nil {
+		if err := s.offer(ctx, c, l, postgres, commandBus, reads, &options, closing); err != nil {
 			return nil, err
 		}
 	}
@@ -253,8 +269,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 }
 
 // offer adds what the API needs beside health.
-func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres string, secret []byte, reads *query.Store, options *api.Options, closing *closers) error {
-	bus := newBus(l, secret, commands.Options{Logger: c.log})
+func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres string, bus *commands.Bus, reads *query.Store, options *api.Options, closing *closers) error {
 	if s.Sample {
 		if err := importSample(ctx, c, l, bus); err != nil {
 			return err

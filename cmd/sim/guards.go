@@ -324,6 +324,15 @@ var mutations = []mutation{
 		[]string{"./internal/follow", "-run=TakenForDead"},
 	},
 	{
+		"no rebuild starts a process again", "internal/follow/checkpoint.go",
+		"on conflict (name) do update set epoch", "on conflict (name) do update set event_commit = excluded.event_commit, event_prepare = excluded.event_prepare, event_id = excluded.event_id, epoch",
+		[]string{"./commands/process", "-run=GoOnWhere"},
+	},
+	{
+		"the key of a process's command names the event", "commands/process/process.go",
+		"p.Name, e.ID, strconv", "p.Name, strconv", []string{"./commands/process", "-run=Crashes|KeysName"},
+	},
+	{
 		"a reactor begins at the end of the log", "internal/follow/checkpoint.go",
 		"if f.opts.Start == AtEnd {", "if false {", []string{"./internal/reactor", "-run=HistoryHasNoEffect"},
 	},

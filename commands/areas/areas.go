@@ -1,4 +1,4 @@
-// Package areas puts every aggregate of the product on a bus, with the rules of its area.
+// Package areas puts every aggregate of the product on a bus, with the rules of its area, and lists the processes of all areas.
 package areas
 
 import (
@@ -6,6 +6,7 @@ import (
 
 	"github.com/rapport-crm/rapport/commands"
 	"github.com/rapport-crm/rapport/commands/party"
+	"github.com/rapport-crm/rapport/commands/process"
 	"github.com/rapport-crm/rapport/commands/sales"
 	"github.com/rapport-crm/rapport/domain/aggregates"
 )
@@ -14,3 +15,6 @@ import (
 func Register(b *commands.Bus) {
 	b.Register(aggregates.All(), slices.Concat(party.Rules, sales.Rules)...)
 }
+
+// Processes returns the processes of the product.
+func Processes() []process.Process { return slices.Concat(party.Processes) }

@@ -98,24 +98,6 @@ func ancestors(ctx context.Context, l *commands.Loader, c customer.Customer) (ab
 	return above, nil
 }
 
-// completeMerge closes the duplicate once the survivor stands for it. Were the process to end in between, repeating the
-// merge, with the same key or another, would come here again. The survivor's event is written: whoever asked is never told
-// of a refusal from here on, at most that the end is not known, and that the client is gone stops nothing.
-func completeMerge(ctx context.Context, b *commands.Bus, req commands.Request, c customer.Merge, r commands.Receipt) error {
-	into := customer.MergeInto{When: c.When, SurvivorID: req.Target}
-	_, err := b.Submit(context.WithoutCancel(ctx), commands.Request{
-		Tenant:        req.Tenant,
-		Actor:         req.Actor,
-		Key:           "merge-into " + req.CommandID(),
-		Target:        c.DuplicateID,
-		Command:       into,
-		CorrelationID: r.CorrelationID,
-		CausationID:   req.CommandID(),
-		TraceParent:   req.TraceParent,
-	})
-	return err
-}
-
 // Usable refuses the id at pointer when it names no customer, or one that was a duplicate, in the words of the aggregates that
 // decide it themselves.
 func Usable(ctx context.Context, l *commands.Loader, id domain.ID, pointer string) error {

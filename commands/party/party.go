@@ -4,7 +4,12 @@ package party
 
 import (
 	"slices"
+
+	"github.com/rapport-crm/rapport/commands/process"
 )
 
 // Rules are those of every command of the area that has one.
 var Rules = slices.Concat(customerRules, contactRules, interactionRules)
+
+// Processes are those of the area.
+var Processes = []process.Process{CompleteMerges}

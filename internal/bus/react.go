@@ -113,7 +113,7 @@ func React(ctx context.Context, name string, s *Subscriber, to Publisher, react 
 		return fmt.Errorf("bus %s: %w", name, err)
 	}
 	router.AddMiddleware(
-		s.traceEvent(o.Kind, name),
+		s.traceEvent(o.Kind, name, to != nil),
 		middleware.Retry{
 			MaxRetries: math.MaxInt32, InitialInterval: s.opts.MinBackoff, MaxInterval: s.opts.MaxBackoff, Multiplier: 2, RandomizationFactor: 0.5,
 			ResetContextOnRetry: true,
@@ -210,15 +210,19 @@ func watchEvent(kind, name string, log *slog.Logger, observe func(*Item, error))
 }
 
 // traceEvent makes what becomes of an event part of the trace that its request began.
-func (s *Subscriber) traceEvent(kind, name string) message.HandlerMiddleware {
+func (s *Subscriber) traceEvent(kind, name string, publishes bool) message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		if s.opts.Tracer == nil {
 			return next
 		}
+		what, spanKind := "handle ", trace.SpanKindConsumer
+		if publishes {
+			what, spanKind = "publish ", trace.SpanKindProducer
+		}
 		return func(msg *message.Message) ([]*message.Message, error) {
 			item := itemFrom(msg.Context())
-			ctx, span := s.opts.Tracer.Start(parent(msg.Context(), item.Event.TraceParent), "publish "+item.Raw.Type,
-				trace.WithSpanKind(trace.SpanKindProducer),
+			ctx, span := s.opts.Tracer.Start(parent(msg.Context(), item.Event.TraceParent), what+item.Raw.Type,
+				trace.WithSpanKind(spanKind),
 				trace.WithAttributes(attribute.String("rapport."+kind, name), attribute.String("rapport.event_id", item.Raw.ID),
 					attribute.String("rapport.stream", item.Raw.Stream), attribute.String("rapport.position", item.Raw.Position.String())))
 			defer span.End()

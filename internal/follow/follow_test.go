@@ -22,11 +22,6 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // process is a kind of followers beside the one that there is: it turns events into commands.
 var process = Kind{Name: "process", Plural: "processes", Lock: 7}
 
-// tables makes those of the kind, with what stands in those of reactors.
-const tables = `create schema process;
-create table process.checkpoint (like reactor.checkpoint including all);
-create table process.decision (like reactor.decision including all)`
-
 type fixture struct {
 	*followtest.Fixture
 	t testing.TB
@@ -34,11 +29,7 @@ type fixture struct {
 
 func setUp(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{followtest.SetUp(t), t}
-	if _, err := f.Pool.Exec(t.Context(), tables); err != nil {
-		t.Fatal(err)
-	}
-	return f
+	return &fixture{followtest.SetUp(t), t}
 }
 
 // commands are what a process has sent: the ids of the events behind them, in order.

@@ -47,15 +47,15 @@ type Fixture struct {
 	Pool     *pgxpool.Pool
 	Registry *codec.Registry
 	Log      *eventlog.ESDB
+	Store    *eventlog.Store
 	Written  []string // ids of the events written, in order
 
-	t     testing.TB
-	store *eventlog.Store
-	next  map[int]domain.Expected // of each note's stream
+	t    testing.TB
+	next map[int]domain.Expected // of each note's stream
 }
 
-// SetUp opens what a fixture is made of, for the duration of a test.
-func SetUp(t testing.TB) *Fixture {
+// SetUp opens what a fixture is made of, for the duration of a test. Its log takes the events of notes and of more aggregates.
+func SetUp(t testing.TB, more ...domain.Definition) *Fixture {
 	t.Helper()
 	f := &Fixture{t: t, next: map[int]domain.Expected{}}
 	var err error
@@ -63,7 +63,7 @@ func SetUp(t testing.TB) *Fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Pool.Close)
-	for _, name := range []string{"003_reactor.sql", "005_reactor_mark.sql"} {
+	for _, name := range []string{"003_reactor.sql", "005_reactor_mark.sql", "006_process.sql"} {
 		migration, err := os.ReadFile("../../readmodels/migrations/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -72,10 +72,11 @@ func SetUp(t testing.TB) *Fixture {
 			t.Fatal(err)
 		}
 	}
-	if f.Registry, err = codec.New(domain.Definition{
+	note := domain.Definition{
 		Name: "note", Plural: "notes", Doc: "A note.",
 		Events: []domain.EventSpec{{Example: Written{"a"}, Doc: "Somebody wrote something."}, {Example: Read{}, Doc: "Somebody read it."}},
-	}); err != nil {
+	}
+	if f.Registry, err = codec.New(append([]domain.Definition{note}, more...)...); err != nil {
 		t.Fatal(err)
 	}
 	node := nodetest.Open(t, esnode.Options{Dir: t.TempDir(), Logger: Quiet})
@@ -83,7 +84,7 @@ func SetUp(t testing.TB) *Fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Log.Close() })
-	f.store = eventlog.NewStore(f.Log, f.Registry)
+	f.Store = eventlog.NewStore(f.Log, f.Registry)
 	return f
 }
 
@@ -102,7 +103,7 @@ func (f *Fixture) Append(note int, e domain.Event, change ...func(*domain.Pendin
 	stream := domain.StreamID{Tenant: "main", Aggregate: "note", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", note))}
 	var committed domain.Committed
 	for done := false; !done; {
-		switch outcome := f.store.Append(f.t.Context(), stream, f.next[note], []domain.Pending{p}).(type) {
+		switch outcome := f.Store.Append(f.t.Context(), stream, f.next[note], []domain.Pending{p}).(type) {
 		case domain.Committed:
 			committed, done = outcome, true
 		case domain.Unknown: // the node was busy: repeated under the same id
