@@ -20,12 +20,16 @@ type Past interface {
 
 // Reads implements resource.Host.
 func (s *Server) Reads(ctx context.Context, c resource.Consistency, cursor string) (*query.Store, error) {
-	if err := s.await(ctx, c.MinPosition); err != nil {
+	reads, err := s.least(c.MinPosition)
+	if err != nil {
 		return nil, err
 	}
 	q, err := s.pastQuery(ctx, c.PastParameters)
 	if err != nil || q == nil {
-		return s.opts.Reads, err
+		return reads, err
+	}
+	if _, err := reads.Position(ctx); err != nil { // what a moment of the past is made of is not known by views
+		return nil, err
 	}
 	if q.Pinned, err = s.opts.Reads.PinnedPosition(cursor); err != nil {
 		return nil, err

@@ -63,25 +63,26 @@ func (s *Server) queryRoutes() error {
 	return nil
 }
 
-// await waits, within the read models' own bound, until they reflect the position that the client asks for. One that the log
-// has not reached by then is no position of the log.
-func (s *Server) await(ctx context.Context, minPosition string) error {
+// least returns the read models whose queries wait, within the read models' own bound, until what they read reflects the position
+// that the client asks for. One that the log has not reached by then is no position of the log.
+func (s *Server) least(minPosition string) (*query.Store, error) {
 	if minPosition == "" {
-		return nil
+		return s.opts.Reads, nil
 	}
 	p, err := parsePosition("minPosition", minPosition)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	late := s.opts.Reads.WaitFor(ctx, p)
-	if late == nil || s.opts.Log == nil {
-		return late
-	}
-	var beyond *domain.InvalidError
-	if err := s.reached(ctx, "minPosition", p); errors.As(err, &beyond) {
-		return err
-	}
-	return late
+	return s.opts.Reads.AtLeast(p, func(ctx context.Context) error {
+		var beyond *domain.InvalidError
+		if s.opts.Log == nil {
+			return nil
+		}
+		if err := s.reached(ctx, "minPosition", p); errors.As(err, &beyond) {
+			return err
+		}
+		return nil
+	}), nil
 }
 
 // reached refuses a position that the log has not reached. Name is where it was given.

@@ -494,6 +494,72 @@ func TestReadsWaitForAPositionAndSayWhenItDoesNotCome(t *testing.T) {
 	}
 }
 
+// A projection that is far behind, halted perhaps, holds up the readers of its own rows and nobody else: of every list and record.
+func TestReadsWaitForTheRowsThatTheyRead(t *testing.T) {
+	s, conn := storeAt(t, story().events)
+	at, err := s.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := domain.Position{Commit: at.Commit + 100, Prepare: at.Prepare + 100}
+	const move = `update projection.checkpoint set commit_position = p, prepare_position = p, event_commit = p, event_prepare = p
+from (select name n, case when name = any($1) then $2::bigint else $3::bigint end p from projection.checkpoint) moved where n = name`
+	asked := errors.New("the log has not come so far")
+	ended, cancel := context.WithCancel(t.Context()) // of who does not wait
+	cancel()
+	var unavailable *domain.UnavailableError
+	read := func(name string, views []string, get func(context.Context, *query.Store) (domain.Position, error)) {
+		t.Helper()
+		exec(t, conn, move, views, int64(next.Commit), int64(1))
+		if got, err := get(t.Context(), s.AtLeast(next, nil)); err != nil || got != next {
+			t.Errorf("%s: others are behind: %s, %v", name, got, err)
+		}
+		for i := range views {
+			exec(t, conn, move, views[i:i+1], int64(1), int64(next.Commit))
+			if _, err := get(ended, s.AtLeast(next, nil)); !errors.As(err, &unavailable) || !strings.Contains(err.Error(), "not reached") {
+				t.Errorf("%s: %s is behind: %v", name, views[i], err)
+			}
+		}
+	}
+	for _, r := range readmodels.Resources() {
+		d := r.Declared()
+		read(d.Name, []string{d.View}, func(ctx context.Context, s *query.Store) (domain.Position, error) {
+			body, err := r.Rows(ctx, s, main, query.Query{})
+			return body.Position, err
+		})
+	}
+	for _, r := range readmodels.Records() {
+		var views []string
+		for _, p := range r.DeclaredRecord().Parts {
+			views = append(views, p.View)
+		}
+		read(r.DeclaredRecord().Name, views, func(ctx context.Context, s *query.Store) (domain.Position, error) {
+			_, _, at, err := r.Get(ctx, s, main, number(1, 0xf))
+			var none *domain.NotFoundError
+			if errors.As(err, &none) {
+				err = nil
+			}
+			return at, err
+		})
+	}
+	// Whoever waits in vain may be told why.
+	exec(t, conn, move, []string{"customer"}, int64(1), int64(1))
+	if _, err := party.Customers.List(ended, s.AtLeast(next, func(context.Context) error { return asked }), main, query.Query{}); !errors.Is(err, asked) {
+		t.Errorf("told %v", err)
+	}
+	if _, err := party.Customers.List(ended, s.AtLeast(next, nil), main, query.Query{}); !errors.As(err, &unavailable) {
+		t.Errorf("told %v", err)
+	}
+	// A view that is not there reflects nothing.
+	exec(t, conn, move, []string{}, int64(next.Commit), int64(next.Commit))
+	if at, err := s.Position(t.Context(), "customer", "unbuilt"); err != nil || !at.IsZero() {
+		t.Errorf("a view that is not there is at %s, %v", at, err)
+	}
+	if at, err := s.Position(t.Context()); err != nil || at != next {
+		t.Errorf("all that are there are at %s, %v", at, err)
+	}
+}
+
 func TestALostDatabaseIsUnavailable(t *testing.T) {
 	var unavailable *domain.UnavailableError
 	if _, err := query.Open(t.Context(), "postgres://127.0.0.1:1/none?connect_timeout=1"); !errors.As(err, &unavailable) {

@@ -7,7 +7,7 @@ import (
 
 // Consistency are the parameters of queries that say which state they see.
 type Consistency struct {
-	MinPosition string `query:"minPosition" doc:"Wait, up to 5 seconds, until the read models reflect this position of the log, as a receipt names it; 503 when they do not, 400 when the log itself has not reached it by then."`
+	MinPosition string `query:"minPosition" doc:"Wait, up to 5 seconds, until what the query reads reflects this position of the log, as a receipt names it; 503 when they do not, 400 when the log itself has not reached it by then."`
 	PastParameters
 }
 

@@ -31,7 +31,7 @@ type Timeline interface {
 	CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q query.Query) (query.List[party.TimelineEntry], error)
 	CustomerStreams(ctx context.Context, tenant domain.Tenant, customer domain.ID) ([]domain.StreamID, domain.Position, error)
 	TimelineEvent(ctx context.Context, tenant domain.Tenant, event domain.ID) (stream domain.StreamID, revision uint64, err error)
-	Position(ctx context.Context) (domain.Position, error)
+	Position(ctx context.Context, views ...string) (domain.Position, error)
 }
 
 // Reader answers histories. It is safe for concurrent use.

@@ -115,7 +115,7 @@ func (w *world) TimelineEvent(_ context.Context, tenant domain.Tenant, event dom
 }
 
 // Position implements history.Timeline.
-func (w *world) Position(context.Context) (domain.Position, error) {
+func (w *world) Position(context.Context, ...string) (domain.Position, error) {
 	return domain.Position{Commit: uint64(len(w.events)), Prepare: uint64(len(w.events))}, nil
 }
 

@@ -43,7 +43,7 @@ func (r *Reader) Story(ctx context.Context, tenant domain.Tenant, aggregate stri
 	if aggregate == "customer" {
 		streams, at, err = r.timeline.CustomerStreams(ctx, tenant, id)
 	} else {
-		at, err = r.timeline.Position(ctx)
+		at, err = r.timeline.Position(ctx, kind.Needs()...)
 	}
 	if err != nil {
 		return nil, err

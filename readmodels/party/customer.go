@@ -403,7 +403,7 @@ func (t Timelines) CustomerStreams(ctx context.Context, tenant domain.Tenant, cu
 			return nil, domain.Position{}, err
 		}
 	}
-	at, err := t.Store.Position(ctx)
+	at, err := t.Store.Position(ctx, "customer_relation", "customer_timeline")
 	if err != nil {
 		return nil, at, err
 	}

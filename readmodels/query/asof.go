@@ -86,10 +86,13 @@ func (s *Store) Borrow(ctx context.Context, searchPath string, f func(pgx.Tx) er
 // Moment returns the moment that the store answers as of, nil for now.
 func (s *Store) Moment() *AsOf { return s.moment }
 
-// Within runs f over the rows within reach, those of now or of the store's moment.
+// Within runs f over the rows within reach, those of now, once they reflect what AtLeast says, or of the store's moment.
 func (s *Store) Within(ctx context.Context, tenant domain.Tenant, r Reach, f func(Querier) error) error {
 	if s.moment == nil {
-		return s.whenBuilt(ctx, func() error { return unavailable(f(s.pool)) })
+		if err := s.await(ctx, r.Views); err != nil {
+			return err
+		}
+		return s.whenBuilt(ctx, func() error { return unavailable(f(reader{s.pool, r.Views})) })
 	}
 	return unavailable(s.past.Within(ctx, tenant, *s.moment, r, f))
 }

@@ -22,7 +22,7 @@ import (
 const (
 	StatementTimeout = 10 * time.Second // of every query
 	MaxConnections   = 16               // of a Store; the URL's pool_max_conns wins
-	MaxWait          = 5 * time.Second  // of WaitFor and for views that are being made, when the context allows as much
+	MaxWait          = 5 * time.Second  // for a position and for views that are being made, when the context allows as much
 	connectTimeout   = 5 * time.Second
 	listenRetry      = time.Second            // between attempts to listen for checkpoints
 	waitPoll         = 250 * time.Millisecond // between looks at the checkpoints when no notification comes
@@ -40,6 +40,9 @@ type Store struct {
 	*database
 	moment *AsOf // nil means now
 	past   Past  // of moment
+
+	least domain.Position             // what queries wait for; zero means nothing
+	late  func(context.Context) error // why it has not come; nil means that nobody knows more
 }
 
 // database is the connection to the read models as they stand.
@@ -122,38 +125,38 @@ func (s *Store) Close() {
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return unavailable(s.pool.Ping(ctx)) }
 
-// positionSQL and searchedSQL look at the builds that the views point at, halted ones too: queries read their rows.
+// eventsSQL and searchedSQL look at the builds that the views point at, halted ones too: queries read their rows. $1 names the
+// views, null means all that are there. A view that is named and not there yet reflects nothing.
 const (
-	positionSQL = `
-select event_commit, event_prepare
-from projection.checkpoint
-where state = 'serving'
-order by event_commit, event_prepare
-limit 1`
-	searchedSQL = `
-select commit_position, prepare_position
-from projection.checkpoint
-where state = 'serving'
-order by commit_position, prepare_position
+	eventsSQL   = "select coalesce(event_commit, 0), coalesce(event_prepare, 0)" + servingSQL
+	searchedSQL = "select coalesce(commit_position, 0), coalesce(prepare_position, 0)" + servingSQL
+	servingSQL  = `
+from (select * from projection.checkpoint where state = 'serving') serving
+full join unnest($1::text[]) named on named = serving.name
+where named is not null or $1 is null
+order by 1, 2
 limit 1`
 )
 
-// Position returns the place of the last event that all serving projections have: every query made later reflects it at
-// least. It is zero when no projection serves.
-func (s *Store) Position(ctx context.Context) (domain.Position, error) {
-	return position(ctx, s.pool, positionSQL, &Reading{})
+// Position returns the place of the last event that the views, all of them when none is named, have: every query of them made
+// later reflects it at least. It is zero when no projection serves. It waits as queries do: see AtLeast.
+func (s *Store) Position(ctx context.Context, views ...string) (domain.Position, error) {
+	if err := s.await(ctx, views); err != nil {
+		return domain.Position{}, err
+	}
+	return position(ctx, s.pool, eventsSQL, views, &Reading{})
 }
 
-// WaitFor returns once all serving projections have everything up to p, whether or not an event stands there. It waits until
-// ctx ends, MaxWait at most, and then returns an *domain.UnavailableError.
-func (s *Store) WaitFor(ctx context.Context, p domain.Position) error {
+// WaitFor returns once the views, all of them when none is named, have everything up to p, whether or not an event stands there.
+// It waits until ctx ends, MaxWait at most, and then returns an *domain.UnavailableError.
+func (s *Store) WaitFor(ctx context.Context, p domain.Position, views ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, MaxWait)
 	defer cancel()
 	poll := time.NewTicker(waitPoll)
 	defer poll.Stop()
 	for {
 		moved := s.movement() // before the look, so that no notification falls between the two
-		at, err := position(ctx, s.pool, searchedSQL, &Reading{})
+		at, err := position(ctx, s.pool, searchedSQL, views, &Reading{})
 		switch {
 		case err == nil && !at.Before(p):
 			return nil
@@ -167,6 +170,27 @@ func (s *Store) WaitFor(ctx context.Context, p domain.Position) error {
 			return &domain.UnavailableError{What: "read models", Err: fmt.Errorf("position %s not reached: %w", p, ctx.Err())}
 		}
 	}
+}
+
+// AtLeast returns the same store, each query of which waits until the views that it reads have everything up to p, as WaitFor does:
+// a projection that is behind holds up nobody who does not read it. When p does not come in time, late is asked for a better
+// reason, which it may return; nil asks nobody.
+func (s *Store) AtLeast(p domain.Position, late func(context.Context) error) *Store {
+	return &Store{database: s.database, moment: s.moment, past: s.past, least: p, late: late}
+}
+
+// await waits for what queries of the views are to reflect.
+func (s *Store) await(ctx context.Context, views []string) error {
+	if s.least.IsZero() {
+		return nil
+	}
+	err := s.WaitFor(ctx, s.least, views...)
+	if err != nil && s.late != nil {
+		if reason := s.late(ctx); reason != nil {
+			return reason
+		}
+	}
+	return err
 }
 
 func (s *database) movement() <-chan struct{} {
@@ -244,19 +268,25 @@ func (s *Store) Read(ctx context.Context, tenant domain.Tenant, r Reach, queries
 	return at, err
 }
 
+// reader runs queries of views over the rows of now.
+type reader struct {
+	*pgxpool.Pool
+	views []string
+}
+
 // Send is Read by a querier that Within has given.
 func (s *Store) Send(ctx context.Context, q Querier, queries *Reading) (domain.Position, error) {
 	if s.moment == nil {
-		return position(ctx, q, positionSQL, queries)
+		return position(ctx, q, eventsSQL, q.(reader).views, queries)
 	}
 	return s.moment.Position, q.SendBatch(ctx, queries.onto(&pgx.Batch{})).Close()
 }
 
-// position runs the queries after it has read a position by sql, which the rows therefore reflect at least.
-func position(ctx context.Context, q Querier, sql string, queries *Reading) (domain.Position, error) {
+// position runs the queries after it has read the position of views by sql, which the rows therefore reflect at least.
+func position(ctx context.Context, q Querier, sql string, views []string, queries *Reading) (domain.Position, error) {
 	var at domain.Position
 	var batch pgx.Batch
-	batch.Queue(sql).Query(func(rows pgx.Rows) error {
+	batch.Queue(sql, views).Query(func(rows pgx.Rows) error {
 		var commit, prepare int64
 		_, err := pgx.ForEachRow(rows, []any{&commit, &prepare}, func() error {
 			at = domain.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
