@@ -13,7 +13,7 @@ var weighted = []projection.Derived{{Name: "weighted", SQL: "trim_scale(amount *
 
 // Opportunity keeps each opportunity as it stands now.
 var Opportunity = projection.Fold[projection.StreamKey, sales.Opportunity]{
-	Name: "opportunity", Version: 1,
+	Name: "opportunity", Version: 2,
 	Doc:     "Opportunities as they stand now.",
 	Events:  []string{"opportunity."},
 	Keys:    projection.ByStream,
@@ -35,12 +35,8 @@ func evolveOpportunity(r sales.Opportunity, _ projection.StreamKey, e domain.Rec
 		r.Name, r.Source, r.ExternalID = ev.Name, ev.Source, ev.ExternalID
 		r.Amount, r.Currency = column.Amount(ev.Amount)
 		r.ExpectedClose = column.Date(ev.ExpectedClose)
-		for i, line := range ev.Lines {
-			total := line.Total
-			if i > 0 {
-				total = column.Sum(*r.LinesTotal, total)
-			}
-			r.LinesTotal = &total
+		for _, line := range ev.Lines {
+			offer(&r, line.Total)
 		}
 		r.OpenedAt, r.OpenedRecordedAt = e.OccurredAt, e.RecordedAt
 	case opportunity.Updated:
@@ -58,11 +54,13 @@ func evolveOpportunity(r sales.Opportunity, _ projection.StreamKey, e domain.Rec
 		}
 		r.ExpectedClose = column.Date(ev.To)
 	case opportunity.LineAdded:
-		r.LinesTotal, _ = column.Amount(&ev.LinesTotal)
+		offer(&r, ev.Total)
 	case opportunity.LineChanged:
-		r.LinesTotal, _ = column.Amount(&ev.LinesTotal)
+		offer(&r, column.Difference(ev.To.Total, ev.From.Total))
 	case opportunity.LineRemoved:
-		r.LinesTotal, _ = column.Amount(ev.LinesTotal)
+		if offer(&r, column.Difference(domain.Amount{}, ev.Total)); ev.LinesTotal == nil && r.LinesTotal.IsZero() {
+			r.LinesTotal = nil
+		}
 	case opportunity.Assigned:
 		setStanding(&r, ev.Standing)
 	case opportunity.CustomerLinked:
@@ -84,6 +82,15 @@ func evolveOpportunity(r sales.Opportunity, _ projection.StreamKey, e domain.Rec
 	}
 	r.ChangedAt, r.Revision, r.Position = e.OccurredAt, int64(e.Revision), e.Position.Order()
 	return r
+}
+
+// offer adds to the sum of the lines, as evolveOrder does to what is outstanding.
+func offer(r *sales.Opportunity, more domain.Amount) {
+	total := more
+	if r.LinesTotal != nil {
+		total = column.Sum(*r.LinesTotal, more)
+	}
+	r.LinesTotal = &total
 }
 
 func setStanding(r *sales.Opportunity, s opportunity.Standing) {

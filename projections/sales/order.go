@@ -12,7 +12,7 @@ import (
 
 // SalesOrder keeps each order, credit or adjustment as it stands now.
 var SalesOrder = projection.Fold[projection.StreamKey, sales.Order]{
-	Name: "sales_order", Version: 1,
+	Name: "sales_order", Version: 2,
 	Doc:     "Orders, credits and adjustments as they stand now.",
 	Events:  []string{"order."},
 	Keys:    projection.ByStream,
@@ -21,6 +21,8 @@ var SalesOrder = projection.Fold[projection.StreamKey, sales.Order]{
 	Indexes: sales.Orders.Indexes,
 }
 
+// evolveOrder sums what is outstanding from the amounts of the events. The sum that an event states holds in the order in
+// which the events were recorded, and restated answers have another order.
 func evolveOrder(r sales.Order, _ projection.StreamKey, e domain.Recorded) sales.Order {
 	step := func(status order.Status, at **time.Time) {
 		r.Status, *at = string(status), new(e.OccurredAt)
@@ -29,7 +31,7 @@ func evolveOrder(r sales.Order, _ projection.StreamKey, e domain.Recorded) sales
 	case order.Placed:
 		r.Number, r.Kind, r.Status = ev.Number, string(ev.Kind), string(order.StatusPlaced)
 		r.CustomerID, r.OpportunityID = column.ID(ev.CustomerID), column.ID(ev.OpportunityID)
-		r.Currency, r.Total, r.Outstanding, r.Lines = string(ev.Currency), ev.Total, ev.Total, int64(len(ev.Lines))
+		r.Currency, r.Total, r.Outstanding, r.Lines = string(ev.Currency), ev.Total, column.Sum(r.Outstanding, ev.Total), int64(len(ev.Lines))
 		r.DeliveryDate, r.Country, r.ShipTo, r.Note = column.Date(ev.DeliveryDate), ev.Country, ev.ShipTo, ev.Note
 		r.PlacedAt = e.OccurredAt
 	case order.Confirmed:
@@ -48,13 +50,13 @@ func evolveOrder(r sales.Order, _ projection.StreamKey, e domain.Recorded) sales
 		r.SignedBy = ev.SignedBy
 	case order.Cancelled:
 		step(order.StatusCancelled, &r.CancelledAt)
-		r.CancelReason, r.Outstanding = ev.Reason, ev.Outstanding
+		r.CancelReason, r.Outstanding = ev.Reason, column.Difference(r.Outstanding, ev.Total)
 	case order.GoodsReturned:
-		r.Returned, r.Outstanding = column.Sum(r.Returned, ev.Value), ev.Outstanding
+		r.Returned, r.Outstanding = column.Sum(r.Returned, ev.Value), column.Difference(r.Outstanding, ev.Value)
 	case order.PaymentReceived:
-		r.Paid, r.Outstanding = column.Sum(r.Paid, ev.Amount.Amount), ev.Outstanding
+		r.Paid, r.Outstanding = column.Sum(r.Paid, ev.Amount.Amount), column.Difference(r.Outstanding, ev.Amount.Amount)
 	case order.PaymentRefunded:
-		r.Refunded, r.Outstanding = column.Sum(r.Refunded, ev.Amount.Amount), ev.Outstanding
+		r.Refunded, r.Outstanding = column.Sum(r.Refunded, ev.Amount.Amount), column.Sum(r.Outstanding, ev.Amount.Amount)
 	}
 	r.ChangedAt, r.Revision, r.Position = e.OccurredAt, int64(e.Revision), e.Position.Order()
 	return r
