@@ -77,15 +77,20 @@ func valueOf(t rapid.TB, story *history.Story, events []domain.Recorded, field s
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := view.Path(field)
-	part, _ := story.Kind.Part(path[0])
+	kind, id, path := story.Kind, story.ID, view.Path(field)
+	part, _ := kind.Part(path[0])
+	if own, known := view.Of(part.Of); known && len(path) > 2 { // a field of another record
+		kind, id, path = own, domain.ID(path[1]), path[2:]
+		part, _ = kind.Part(path[0])
+		events = slices.DeleteFunc(slices.Clone(events), func(e domain.Recorded) bool { return e.Stream.ID != id })
+	}
 	f := shape.Fold(part.Needs...)
 	for _, e := range events {
 		if err := f.Apply(e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	document, err := story.Kind.Explained(f, story.ID, path[0], now)
+	document, err := kind.Explained(f, id, path[0], now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +211,7 @@ func TestExplanationsOfTheViews(t *testing.T) {
 		events                  []string // type@position/100
 		contribution            string   // of the last
 	}{
-		{"customer", "/lifetimeValue/EUR/net", `"20"`, []string{orders(5), orders(7)}, `"10" → "20"`},
+		{"customer", "/lifetimeValue/EUR/net", `"20"`, []string{orders(5), orders(6), orders(7), "order.cancelled@8"}, `"30" → "20"`},
 		{"customer", "lifetimeValue.EUR.orders", `3`, []string{orders(5), orders(6), orders(7)}, `2 → 3`},
 		{"customer", "/lifetimeValue/0/cancelled", `1`, []string{"order.cancelled@8"}, `null → 1`},
 		{"customer", "/lastContact", `"2026-03-03T00:00:00Z"`, []string{"interaction.logged@11"}, `null → "2026-03-03T00:00:00Z"`},
@@ -216,10 +221,11 @@ func TestExplanationsOfTheViews(t *testing.T) {
 		{"customer", "/lostOpportunities", `0`, []string{}, ""},
 		{"customer", "/profile/name", `"Anvil Works"`, []string{"customer.registered@1"}, `"" → "Anvil Works"`},
 		{"opportunity", "/weighted", `"400"`, []string{"opportunity.stage_moved@3", "opportunity.re_estimated@4"}, `null → "400"`},
-		{"opportunity", "/name", `"Forge"`, []string{"opportunity.opened@2"}, `"" → "Forge"`},
+		{"opportunity", "/name", `"Forge"`, []string{"opportunity.opened@2"}, `null → "Forge"`},
+		{"order", "/paid", `"0"`, []string{orders(6)}, `null → "0"`},
 		{"opportunity", "/visits/2/probability", `50`, []string{"opportunity.stage_moved@3"}, `null → 50`},
 	} {
-		id := number(1, map[string]int{"customer": 0xc, "opportunity": 0xd}[c.aggregate])
+		id := number(1, map[string]int{"customer": 0xc, "opportunity": 0xd, "order": 0xf}[c.aggregate])
 		story := storyOf(t, log, c.aggregate, id)
 		answer, err := story.Explain(t.Context(), c.field, day("12-31"))
 		if err != nil {
@@ -242,6 +248,173 @@ func TestExplanationsOfTheViews(t *testing.T) {
 			t.Errorf("%s: %s", c.field, diff)
 		}
 		checkMinimal(t, story, answer, day("12-31"))
+	}
+}
+
+// TestAFigureRestsOnEveryAmount explains the money of orders over random worlds, through the order and through its customer:
+// every event that brought an amount is named, and nothing else.
+func TestAFigureRestsOnEveryAmount(t *testing.T) {
+	now := day("12-31")
+	amounts := map[string]func(domain.Event) bool{
+		"/outstanding": func(e domain.Event) bool {
+			switch e := e.(type) {
+			case order.Placed:
+				return !e.Total.IsZero()
+			case order.Cancelled:
+				return !e.Total.IsZero()
+			case order.GoodsReturned, order.PaymentReceived, order.PaymentRefunded:
+				return true
+			}
+			return false
+		},
+		"/paid":     func(e domain.Event) bool { _, is := e.(order.PaymentReceived); return is },
+		"/refunded": func(e domain.Event) bool { _, is := e.(order.PaymentRefunded); return is },
+		"/returned": func(e domain.Event) bool { _, is := e.(order.GoodsReturned); return is },
+	}
+	seen := map[string]bool{}
+	rapid.Check(t, func(t *rapid.T) {
+		w := randomWorld(t)
+		paid := &machine[order.Order]{aggregate: order.Aggregate, id: number(3, 0xf)}
+		w.orders = append(w.orders, paid)
+		paid.do(w.log, day("09-01"), order.Place{
+			Number: "SO", Kind: order.KindSale, Currency: "EUR", Lines: []order.NewLine{{ProductCode: "A", Quantity: amount("2"), UnitPrice: amount("10")}},
+		})
+		for _, id := range []string{"1", "2"} {
+			paid.do(w.log, day("09-02"), order.ReceivePayment{PaymentID: id, Amount: domain.MustMoney("4.5", "EUR")})
+		}
+		for range rapid.IntRange(0, 60).Draw(t, "steps of orders") {
+			w.orders[rapid.IntRange(0, 3).Draw(t, "of")].do(w.log, day("10-01"), orderCommand(t))
+		}
+		for n := range w.orders {
+			story := storyOf(t, w.log, "order", number(n, 0xf))
+			if story == nil {
+				continue
+			}
+			for _, field := range sortedNames(amounts) {
+				answer, err := story.Explain(context.Background(), field, now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var want []string
+				for _, e := range story.Events {
+					if amounts[field](e.Event) {
+						want = append(want, e.ID)
+					}
+				}
+				if len(want) == 0 { // 0 since the order was placed
+					want = append(want, story.Events[0].ID)
+				}
+				if diff := cmp.Diff(want, named(answer)); diff != "" {
+					t.Fatalf("%s of %s rests on other events: %s", field, story.ID, diff)
+				}
+				checkMinimal(t, story, answer, now)
+				seen[fmt.Sprintf("%s by %d", field, min(len(want), 3))] = true
+			}
+		}
+	})
+	if !seen["/outstanding by 3"] || !seen["/paid by 2"] {
+		t.Errorf("no order had several payments: %v", seen)
+	}
+}
+
+func named(answer query.Explanation) (events []string) {
+	for _, e := range answer.Events {
+		events = append(events, e.EventID)
+	}
+	return events
+}
+
+// TestAmountsThatCancelAreNamed: an order is placed, paid in two parts, paid back in part, and part of it comes back. What is
+// outstanding is the same as with the total alone.
+func TestAmountsThatCancelAreNamed(t *testing.T) {
+	l := newLog()
+	c, o := number(1, 0xc), number(1, 0xf)
+	of := order.Subject{Number: "1", Kind: order.KindSale, CustomerID: c}
+	euros := func(s string) domain.Money { return domain.MustMoney(s, "EUR") }
+	l.add("customer", c, day("01-01"), customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "Anvil Works"}}, c)
+	l.add("order", o, day("01-02"), order.Placed{Subject: of, Currency: "EUR", Total: amount("100")}, c)
+	l.add("order", o, day("01-03"), order.Confirmed{Subject: of}, c)
+	l.add("order", o, day("01-04"), order.PaymentReceived{Subject: of, PaymentID: "1", Amount: euros("30")}, c)
+	l.add("order", o, day("01-05"), order.PaymentReceived{Subject: of, PaymentID: "2", Amount: euros("30")}, c)
+	l.add("order", o, day("01-06"), order.PaymentRefunded{Subject: of, PaymentID: "1", RefundID: "1", Amount: euros("30")}, c)
+	l.add("order", o, day("01-07"), order.Shipped{Subject: of}, c)
+	l.add("order", o, day("01-08"), order.GoodsReturned{Subject: of, Currency: "EUR", Value: amount("70")}, c)
+	for _, ask := range []struct {
+		aggregate string
+		id        domain.ID
+		field     string
+	}{{"order", o, "/outstanding"}, {"customer", c, "/orders/" + string(o) + "/outstanding"}, {"customer", c, "orders.0.outstanding"}} {
+		story := storyOf(t, l, ask.aggregate, ask.id)
+		answer, err := story.Explain(t.Context(), ask.field, day("12-31"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var steps []string
+		for _, e := range answer.Events {
+			steps = append(steps, fmt.Sprintf("%s %s → %s", e.EventType, e.Before, e.After))
+		}
+		if diff := cmp.Diff([]string{
+			`order.placed null → "100"`, `order.payment_received "100" → "70"`, `order.payment_received "70" → "40"`,
+			`order.payment_refunded "40" → "70"`, `order.goods_returned "70" → "0"`,
+		}, steps); diff != "" || string(answer.Value) != `"0"` {
+			t.Errorf("%s is %s: %s", ask.field, answer.Value, diff)
+		}
+	}
+}
+
+// TestExplanationsAgreeThroughTheCustomer explains every field of the records that a customer's view lists: the customer's
+// view and the record name the same events.
+func TestExplanationsAgreeThroughTheCustomer(t *testing.T) {
+	now := day("12-31")
+	compared := map[string]bool{}
+	rapid.Check(t, func(t *rapid.T) {
+		w := randomWorld(t)
+		story := storyOf(t, w.log, "customer", number(0, 0xc))
+		if story == nil {
+			return
+		}
+		for _, field := range fields(t, story, now) {
+			path := view.Path(field)
+			part, _ := story.Kind.Part(path[0])
+			if part.Of == "" || len(path) <= 2 {
+				continue
+			}
+			compared[part.Of] = true
+			through, err := story.Explain(context.Background(), field, now)
+			if err != nil {
+				t.Fatalf("%s: %v", field, err)
+			}
+			record := storyOf(t, w.log, part.Of, domain.ID(path[1]))
+			direct, err := record.Explain(context.Background(), view.Pointer(path[2:]), now)
+			if err != nil {
+				t.Fatalf("%s: %v", field, err)
+			}
+			if diff := cmp.Diff(named(direct), named(through)); diff != "" || !bytes.Equal(direct.Value, through.Value) {
+				t.Fatalf("%s is %s, and %s through the customer: %s", field, direct.Value, through.Value, diff)
+			}
+		}
+	})
+	if !compared["order"] || !compared["opportunity"] {
+		t.Errorf("no world had both orders and opportunities of the customer: %v", compared)
+	}
+}
+
+// TestFiguresAreNumbers knows the figures of a view by the types of its fields.
+func TestFiguresAreNumbers(t *testing.T) {
+	for aggregate, want := range map[string]map[string]bool{
+		"customer": {
+			"/lifetimeValue/*/net": true, "/interactionCount": true, "/profile/revenue": true, "/age": true, "/profile/name": false,
+			"/orders": false, "/orders/*/outstanding": true, "/orders/*/placedAt": false, "/openValue/*/weighted": true, "/lastContact": false,
+		},
+		"order":       {"/outstanding": true, "/lines/*/quantity": true, "/lines": false, "/lineCount": true, "/currency": false},
+		"opportunity": {"/weighted": true, "/probability": true, "/score": true, "/stage": false},
+	} {
+		kind, _ := view.Of(aggregate)
+		for field, figure := range want {
+			if !view.Known(kind, view.Path(field)) || kind.Figure(view.Path(field)) != figure {
+				t.Errorf("%s of %s is a figure: %t, want %t", field, aggregate, !figure, figure)
+			}
+		}
 	}
 }
 

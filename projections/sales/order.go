@@ -31,7 +31,7 @@ func evolveOrder(r sales.Order, _ projection.StreamKey, e domain.Recorded) sales
 	case order.Placed:
 		r.Number, r.Kind, r.Status = ev.Number, string(ev.Kind), string(order.StatusPlaced)
 		r.CustomerID, r.OpportunityID = column.ID(ev.CustomerID), column.ID(ev.OpportunityID)
-		r.Currency, r.Total, r.Outstanding, r.Lines = string(ev.Currency), ev.Total, column.Sum(r.Outstanding, ev.Total), int64(len(ev.Lines))
+		r.Currency, r.Total, r.Outstanding, r.LineCount = string(ev.Currency), ev.Total, column.Sum(r.Outstanding, ev.Total), int64(len(ev.Lines))
 		r.DeliveryDate, r.Country, r.ShipTo, r.Note = column.Date(ev.DeliveryDate), ev.Country, ev.ShipTo, ev.Note
 		r.PlacedAt = e.OccurredAt
 	case order.Confirmed:

@@ -77,6 +77,31 @@ var (
 	amountType = reflect.TypeFor[domain.Amount]()
 )
 
+// Figure implements Kind.
+func (k *kind[S, V]) Figure(path []string) bool { return figure(reflect.TypeFor[V](), path) }
+
+// figure reports whether a path leads to a number in a type.
+func figure(t reflect.Type, path []string) bool {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if len(path) == 0 {
+		return t == amountType || reflect.Zero(t).CanInt() || reflect.Zero(t).CanUint() || reflect.Zero(t).CanFloat()
+	}
+	switch {
+	case t.Kind() == reflect.Slice || t.Kind() == reflect.Map:
+		return figure(t.Elem(), path[1:])
+	case t.Kind() != reflect.Struct || t == timeType || t == amountType:
+		return false
+	}
+	for _, f := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name == path[0] && (len(f.Index) == 1 || !hidden(t, f, name)) {
+			return figure(f.Type, path[1:])
+		}
+	}
+	return false
+}
+
 // collect lists the pointers to the members of a type.
 func collect(at string, t reflect.Type, list *[]string) {
 	for t.Kind() == reflect.Pointer {

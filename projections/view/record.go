@@ -35,12 +35,25 @@ func (r record) Needs() []string { return needs(r.parts()) }
 
 func (r record) Part(member string) (Part, bool) { return partOf(r.parts(), member) }
 
+// Explained assembles nothing of a record that the events folded do not begin.
 func (r record) Explained(f Fold, id domain.ID, member string, _ time.Time) ([]byte, error) {
+	if part, _ := r.Part(member); slices.Contains(part.Needs, r.declared.Parts[0].View) && len(f.all(r.declared.Parts[0].View)) == 0 {
+		return Marshal(map[string]any{})
+	}
 	state := r.Assemble(f.all, id)
 	if value, derived := r.Derive(state, member); derived {
 		return Marshal(map[string]any{member: value})
 	}
 	return Marshal(state)
+}
+
+func (r record) Figure(path []string) bool {
+	for _, p := range r.declared.Parts {
+		if p.Derived && p.Member == path[0] {
+			return figure(p.Type, path[1:])
+		}
+	}
+	return figure(r.declared.Type, path)
 }
 
 func (r record) Fields() []string {

@@ -86,6 +86,7 @@ type Part struct {
 	Needs   []string // the projections whose rows it is made of
 	Formula string   // how it is made, for readers
 	Explain bool     // it is explained and not a part of states, because it follows from them
+	Of      string   // the aggregate of whose records, by their ids, it is a list; empty for every other part
 }
 
 // Kind is a kind of record with its view.
@@ -100,6 +101,8 @@ type Kind interface {
 	Part(member string) (Part, bool)
 	// Explained assembles the part of the view that holds a member, as of an instant, as JSON.
 	Explained(f Fold, id domain.ID, member string, now time.Time) ([]byte, error)
+	// Figure reports whether a path leads to a number, be it an amount or a count.
+	Figure(path []string) bool
 	// Fields returns the JSON pointers of everything that can be explained; * stands for an element of a list.
 	Fields() []string
 

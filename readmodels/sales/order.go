@@ -19,7 +19,7 @@ type Order struct {
 	Status        string        `db:"status" json:"status" doc:"placed, confirmed, in_production, shipped, delivered, accepted or cancelled."`
 	Currency      string        `db:"currency" json:"currency" doc:"ISO 4217 code of all amounts."`
 	Total         domain.Amount `db:"total" json:"total" doc:"Sum of the lines as placed, exact."`
-	Lines         int64         `db:"lines" json:"lineCount" doc:"Number of lines."`
+	LineCount     int64         `db:"lines" json:"lineCount" doc:"Number of lines."`
 	Returned      domain.Amount `db:"returned" json:"returned" doc:"Value of the goods that came back."`
 	Paid          domain.Amount `db:"paid" json:"paid" doc:"Payments received."`
 	Refunded      domain.Amount `db:"refunded" json:"refunded" doc:"Payments paid back."`
