@@ -140,6 +140,9 @@ func TestReadModelsAreDocumented(t *testing.T) {
 			if column.Nullable {
 				typ += ", may be null"
 			}
+			if column.Personal {
+				typ += ", **P** of `" + column.Of + "`"
+			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", column.Name, typ, strings.ReplaceAll(column.Doc, "|", `\|`))
 		}
 		if len(c.Table.Indexes) > 0 {
@@ -192,6 +195,7 @@ Any SQL client works:
 - ` + "`position`" + ` is the place in the log of the last event that changed the row; ` + "`revision`" + ` is the number of the last event
   in the stream of the record.
 - ` + "`occurred`" + ` times say when something happened in the business, ` + "`recorded`" + ` times when we learned it.
+- **P** marks personal data, and names the column with the id of whom it tells.
 - Rows of a customer that was merged into another stay as they are. To see a survivor with all that it absorbed, follow
   ` + "`customer.merged_into`" + `.
 - Ages are not stored: take them from ` + "`birth_date`" + `. A commitment is overdue while it is open after ` + "`due`" + `.

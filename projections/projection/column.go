@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ type Column struct {
 	Type     string // PostgreSQL type
 	Doc      string
 	Nullable bool
+	Personal bool   // it holds data of a person or a customer, which may be masked or erased
+	Of       string // of personal data, the column with the id of whom it tells
 
 	index []int // of the field, through embedded structs
 	form  form
@@ -37,6 +40,9 @@ const (
 	formTime
 )
 
+// idType is the PostgreSQL type of ids.
+const idType = "uuid"
+
 var (
 	typeID      = reflect.TypeFor[domain.ID]()
 	typeDate    = reflect.TypeFor[domain.Date]()
@@ -55,7 +61,7 @@ var (
 func columnType(t reflect.Type) (string, form) {
 	switch t {
 	case typeID:
-		return "uuid", formText
+		return idType, formText
 	case typeDate:
 		return "date", formText
 	case typeAmount, typeDecimal:
@@ -90,7 +96,7 @@ func columns(t reflect.Type) (list []Column, keys int, err error) {
 			continue
 		}
 		name, option, _ := strings.Cut(tag, ",")
-		c := Column{Name: name, Doc: f.Tag.Get("doc"), index: f.Index}
+		c := Column{Name: name, Doc: f.Tag.Get("doc"), Personal: f.Tag.Get("personal") == "true", Of: f.Tag.Get("of"), index: f.Index}
 		element := f.Type
 		if element.Kind() == reflect.Pointer {
 			c.Nullable, element = true, element.Elem()
@@ -113,6 +119,12 @@ func columns(t reflect.Type) (list []Column, keys int, err error) {
 			keys++
 		}
 		list = append(list, c)
+	}
+	for _, c := range list {
+		of := slices.IndexFunc(list, func(o Column) bool { return o.Name == c.Of && o.Type == idType })
+		if c.Personal != (c.Of != "") || c.Personal && of < 0 {
+			return nil, 0, fmt.Errorf("column %s: the tags personal and of go together, and of names a column of ids", c.Name)
+		}
 	}
 	return list, keys, nil
 }

@@ -18,6 +18,8 @@ type Projection interface {
 //
 // R is a struct whose exported fields carry a db tag: `db:"name"` for a column, `db:"name,key"` for the columns of the
 // primary key, which come first and begin with tenant. A pointer field is a nullable column. doc tags describe columns.
+// A column that takes a personal member of an event carries the tags personal:"true" and of:"customer_id", the latter with the
+// column that holds the id of whom the data tells.
 // K is a comparable struct with the same db names as the key columns of R; the kernel copies it into every row, so
 // Evolve need not set it.
 //

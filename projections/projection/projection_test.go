@@ -115,7 +115,22 @@ func TestWrongDeclarationsAreRefused(t *testing.T) {
 		Tenant string    `db:"tenant,key"`
 		At     time.Time `db:"at,key"`
 	}
+	type nobodys struct {
+		Tenant string `db:"tenant,key"`
+		Name   string `db:"name" personal:"true"`
+	}
+	type unmarked struct {
+		Tenant domain.ID `db:"tenant,key"`
+		Name   string    `db:"name" of:"tenant"`
+	}
+	type ofText struct {
+		Tenant string `db:"tenant,key"`
+		Name   string `db:"name" personal:"true" of:"tenant"`
+	}
 	for name, p := range map[string]projection.Projection{
+		"personal of nobody":  projection.Append[nobodys]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"}, Rows: func(domain.Recorded) []nobodys { return nil }},
+		"of without personal": projection.Append[unmarked]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"}, Rows: func(domain.Recorded) []unmarked { return nil }},
+		"personal of no id":   projection.Append[ofText]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"}, Rows: func(domain.Recorded) []ofText { return nil }},
 		"fold by time": projection.Fold[moment, moment]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"},
 			Keys: func(domain.Recorded) []moment { return nil }, Evolve: func(m, _ moment, _ domain.Recorded) moment { return m }},
 		"no db tag":        projection.Append[untagged]{Name: "a", Version: 1, Doc: "d", Events: []string{"*"}, Rows: func(domain.Recorded) []untagged { return nil }},

@@ -12,11 +12,11 @@ type Contact struct {
 	Tenant           domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
 	ID               domain.ID     `db:"id,key" json:"id" doc:"The contact."`
 	Title            string        `db:"title" json:"title,omitempty" doc:"Form of address."`
-	GivenName        string        `db:"given_name" json:"givenName,omitempty" doc:"Given name."`
-	MiddleName       string        `db:"middle_name" json:"middleName,omitempty" doc:"Middle name."`
-	FamilyName       string        `db:"family_name" json:"familyName,omitempty" doc:"Family name."`
-	Email            string        `db:"email" json:"email,omitempty" doc:"E-mail address in lower case; empty when unknown."`
-	Phone            string        `db:"phone" json:"phone,omitempty" doc:"Telephone number in E.164; empty when unknown."`
+	GivenName        string        `db:"given_name" json:"givenName,omitempty" personal:"true" of:"id" doc:"Given name."`
+	MiddleName       string        `db:"middle_name" json:"middleName,omitempty" personal:"true" of:"id" doc:"Middle name."`
+	FamilyName       string        `db:"family_name" json:"familyName,omitempty" personal:"true" of:"id" doc:"Family name."`
+	Email            string        `db:"email" json:"email,omitempty" personal:"true" of:"id" doc:"E-mail address in lower case; empty when unknown."`
+	Phone            string        `db:"phone" json:"phone,omitempty" personal:"true" of:"id" doc:"Telephone number in E.164; empty when unknown."`
 	JobTitle         string        `db:"job_title" json:"jobTitle,omitempty" doc:"Job title."`
 	Department       string        `db:"department" json:"department,omitempty" doc:"Department."`
 	PreferredChannel string        `db:"preferred_channel" json:"preferredChannel,omitempty" doc:"How the contact likes to be reached."`

@@ -23,29 +23,29 @@ type Customer struct {
 	Tenant          domain.Tenant     `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
 	ID              domain.ID         `db:"id,key" json:"id" doc:"The customer."`
 	Kind            string            `db:"kind" json:"kind" doc:"company, person or group."`
-	Name            string            `db:"name" json:"name" doc:"Name by which people know the customer."`
-	LegalName       string            `db:"legal_name" json:"legalName,omitempty" doc:"Registered name; empty when unknown."`
-	TaxID           string            `db:"tax_id" json:"taxId,omitempty" doc:"Tax or registration number; empty when unknown."`
-	Email           string            `db:"email" json:"email,omitempty" doc:"E-mail address in lower case; empty when unknown."`
-	Phone           string            `db:"phone" json:"phone,omitempty" doc:"Telephone number in E.164; empty when unknown."`
+	Name            string            `db:"name" json:"name" personal:"true" of:"id" doc:"Name by which people know the customer."`
+	LegalName       string            `db:"legal_name" json:"legalName,omitempty" personal:"true" of:"id" doc:"Registered name; empty when unknown."`
+	TaxID           string            `db:"tax_id" json:"taxId,omitempty" personal:"true" of:"id" doc:"Tax or registration number; empty when unknown."`
+	Email           string            `db:"email" json:"email,omitempty" personal:"true" of:"id" doc:"E-mail address in lower case; empty when unknown."`
+	Phone           string            `db:"phone" json:"phone,omitempty" personal:"true" of:"id" doc:"Telephone number in E.164; empty when unknown."`
 	Website         string            `db:"website" json:"website,omitempty" doc:"Address of the web site; empty when unknown."`
-	Street          string            `db:"street" json:"street,omitempty" doc:"Postal address: street and number."`
-	City            string            `db:"city" json:"city,omitempty" doc:"Postal address: city or town."`
-	AddressRegion   string            `db:"address_region" json:"addressRegion,omitempty" doc:"Postal address: state, province or county."`
-	PostalCode      string            `db:"postal_code" json:"postalCode,omitempty" doc:"Postal address: postal code."`
-	Country         string            `db:"country" json:"country,omitempty" doc:"Postal address: ISO 3166-1 alpha-2 code."`
-	BirthDate       *domain.Date      `db:"birth_date" json:"birthDate,omitempty" doc:"Day of birth of a person."`
-	Gender          string            `db:"gender" json:"gender,omitempty" doc:"female, male, other or undisclosed; empty when unknown."`
+	Street          string            `db:"street" json:"street,omitempty" personal:"true" of:"id" doc:"Postal address: street and number."`
+	City            string            `db:"city" json:"city,omitempty" personal:"true" of:"id" doc:"Postal address: city or town."`
+	AddressRegion   string            `db:"address_region" json:"addressRegion,omitempty" personal:"true" of:"id" doc:"Postal address: state, province or county."`
+	PostalCode      string            `db:"postal_code" json:"postalCode,omitempty" personal:"true" of:"id" doc:"Postal address: postal code."`
+	Country         string            `db:"country" json:"country,omitempty" personal:"true" of:"id" doc:"Postal address: ISO 3166-1 alpha-2 code."`
+	BirthDate       *domain.Date      `db:"birth_date" json:"birthDate,omitempty" personal:"true" of:"id" doc:"Day of birth of a person."`
+	Gender          string            `db:"gender" json:"gender,omitempty" personal:"true" of:"id" doc:"female, male, other or undisclosed; empty when unknown."`
 	Employees       int64             `db:"employees" json:"employees,omitempty" doc:"Number of people employed; 0 when unknown."`
 	Revenue         *domain.Amount    `db:"revenue" json:"revenue,omitempty" doc:"Revenue of a year."`
 	RevenueCurrency string            `db:"revenue_currency" json:"revenueCurrency,omitempty" doc:"ISO 4217 code of the revenue."`
 	FoundedYear     int64             `db:"founded_year" json:"foundedYear,omitempty" doc:"Year of foundation; 0 when unknown."`
 	Industry        string            `db:"industry" json:"industry,omitempty" doc:"Line of business; empty when unclassified."`
-	Occupation      string            `db:"occupation" json:"occupation,omitempty" doc:"Occupation of a person; empty when unclassified."`
+	Occupation      string            `db:"occupation" json:"occupation,omitempty" personal:"true" of:"id" doc:"Occupation of a person; empty when unclassified."`
 	AgeBand         string            `db:"age_band" json:"ageBand,omitempty" doc:"Band of ages such as 18-29; empty when unclassified."`
 	Region          string            `db:"region" json:"region,omitempty" doc:"Sales region; empty when unclassified."`
 	Tags            []string          `db:"tags" json:"tags" doc:"Labels in lower case, in order: a JSON array of text."`
-	Preferences     []Preference      `db:"preferences" json:"preferences" doc:"What the customer prefers, by name: a JSON array of name, value, evidence (ids of the events that show it), since, eventId."`
+	Preferences     []Preference      `db:"preferences" json:"preferences" personal:"true" of:"id" doc:"What the customer prefers, by name: a JSON array of name, value, evidence (ids of the events that show it), since, eventId."`
 	Owner           string            `db:"owner" json:"owner,omitempty" doc:"User name of the person who looks after the customer; empty when nobody does."`
 	OwnerSince      *time.Time        `db:"owner_since" json:"ownerSince,omitempty" doc:"Since when the owner looks after the customer."`
 	ParentID        *domain.ID        `db:"parent_id" json:"parentId,omitempty" doc:"The company that this company belongs to."`
@@ -124,7 +124,7 @@ type CustomerFeedback struct {
 	Revision   int64         `db:"revision,key" json:"revision" doc:"Revision of the customer's stream."`
 	Polarity   string        `db:"polarity" json:"polarity" doc:"praise, complaint or suggestion."`
 	Topic      string        `db:"topic" json:"topic" doc:"What it is about."`
-	Text       string        `db:"text" json:"text,omitempty" sort:"-" doc:"What was said."`
+	Text       string        `db:"text" json:"text,omitempty" sort:"-" personal:"true" of:"customer_id" doc:"What was said."`
 	OccurredAt time.Time     `db:"occurred_at" json:"occurredAt" doc:"When it was said."`
 	Actor      string        `db:"actor" json:"actor" doc:"Who recorded it."`
 	EventID    domain.ID     `db:"event_id" json:"eventId" element:"key" doc:"The event."`
@@ -143,11 +143,11 @@ type Commitment struct {
 	Tenant       domain.Tenant `db:"tenant,key" json:"-" doc:"Tenant that owns the row."`
 	CustomerID   domain.ID     `db:"customer_id,key" json:"customerId" doc:"The customer."`
 	CommitmentID string        `db:"commitment_id,key" json:"commitmentId" element:"key" doc:"Identifier within the customer."`
-	Text         string        `db:"text" json:"text" doc:"What was promised."`
+	Text         string        `db:"text" json:"text" personal:"true" of:"customer_id" doc:"What was promised."`
 	Due          domain.Date   `db:"due" json:"due" doc:"The day by which it was promised."`
 	By           string        `db:"promised_by" json:"by" doc:"User name of the person who promised."`
 	Status       string        `db:"status" json:"status" doc:"open, kept or broken; open after its day means overdue."`
-	Note         string        `db:"note" json:"note,omitempty" doc:"How it was kept, or why it was broken."`
+	Note         string        `db:"note" json:"note,omitempty" personal:"true" of:"customer_id" doc:"How it was kept, or why it was broken."`
 	PromisedAt   time.Time     `db:"promised_at" json:"promisedAt" doc:"When it was promised."`
 	SettledAt    *time.Time    `db:"settled_at" json:"settledAt,omitempty" doc:"When it was kept or broken."`
 	Position     int64         `db:"position" json:"position" doc:"Place in the log of the last event of the row."`

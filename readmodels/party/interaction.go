@@ -20,16 +20,16 @@ type Interaction struct {
 	CustomerID         *domain.ID    `db:"customer_id" json:"customerId,omitempty" doc:"The customer whom we dealt with."`
 	Channel            string        `db:"channel" json:"channel" doc:"The way it took: phone, e-mail, visit and others."`
 	Direction          string        `db:"direction" json:"direction" doc:"inbound, outbound or internal."`
-	Participants       []Participant `db:"participants" json:"participants" doc:"Who took part: a JSON array of kind, id, name."`
-	Subject            string        `db:"subject" json:"subject,omitempty" doc:"What it was about."`
-	Body               string        `db:"body" json:"body,omitempty" sort:"-" doc:"What was said or written."`
+	Participants       []Participant `db:"participants" json:"participants" personal:"true" of:"customer_id" doc:"Who took part: a JSON array of kind, id, name."`
+	Subject            string        `db:"subject" json:"subject,omitempty" personal:"true" of:"customer_id" doc:"What it was about."`
+	Body               string        `db:"body" json:"body,omitempty" sort:"-" personal:"true" of:"customer_id" doc:"What was said or written."`
 	Outcome            string        `db:"outcome" json:"outcome,omitempty" doc:"Short code of what came of it."`
 	DurationSeconds    int64         `db:"duration_seconds" json:"durationSeconds,omitempty" doc:"How long it took, in seconds; 0 when unknown."`
 	StartedAt          time.Time     `db:"started_at" json:"startedAt" doc:"When it began."`
 	Campaign           string        `db:"campaign" json:"campaign,omitempty" doc:"The campaign that it belongs to."`
 	RelatesToAggregate string        `db:"relates_to_aggregate" json:"relatesToAggregate,omitempty" doc:"Kind of what else it belongs to, such as opportunity."`
 	RelatesToID        *domain.ID    `db:"relates_to_id" json:"relatesToId,omitempty" doc:"Id of what else it belongs to."`
-	Notes              []Note        `db:"notes" json:"notes" doc:"Remarks in order: a JSON array of text, by, at."`
+	Notes              []Note        `db:"notes" json:"notes" personal:"true" of:"customer_id" doc:"Remarks in order: a JSON array of text, by, at."`
 	Actor              string        `db:"actor" json:"actor" doc:"Who logged it."`
 	Status             string        `db:"status" json:"status" doc:"logged, or retracted when there was no such interaction."`
 	Corrections        int64         `db:"corrections" json:"corrections,omitempty" doc:"Number of fields corrected since."`

@@ -26,7 +26,7 @@ type TimelineEntry struct {
 	CorrelationID string        `db:"correlation_id" json:"correlationId,omitempty" doc:"The conversation that the event belongs to."`
 
 	// Members are no sentence, so that words follow the reader's language and rights, and erasure reaches each value.
-	Members map[string]string `db:"members" json:"members" personal:"true" doc:"Members of the event that its words name, by their path in the event, as text; long texts cut as in the words, of a list its length."`
+	Members map[string]string `db:"members" json:"members" personal:"true" of:"customer_id" doc:"Members of the event that its words name, by their path in the event, as text; long texts cut as in the words, of a list its length."`
 	Summary string            `db:"-" json:"summary" personal:"true" doc:"The event in words, in the language asked for."`
 }
 

@@ -27,11 +27,11 @@ type Order struct {
 	PlacedAt      time.Time     `db:"placed_at" json:"placedAt" doc:"When it was placed."`
 	DeliveryDate  *domain.Date  `db:"delivery_date" json:"deliveryDate,omitempty" doc:"Day of delivery that is agreed."`
 	Country       string        `db:"country" json:"country,omitempty" doc:"Country of delivery."`
-	ShipTo        string        `db:"ship_to" json:"shipTo,omitempty" doc:"Where it goes."`
-	Note          string        `db:"note" json:"note,omitempty" doc:"Remark."`
+	ShipTo        string        `db:"ship_to" json:"shipTo,omitempty" personal:"true" of:"customer_id" doc:"Where it goes."`
+	Note          string        `db:"note" json:"note,omitempty" personal:"true" of:"customer_id" doc:"Remark."`
 	Carrier       string        `db:"carrier" json:"carrier,omitempty" doc:"Who carries it."`
 	Tracking      string        `db:"tracking" json:"tracking,omitempty" doc:"Tracking number of the carrier."`
-	SignedBy      string        `db:"signed_by" json:"signedBy,omitempty" doc:"Who signed it off."`
+	SignedBy      string        `db:"signed_by" json:"signedBy,omitempty" personal:"true" of:"customer_id" doc:"Who signed it off."`
 	CancelReason  string        `db:"cancel_reason" json:"cancelReason,omitempty" doc:"Why it was cancelled."`
 	ConfirmedAt   *time.Time    `db:"confirmed_at" json:"confirmedAt,omitempty" doc:"When it was accepted for fulfilment."`
 	ProductionAt  *time.Time    `db:"production_at" json:"productionAt,omitempty" doc:"When production began."`
