@@ -362,7 +362,7 @@ var mutations = []mutation{
 	},
 	{
 		"rows are what the events say", "projections/sales/opportunity.go",
-		"r.LinesTotal, _ = column.Amount(ev.LinesTotal)", "", []string{"./projections", "-run=Oracle"},
+		"offer(&r, column.Difference(ev.To.Total, ev.From.Total))", "offer(&r, ev.To.Total)", []string{"./projections", "-run=Oracle"},
 	},
 }
 
