@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -52,7 +53,7 @@ func (s *Server) adminRoutes() error {
 		})
 	resource.Query(s, resource.Route{ID: "parkedStreams", Path: "/v1/admin/projections/{name}/parked", Tag: "admin", Doc: "Lists the streams that a projection could not digest."},
 		func(ctx context.Context, in *NameParameter) (*resource.ListAnswer[ParkedStream], error) {
-			parked, err := admin.Parked(ctx, in.Name)
+			parked, err := parkedOf(ctx, admin, in.Name)
 			if err != nil {
 				return nil, err
 			}
@@ -92,8 +93,9 @@ func (s *Server) adminRoutes() error {
 			if err != nil {
 				return nil, err
 			}
-			n, err := admin.Retry(c.Request().Context(), name, req.Stream, actor)
-			return ParkedResult{n}, err
+			return eachParked(c.Request().Context(), admin, name, req.Stream, func(ctx context.Context, stream string) (int, error) {
+				return admin.Retry(ctx, name, stream, actor)
+			})
 		})
 	s.adminAction("discardParked", "parked/discard", "Forgets parked events; who did it and why is kept.", ParkedRequest{Reason: "test data"}, ParkedResult{},
 		func(c echo.Context, name, actor string) (any, error) {
@@ -104,10 +106,40 @@ func (s *Server) adminRoutes() error {
 			if strings.TrimSpace(req.Reason) == "" {
 				return nil, domain.Invalid("/reason", "is required")
 			}
-			n, err := admin.Discard(c.Request().Context(), name, req.Stream, actor, req.Reason)
-			return ParkedResult{n}, err
+			return eachParked(c.Request().Context(), admin, name, req.Stream, func(ctx context.Context, stream string) (int, error) {
+				return admin.Discard(ctx, name, stream, actor, req.Reason)
+			})
 		})
 	return nil
+}
+
+// parkedOf returns the parked streams of a projection that are of the caller's tenant.
+func parkedOf(ctx context.Context, admin Projections, name string) ([]ParkedStream, error) {
+	parked, err := admin.Parked(ctx, name)
+	tenant := callOf(ctx).caller.Tenant
+	return slices.DeleteFunc(parked, func(p ParkedStream) bool {
+		id, err := domain.ParseStreamID(p.Stream)
+		return err != nil || id.Tenant != tenant
+	}), err
+}
+
+// eachParked deals with a parked stream of the caller's tenant, or with each of them when none is named.
+func eachParked(ctx context.Context, admin Projections, name, stream string, deal func(ctx context.Context, stream string) (int, error)) (ParkedResult, error) {
+	parked, err := parkedOf(ctx, admin, name)
+	if err != nil {
+		return ParkedResult{}, err
+	}
+	var result ParkedResult
+	for _, p := range parked {
+		if stream != "" && stream != p.Stream {
+			continue
+		}
+		n, err := deal(ctx, p.Stream)
+		if result.Events += n; err != nil {
+			return result, err
+		}
+	}
+	return result, nil
 }
 
 func parkedRequest(c echo.Context) (ParkedRequest, error) {

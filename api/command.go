@@ -21,6 +21,7 @@ import (
 const (
 	headerKey        = "Idempotency-Key"
 	headerIfMatch    = "If-Match"
+	headerTenant     = "X-Tenant"
 	headerActor      = "X-Actor"
 	headerActorKind  = "X-Actor-Kind"
 	headerDuplicates = "X-Duplicate-Policy"
@@ -192,11 +193,9 @@ func envelopeOf(r *http.Request) (commands.Request, error) {
 
 // sharedEnvelope reads what a single command and a batch have in common.
 func sharedEnvelope(r *http.Request) (commands.Request, error) {
-	req := commands.Request{Tenant: tenant, CorrelationID: callOf(r.Context()).correlation}
+	call := callOf(r.Context())
+	req := commands.Request{Tenant: call.caller.Tenant, Actor: call.caller.Actor, CorrelationID: call.correlation}
 	var err error
-	if req.Actor, err = actorOf(r.Header); err != nil {
-		return req, err
-	}
 	if r.URL.RawQuery != "" {
 		for name, values := range r.URL.Query() {
 			if name != "dryRun" {
@@ -246,7 +245,7 @@ func checkKey(key string, dryRun bool, pointer string) error {
 	return nil
 }
 
-// actorOf reads who asks. Authentication will take its place.
+// actorOf reads who asks.
 func actorOf(h http.Header) (domain.Actor, error) {
 	actor := domain.Actor{ID: h.Get(headerActor), Kind: domain.ActorKind(h.Get(headerActorKind))}
 	if actor.ID == "" {

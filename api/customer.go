@@ -81,7 +81,7 @@ func (s *Server) customerQueries() {
 		if err != nil {
 			return nil, err
 		}
-		page, err := party.Customers.List(ctx, reads, s.Tenant(ctx), in.Query(), narrowed...)
+		page, err := party.Customers.List(ctx, reads, in.Query(), narrowed...)
 		return resource.Paged(ctx, s, reads, page, err)
 	})
 	resource.Query(s, resource.Route{ID: "customerByExternal", Path: "/v1/customers/by/{system}/{externalId}", Tag: "customer", Doc: "Returns the customer that another system knows under an identifier."},
@@ -90,7 +90,7 @@ func (s *Server) customerQueries() {
 			if err != nil {
 				return nil, err
 			}
-			c, at, err := party.CustomerByExternal(ctx, reads, s.Tenant(ctx), in.System, in.ExternalID)
+			c, at, err := party.CustomerByExternal(ctx, reads, in.System, in.ExternalID)
 			if err != nil {
 				return nil, err
 			}
@@ -103,13 +103,13 @@ func (s *Server) customerQueries() {
 				return nil, err
 			}
 			return resource.All(ctx, s, in.Consistency, func(reads *query.Store) ([]party.PhoneMatch, domain.Position, error) {
-				return party.FindByPhone(ctx, reads, s.Tenant(ctx), phone)
+				return party.FindByPhone(ctx, reads, phone)
 			})
 		})
 	resource.Query(s, resource.Route{ID: "customersByName", Path: "/v1/customers/search", Tag: "customer", Doc: "Looks for customers by a part of their name."},
 		func(ctx context.Context, in *SearchParameters) (*resource.ListAnswer[party.Customer], error) {
 			return resource.All(ctx, s, in.Consistency, func(reads *query.Store) ([]party.Customer, domain.Position, error) {
-				return party.SearchCustomers(ctx, reads, s.Tenant(ctx), in.Name, in.Limit)
+				return party.SearchCustomers(ctx, reads, in.Name, in.Limit)
 			})
 		})
 	resource.Query(s, resource.Route{ID: "customer360", Path: "/v1/customers/{id}/360", Tag: "customer", Doc: "Returns everything that a person who picks up the telephone must know of a customer."},
@@ -122,7 +122,7 @@ func (s *Server) customerQueries() {
 			if err != nil {
 				return nil, err
 			}
-			view, at, err := party.Read360(ctx, reads, s.Tenant(ctx), id, s.opts.Clock())
+			view, at, err := party.Read360(ctx, reads, id, s.opts.Clock())
 			return resource.Viewed(reads, view, at, err)
 		})
 	resource.List(s, party.Timeline, func(ctx context.Context, in *TimelineParameters) (*resource.ListAnswer[party.TimelineEntry], error) {
@@ -134,7 +134,7 @@ func (s *Server) customerQueries() {
 		if err != nil {
 			return nil, err
 		}
-		page, err := party.Timelines{Store: reads}.CustomerTimeline(ctx, s.Tenant(ctx), id, in.Query())
+		page, err := party.Timelines{Store: reads}.CustomerTimeline(ctx, id, in.Query())
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +152,7 @@ func (s *Server) customerQueries() {
 			if err != nil {
 				return nil, err
 			}
-			digest, at, err := party.ReadHandover(ctx, reads, s.Tenant(ctx), in.Owner)
+			digest, at, err := party.ReadHandover(ctx, reads, in.Owner)
 			return resource.Viewed(reads, digest, at, err)
 		})
 }
@@ -174,7 +174,7 @@ func (s *Server) history(ctx context.Context, in *HistoryParameters) (*resource.
 	if err != nil {
 		return nil, err
 	}
-	part, err := s.opts.History(reads).Customer(ctx, s.Tenant(ctx), id, after, in.Limit)
+	part, err := s.opts.History(reads).Customer(ctx, reads.Caller(), id, after, in.Limit)
 	if err != nil {
 		return nil, err
 	}

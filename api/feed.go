@@ -79,6 +79,7 @@ type FeedPage struct {
 
 // feedRequest is what a client asks of the feed.
 type feedRequest struct {
+	caller  domain.Caller
 	after   domain.Position
 	event   string // the id of an event that stands for after; empty for none
 	from    string // the parameter or header that says after
@@ -186,7 +187,7 @@ func (s *Server) checkAfter(ctx context.Context, q feedRequest) error {
 
 // parseFeed reads the parameters of the feed.
 func parseFeed(r *http.Request) (feedRequest, error) {
-	req := feedRequest{from: "after"}
+	req := feedRequest{from: "after", caller: callOf(r.Context()).caller}
 	for name, values := range r.URL.Query() {
 		value := values[0]
 		var err error
@@ -256,9 +257,18 @@ func chooses(t, event string) bool {
 	return t == event || strings.HasSuffix(t, ".") && strings.HasPrefix(event, t)
 }
 
-// wants reports whether an event passes the filter. Events of other tenants never do.
+// shown returns an event as the feed shows it, and false for one that does not pass the filter or that the caller may not see.
+func (q feedRequest) shown(e domain.Recorded) (FeedEvent, bool) {
+	e, sees := q.caller.Redact(e)
+	if !sees || !q.wants(e) {
+		return FeedEvent{}, false
+	}
+	return feedEvent(e), true
+}
+
+// wants reports whether an event passes the filter.
 func (q feedRequest) wants(e domain.Recorded) bool {
-	if e.Tenant != tenant || q.subject != "" && !slices.Contains(e.Subjects, q.subject) || q.stream != nil && e.Stream != *q.stream {
+	if q.subject != "" && !slices.Contains(e.Subjects, q.subject) || q.stream != nil && e.Stream != *q.stream {
 		return false
 	}
 	return len(q.types) == 0 || slices.ContainsFunc(q.types, func(t string) bool { return chooses(t, e.Type()) })
@@ -270,7 +280,7 @@ func (s *Server) read(ctx context.Context, q feedRequest) iter.Seq2[domain.Recor
 		return s.opts.Log.ReadAll(ctx, q.after)
 	}
 	return func(yield func(domain.Recorded, error) bool) {
-		if q.stream.Tenant != tenant {
+		if q.stream.Tenant != q.caller.Tenant {
 			return
 		}
 		for e, err := range s.opts.Log.Read(ctx, *q.stream, 0) {
@@ -300,8 +310,8 @@ func (s *Server) feedPage(c echo.Context, q feedRequest) error {
 		}
 		scanned++
 		page.Next = e.Position
-		if q.wants(e) {
-			page.Items = append(page.Items, feedEvent(e))
+		if item, ok := q.shown(e); ok {
+			page.Items = append(page.Items, item)
 		}
 	}
 	if scanned == 0 {
@@ -329,10 +339,11 @@ func (s *Server) feedLines(c echo.Context, q feedRequest) error {
 		if err != nil {
 			return out.abort(s, err)
 		}
-		if !q.wants(e) {
+		item, ok := q.shown(e)
+		if !ok {
 			continue
 		}
-		body, err := marshal(feedEvent(e))
+		body, err := marshal(item)
 		if err != nil {
 			return out.abort(s, err)
 		}
@@ -392,11 +403,12 @@ func (s *Server) feedLive(c echo.Context, q feedRequest) error {
 			if n.err != nil {
 				return out.abort(s, n.err)
 			}
-			if !q.wants(n.event) {
+			item, ok := q.shown(n.event)
+			if !ok {
 				passed = n.event.Position
 				continue
 			}
-			body, err := marshal(feedEvent(n.event))
+			body, err := marshal(item)
 			if err != nil {
 				return out.abort(s, err)
 			}

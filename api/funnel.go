@@ -37,7 +37,7 @@ func (s *Server) funnelQuery() {
 			if err != nil {
 				return nil, err
 			}
-			funnel, err := sales.ReadFunnel(ctx, reads, s.Tenant(ctx), q, s.opts.Clock())
+			funnel, err := sales.ReadFunnel(ctx, reads, q, s.opts.Clock())
 			return resource.Viewed(reads, funnel, funnel.Position, err)
 		})
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ import (
 type call struct {
 	correlation string
 	url         *url.URL // of the request; nil outside of one
+	caller      domain.Caller
 }
 
 type callKey struct{}
@@ -52,14 +54,18 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			route = "none"
 		}
 		ctx, span := s.begin(c.Request().Context(), c.Request(), route)
-		ctx = context.WithValue(ctx, callKey{}, call{correlation, c.Request().URL})
+		caller, refused := s.callerOf(c.Request().Header)
+		ctx = context.WithValue(ctx, callKey{}, call{correlation, c.Request().URL, caller})
 		c.SetRequest(c.Request().WithContext(ctx))
 		c.Response().Header().Set(headerCorrelation, correlation)
 		var err error
-		if valid {
-			err = s.guarded(next, c)
-		} else {
+		switch {
+		case !valid:
 			err = domain.Invalid(headerCorrelation, "is not 1 to 100 letters, digits and . _ : -")
+		case refused != nil:
+			err = refused
+		default:
+			err = s.guarded(next, c)
 		}
 		if err != nil {
 			s.fail(err, c)
@@ -73,6 +79,21 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return nil
 	}
+}
+
+// callerOf reads for whom a request asks: one of the tenants of this installation, and who it says that it is. Sign-in will take
+// its place.
+func (s *Server) callerOf(h http.Header) (domain.Caller, error) {
+	caller := domain.Caller{Tenant: s.opts.Tenants[0]}
+	if name := h.Get(headerTenant); name != "" {
+		caller.Tenant = domain.Tenant(name)
+	}
+	if !slices.Contains(s.opts.Tenants, caller.Tenant) {
+		return domain.Caller{}, domain.Invalid(headerTenant, "names no tenant of this installation")
+	}
+	var err error
+	caller.Actor, err = actorOf(h)
+	return caller, err
 }
 
 func newCorrelation() string {

@@ -50,17 +50,17 @@ type EventLog interface {
 // Historian computes from the log what happened to records and to everything linked to them.
 type Historian interface {
 	// Place returns the position of an event, or *domain.NotFoundError when the log does not hold it.
-	Place(ctx context.Context, tenant domain.Tenant, event domain.ID) (domain.Position, error)
+	Place(ctx context.Context, caller domain.Caller, event domain.ID) (domain.Position, error)
 	// Customer returns up to limit entries after a position, in the order of the log; Next is the position after which to go
 	// on. It returns *domain.NotFoundError for a customer that never existed.
-	Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (query.List[query.HistoryEntry], error)
+	Customer(ctx context.Context, caller domain.Caller, customer domain.ID, after domain.Position, limit int) (query.List[query.HistoryEntry], error)
 	// Replay returns up to limit entries behind the event at a position, as of a moment, zero for now, each with the state
 	// of the record after it, and the position that the answer reflects. It returns *domain.NotFoundError for a record that
 	// did not exist.
-	Replay(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf, after domain.Position, limit int) ([]query.ReplayEntry[any], domain.Position, error)
+	Replay(ctx context.Context, caller domain.Caller, aggregate string, id domain.ID, m query.AsOf, after domain.Position, limit int) ([]query.ReplayEntry[any], domain.Position, error)
 	// Explain returns the events that give a value of a record, as of a moment. It returns *domain.NotFoundError for a
 	// record that did not exist and *domain.InvalidError for a field that there is not.
-	Explain(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf, field string, now time.Time) (query.Explanation, error)
+	Explain(ctx context.Context, caller domain.Caller, aggregate string, id domain.ID, m query.AsOf, field string, now time.Time) (query.Explanation, error)
 }
 
 // ProjectionStatus says how one projection stands.
@@ -165,6 +165,7 @@ type Options struct {
 	Log         EventLog
 	Past        Past                         // answers as of the past; nil refuses them
 	History     func(*query.Store) Historian // over the read models of a moment; nil leaves the route of histories out
+	Tenants     []domain.Tenant                   // that requests may name; the first for those that name none; the default tenant alone when empty
 	Words       *domain.Phrasebook           // tells events; nil tells them by their names alone
 	Projections Projections                  // nil leaves the administration of projections out
 	Probes      []Probe                      // of readiness; the API's own are added
@@ -185,6 +186,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
+	}
+	if len(o.Tenants) == 0 {
+		o.Tenants = []domain.Tenant{domain.DefaultTenant}
 	}
 	if o.Words == nil {
 		o.Words = &domain.Phrasebook{}

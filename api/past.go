@@ -24,9 +24,10 @@ func (s *Server) Reads(ctx context.Context, c resource.Consistency, cursor strin
 	if err != nil {
 		return nil, err
 	}
+	caller := callOf(ctx).caller
 	q, err := s.pastQuery(ctx, c.PastParameters)
 	if err != nil || q == nil {
-		return reads, err
+		return reads.For(caller), err
 	}
 	if _, err := reads.Position(ctx); err != nil { // what a moment of the past is made of is not known by views
 		return nil, err
@@ -37,11 +38,11 @@ func (s *Server) Reads(ctx context.Context, c resource.Consistency, cursor strin
 	if s.opts.Past == nil {
 		return nil, domain.Invalid("asOf", "this server answers as of now only")
 	}
-	m, err := s.opts.Past.Resolve(ctx, s.Tenant(ctx), *q)
+	m, err := s.opts.Past.Resolve(ctx, caller.Tenant, *q)
 	if err != nil {
 		return nil, err
 	}
-	return s.opts.Past.At(m), nil
+	return s.opts.Past.At(m).For(caller), nil
 }
 
 // pastQuery reads the parameters; nil means now.
@@ -94,7 +95,8 @@ func (s *Server) place(ctx context.Context, name, text string) (domain.Position,
 	if s.opts.History == nil {
 		return domain.Position{}, domain.Invalid(name, "this server finds no events: give a position of the log")
 	}
-	p, err := s.opts.History(s.opts.Reads).Place(ctx, s.Tenant(ctx), id)
+	caller := callOf(ctx).caller
+	p, err := s.opts.History(s.opts.Reads.For(caller)).Place(ctx, caller, id)
 	var none *domain.NotFoundError
 	if errors.As(err, &none) {
 		return p, domain.Invalid(name, "names no event of this log")

@@ -23,6 +23,7 @@ const (
 	codeKeyMissing    = "idempotency-key-missing"
 	codeKey           = "idempotency-key"
 	codeKeyReused     = "idempotency-key-reused"
+	codeForbidden     = "forbidden"
 	codeNotFound      = "not-found"
 	codeRouteNotFound = "route-not-found"
 	codeMethod        = "method-not-allowed"
@@ -150,6 +151,7 @@ func problemOf(err error) *Problem {
 		problem     *Problem
 		invalid     *domain.InvalidError
 		rejection   *domain.Rejection
+		forbidden   *domain.ForbiddenError
 		notFound    *domain.NotFoundError
 		conflict    *domain.ConflictError
 		duplicate   *domain.DuplicateError
@@ -190,6 +192,8 @@ func problemOf(err error) *Problem {
 			p.ActualRevision = &r
 		}
 		return p
+	case errors.As(err, &forbidden):
+		return newProblem(http.StatusForbidden, codeForbidden, "The caller may not do this: "+forbidden.What+".")
 	case errors.As(err, &duplicate):
 		p := newProblem(http.StatusConflict, codeDuplicate, "Another record has this "+duplicate.Key+".")
 		p.ExistingID = duplicate.Existing

@@ -30,6 +30,7 @@ var ownCodes = map[string]struct {
 	"idempotency-key-missing": {400, "A command needs the header `Idempotency-Key`, unless it is a dry run."},
 	"idempotency-key":         {400, "The idempotency key is longer than 255 characters, or holds others than visible ASCII ones."},
 	"cursor-invalid":          {400, "The cursor is damaged, or was made for another list, filter, sort, `asOf` or `axis`, or from another event log. Begin with the first page."},
+	"forbidden":               {403, "The caller may not do this, whatever the record is."},
 	"not-found":               {404, "What the request names does not exist."},
 	"route-not-found":         {404, "There is no such route."},
 	"method-not-allowed":      {405, "The route does not know the method; the header `Allow` names those it knows."},

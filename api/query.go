@@ -20,9 +20,6 @@ var _ resource.Host = (*Server)(nil)
 // API implements resource.Host.
 func (s *Server) API() huma.API { return s.api }
 
-// Tenant implements resource.Host.
-func (s *Server) Tenant(context.Context) domain.Tenant { return tenant }
-
 // URL implements resource.Host.
 func (s *Server) URL(ctx context.Context) *url.URL { return callOf(ctx).url }
 

@@ -69,7 +69,7 @@ func (s *Server) replay(d query.RecordDeclaration) {
 		if err != nil {
 			return nil, err
 		}
-		entries, at, err := s.opts.History(reads).Replay(ctx, s.Tenant(ctx), d.Aggregate, id, momentOf(reads), after, in.Limit+1)
+		entries, at, err := s.opts.History(reads).Replay(ctx, reads.Caller(), d.Aggregate, id, momentOf(reads), after, in.Limit+1)
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func (s *Server) replay(d query.RecordDeclaration) {
 		if now.IsZero() {
 			now = s.opts.Clock()
 		}
-		answer, err := s.opts.History(reads).Explain(ctx, s.Tenant(ctx), d.Aggregate, id, moment, in.Field, now)
+		answer, err := s.opts.History(reads).Explain(ctx, reads.Caller(), d.Aggregate, id, moment, in.Field, now)
 		if err != nil {
 			return nil, err
 		}

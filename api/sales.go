@@ -33,13 +33,13 @@ func (s *Server) salesQueries() {
 			if err != nil {
 				return nil, err
 			}
-			board, at, err := sales.ReadBoard(ctx, reads, s.Tenant(ctx), pipeline, in.Filter)
+			board, at, err := sales.ReadBoard(ctx, reads, pipeline, in.Filter)
 			return resource.Viewed(reads, board, at, err)
 		})
 	resource.Query(s, resource.Route{ID: "orderTotals", Path: "/v1/orders/totals", Tag: "order", Doc: "Sums orders by currency, kind and status."},
 		func(ctx context.Context, in *FilterParameters) (*resource.ListAnswer[sales.OrderTotal], error) {
 			return resource.All(ctx, s, in.Consistency, func(reads *query.Store) ([]sales.OrderTotal, domain.Position, error) {
-				return sales.OrderTotals(ctx, reads, s.Tenant(ctx), in.Filter)
+				return sales.OrderTotals(ctx, reads, in.Filter)
 			})
 		})
 }

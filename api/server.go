@@ -16,7 +16,6 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/rapport-crm/rapport/api/resource"
-	"github.com/rapport-crm/rapport/domain"
 )
 
 // Server answers HTTP requests. It is an http.Handler for tests and embedding; Serve runs it on a listener with every
@@ -147,6 +146,3 @@ func CheckListen(address string, insecure bool) error {
 	}
 	return fmt.Errorf("listen address %s can be reached from other machines, and there is no authentication yet: use 127.0.0.1, or say --insecure", address)
 }
-
-// tenant is the one that this version serves; authentication will choose it later.
-const tenant = domain.DefaultTenant

@@ -45,6 +45,7 @@ const (
 type Options struct {
 	Clock            func() time.Time                    // time.Now
 	Spread           func(n time.Duration) time.Duration // how much a pause of up to n is shortened; at random
+	Authorise        func(Request) error                 // refuses, by a *domain.ForbiddenError, what the caller may not ask for, before anything else is looked at; nil allows everything
 	Secret           []byte                              // key of the hashes that name reservations: random, per installation, the same for its whole life
 	Process          string                              // names this process in the ids of events: no other over the same log may bear it; random
 	Logger           *slog.Logger                        // discards
@@ -59,6 +60,7 @@ type Bus struct {
 	store      EventStore
 	clock      func() time.Time
 	spread     func(time.Duration) time.Duration
+	authorise  func(Request) error // nil allows everything
 	secret     []byte
 	process    string // part of event ids
 	logger     *slog.Logger
@@ -78,7 +80,7 @@ type Bus struct {
 
 // answered is a receipt with the fingerprint of the command it answered.
 type answered struct {
-	fingerprint string
+	fingerprint fingerprint
 	receipt     Receipt
 }
 
@@ -88,6 +90,7 @@ func NewBus(store EventStore, opts Options) *Bus {
 		store:      store,
 		clock:      opts.Clock,
 		spread:     opts.Spread,
+		authorise:  opts.Authorise,
 		secret:     opts.Secret,
 		process:    cmp.Or(opts.Process, uuid.NewString()),
 		logger:     opts.Logger,
@@ -168,7 +171,7 @@ type Receipt struct {
 
 // Submit executes a command at most once and answers its receipt, however often it is asked with the same key. It
 // returns *domain.InvalidError, *domain.Rejection, *domain.NotFoundError, *domain.ConflictError (only with IfMatch),
-// *domain.DuplicateError, *domain.IdempotencyError or *domain.UnavailableError; after the last the command may have been
+// *domain.DuplicateError, *domain.IdempotencyError, *domain.ForbiddenError or *domain.UnavailableError; after the last the command may have been
 // executed, and asking again with the same key tells. It returns the context's error when ctx is cancelled before the
 // command has its turn, and any other error for a fault of the program or of the log.
 //
@@ -221,7 +224,7 @@ type call struct {
 	Request
 	command     *command
 	id          string // of the command
-	fingerprint string
+	fingerprint fingerprint
 	stream      domain.StreamID
 	deadline    time.Time
 }
@@ -238,6 +241,11 @@ func (b *Bus) admit(req *Request) (*call, error) {
 	if err := checkEnvelope(req, cmd.CommandSpec); err != nil {
 		return nil, err
 	}
+	if b.authorise != nil {
+		if err := b.authorise(*req); err != nil {
+			return nil, err
+		}
+	}
 	if err := cmd.plan.validate(req.Command, b.clock()); err != nil {
 		return nil, err
 	}
@@ -250,7 +258,7 @@ func (b *Bus) admit(req *Request) (*call, error) {
 		c.Target = cmp.Or(req.wanted, aggregateID(c.id, cmd.aggregate.Name))
 	}
 	var err error
-	if c.fingerprint, err = fingerprint(req.Command, req.Target); err != nil {
+	if c.fingerprint, err = b.fingerprintOf(req.Command, req.Target); err != nil {
 		return nil, err
 	}
 	c.stream = domain.StreamID{Tenant: req.Tenant, Aggregate: cmd.aggregate.Name, ID: c.Target}

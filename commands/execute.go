@@ -175,7 +175,7 @@ func (c *call) metadata(schema int, now, when time.Time, subjects []domain.ID) d
 		CorrelationID: c.CorrelationID,
 		CausationID:   c.CausationID,
 		CommandID:     c.id,
-		Fingerprint:   c.fingerprint,
+		Fingerprint:   c.fingerprint.keyed,
 		OccurredAt:    when,
 		RecordedAt:    now,
 		Subjects:      subjects,
@@ -240,7 +240,7 @@ func (b *Bus) written(ctx context.Context, c *call, s *stream, d decision, sent 
 
 // receipt answers what the command wrote when it was executed: by this call when its first event is the one sent.
 func (c *call) receipt(e *execution, sent string) (Receipt, error) {
-	if e.fingerprint != c.fingerprint {
+	if !c.fingerprint.is(e.fingerprint) {
 		return Receipt{}, &domain.IdempotencyError{CommandID: c.id}
 	}
 	return Receipt{

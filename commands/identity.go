@@ -43,26 +43,37 @@ func aggregateID(commandID, aggregate string) domain.ID {
 // another process, too, may have decided otherwise, and must meet a conflict, read what the first one wrote and answer
 // that. So is the fingerprint: the same key with another body is never taken for a repetition.
 func (b *Bus) eventID(c *call, at time.Time, purpose string, index int) string {
-	return derive(uuid.MustParse(c.id), c.fingerprint, b.process, strconv.FormatInt(at.UnixNano(), 36), purpose, strconv.Itoa(index))
+	return derive(uuid.MustParse(c.id), c.fingerprint.keyed, b.process, strconv.FormatInt(at.UnixNano(), 36), purpose, strconv.Itoa(index))
 }
 
 // telling encodes commands for their fingerprints: a field that is emptied differs from one that is left out.
 var telling = json.JoinOptions(json.Deterministic(true), jsonv1.OmitEmptyWithLegacySemantics(true))
 
-// fingerprint digests what the client asked for: the command's type, its target and its fields, neither facts nor the
-// server's clock. It returns *domain.InvalidError for a command of more than MaxCommandBytes.
-func fingerprint(cmd domain.Command, target domain.ID) (string, error) {
+// fingerprint stands for what the client asked for: the command's type, its target and its fields, neither facts nor the
+// server's clock. It is stored with the command's events and is keyed: whoever reads the log without the secret cannot try
+// values, such as e-mail addresses, until one fits. Logs of before keyed fingerprints hold plain, which are still recognised.
+type fingerprint struct{ keyed, plain string }
+
+// is reports whether a stored fingerprint is of the same content.
+func (f fingerprint) is(stored string) bool { return stored == f.keyed || stored == f.plain }
+
+// fingerprintOf returns *domain.InvalidError for a command of more than MaxCommandBytes.
+func (b *Bus) fingerprintOf(cmd domain.Command, target domain.ID) (fingerprint, error) {
 	body, err := json.Marshal(cmd, telling)
 	if err != nil {
-		return "", fmt.Errorf("fingerprint of %s: %w", cmd.CommandType(), err)
+		return fingerprint{}, fmt.Errorf("fingerprint of %s: %w", cmd.CommandType(), err)
 	}
 	if len(body) > MaxCommandBytes {
 		e := domain.Invalid("", "is %d bytes long, the limit is %d", len(body), MaxCommandBytes)
 		e.Code = "too-large"
-		return "", e
+		return fingerprint{}, e
 	}
-	sum := sha256.Sum256(slices.Concat([]byte(cmd.CommandType()), []byte{0}, []byte(target), []byte{0}, body))
-	return hex.EncodeToString(sum[:fingerprintLen/2]), nil
+	content := slices.Concat([]byte(cmd.CommandType()), []byte{0}, []byte(target), []byte{0}, body)
+	plain := sha256.Sum256(content)
+	mac := hmac.New(sha256.New, b.secret)
+	mac.Write([]byte("fingerprint\x00")) // no reservation is named so
+	mac.Write(content)
+	return fingerprint{hex.EncodeToString(mac.Sum(nil)[:fingerprintLen/2]), hex.EncodeToString(plain[:fingerprintLen/2])}, nil
 }
 
 // reservationID names the reservation of one value by a keyed hash: equal values meet in one stream, and nobody without

@@ -60,6 +60,13 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string { return fmt.Sprintf("no %s %s", e.Kind, e.ID) }
 
+// ForbiddenError says that the caller may not do what it asks for, whatever there is. Status 403.
+type ForbiddenError struct {
+	What string // "customer.register"
+}
+
+func (e *ForbiddenError) Error() string { return "not allowed: " + e.What }
+
 // ConflictError says that the stream is not at the revision that the request named (If-Match). Status 412. A request that
 // names none is decided again until its deadline.
 type ConflictError struct {

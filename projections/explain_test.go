@@ -55,7 +55,7 @@ func storyOf(t rapid.TB, log *eventLog, aggregate string, id domain.ID) *history
 	if err != nil {
 		t.Fatal(err)
 	}
-	scan, err := reader.Scan(context.Background(), log, domain.DefaultTenant, aggregate, id)
+	scan, err := reader.Scan(context.Background(), log, domain.Caller{Tenant: domain.DefaultTenant}, aggregate, id)
 	var none *domain.NotFoundError
 	if errors.As(err, &none) {
 		return nil

@@ -200,7 +200,7 @@ func TestGoldenFunnelFromEventsInMemory(t *testing.T) {
 func TestGoldenFunnelFromEventsThroughTheDatabase(t *testing.T) {
 	s := store(t, goldenLog().events)
 	golden(t, func(q sales.FunnelQuery) sales.Funnel {
-		f, err := sales.ReadFunnel(t.Context(), s, domain.DefaultTenant, q, day("12-31"))
+		f, err := sales.ReadFunnel(t.Context(), s, q, day("12-31"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -213,7 +213,7 @@ func TestGoldenFunnelFromEventsThroughTheDatabase(t *testing.T) {
 func TestAFunnelCountsDealsOnceWhenAViewChanges(t *testing.T) {
 	s, conn := storeAt(t, goldenLog().events)
 	ask := func() sales.Funnel {
-		f, err := sales.ReadFunnel(t.Context(), s, domain.DefaultTenant, sales.FunnelQuery{PipelineID: goldenPipeline}, day("12-31"))
+		f, err := sales.ReadFunnel(t.Context(), s, sales.FunnelQuery{PipelineID: goldenPipeline}, day("12-31"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +234,7 @@ func TestGoldenFunnelByRegionThroughTheDatabase(t *testing.T) {
 		PipelineID: goldenPipeline, GroupBy: []string{"region", "month", "product"}, Mode: sales.ModeAny,
 		Filter: `region in ["West", "East"]`, Zone: "Asia/Shanghai",
 	}
-	f, err := sales.ReadFunnel(t.Context(), s, domain.DefaultTenant, q, day("03-01"))
+	f, err := sales.ReadFunnel(t.Context(), s, q, day("03-01"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func story() *eventLog {
 func TestThe360ViewCoversWhatWasMerged(t *testing.T) {
 	s := store(t, story().events)
 	for _, id := range []domain.ID{acme, twin} { // the absorbed customer's view is the survivor's
-		v, at, err := party.Read360(t.Context(), s, main, id, day("02-01"))
+		v, at, err := party.Read360(t.Context(), s, id, day("02-01"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,23 +147,23 @@ func TestThe360ViewCoversWhatWasMerged(t *testing.T) {
 			t.Errorf("preferences %+v", p)
 		}
 	}
-	person, _, err := party.Read360(t.Context(), s, main, mara, day("05-16"))
+	person, _, err := party.Read360(t.Context(), s, mara, day("05-16"))
 	if err != nil || *person.Age != 41 || len(person.Groups) != 1 || person.Groups[0].ID != household {
 		t.Errorf("%v: age %v, groups %+v", err, person.Age, person.Groups)
 	}
-	group, _, err := party.Read360(t.Context(), s, main, household, day("05-17"))
+	group, _, err := party.Read360(t.Context(), s, household, day("05-17"))
 	if err != nil || len(group.Members) != 1 || group.Members[0].ID != mara || group.Age != nil {
 		t.Errorf("%v: members %+v", err, group.Members)
 	}
-	child, _, err := party.Read360(t.Context(), s, main, branch, day("05-17"))
+	child, _, err := party.Read360(t.Context(), s, branch, day("05-17"))
 	if err != nil || child.Parent == nil || child.Parent.ID != twin {
 		t.Errorf("%v: parent %+v", err, child.Parent)
 	}
 	var missing *domain.NotFoundError
-	if _, _, err := party.Read360(t.Context(), s, main, number(99, 0xc), day("01-01")); !errors.As(err, &missing) {
+	if _, _, err := party.Read360(t.Context(), s, number(99, 0xc), day("01-01")); !errors.As(err, &missing) {
 		t.Errorf("an unknown customer: %v", err)
 	}
-	if _, _, err := party.Read360(t.Context(), s, "other", acme, day("01-01")); !errors.As(err, &missing) {
+	if _, _, err := party.Read360(t.Context(), s.For(domain.Caller{Tenant: "other"}), acme, day("01-01")); !errors.As(err, &missing) {
 		t.Errorf("another tenant: %v", err)
 	}
 }
@@ -172,7 +172,7 @@ func TestAHandoverCoversWhatWasMerged(t *testing.T) {
 	log := story()
 	log.add("customer", twin, day("01-03"), customer.CommitmentRecorded{CommitmentID: "sample", Text: "Send a sample", Due: "2026-01-09", By: "bob"}, twin)
 	log.add("interaction", number(7, 0xa), day("01-10"), interaction.Logged{Details: interaction.Details{CustomerID: twin, Channel: "phone"}}, twin)
-	digest, _, err := party.ReadHandover(t.Context(), store(t, log.events), main, "eve") // looks after acme, which absorbed twin
+	digest, _, err := party.ReadHandover(t.Context(), store(t, log.events), "eve") // looks after acme, which absorbed twin
 	if err != nil || digest.Customers != 1 || len(digest.OpenCommitments) != 3 || digest.OpenCommitments[0].CommitmentID != "sample" || len(digest.LastContacts) != 2 ||
 		len(digest.OpenOpportunities) != 1 || digest.OpenOpportunities[0].Owner != "bob" { // a deal of who left
 		t.Errorf("%v: %+v", err, digest)
@@ -186,7 +186,7 @@ func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 	var got []int64
 	q := query.Query{Limit: 4}
 	for {
-		page, err := party.Timelines{Store: s}.CustomerTimeline(t.Context(), main, acme, q)
+		page, err := party.Timelines{Store: s}.CustomerTimeline(t.Context(), acme, q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 	if diff := cmp.Diff(positions, got); diff != "" {
 		t.Error(diff)
 	}
-	page, err := party.Timelines{Store: s}.CustomerTimeline(t.Context(), main, acme, query.Query{Filter: `eventType.startsWith("order.")`, Sort: "position", Limit: 1})
+	page, err := party.Timelines{Store: s}.CustomerTimeline(t.Context(), acme, query.Query{Filter: `eventType.startsWith("order.")`, Sort: "position", Limit: 1})
 	if err != nil || len(page.Items) != 1 {
 		t.Fatalf("%v: %+v", err, page.Items)
 	}
@@ -235,19 +235,19 @@ func TestTheTimelinePagesNewestFirstAndShowsEachEventOnce(t *testing.T) {
 
 func TestACallerIsFoundByNumberTheLastContactFirst(t *testing.T) {
 	s := store(t, story().events)
-	own, _, err := party.FindByPhone(t.Context(), s, main, "+4930111")
+	own, _, err := party.FindByPhone(t.Context(), s, "+4930111")
 	if err != nil || len(own) != 2 || own[0].CustomerID != acme || own[0].LastContact == nil || own[1].CustomerID != mara || own[1].LastContact != nil {
 		t.Errorf("%v: %+v", err, own)
 	}
-	contacts, _, err := party.FindByPhone(t.Context(), s, main, "+4930222") // a contact of the absorbed twin
+	contacts, _, err := party.FindByPhone(t.Context(), s, "+4930222") // a contact of the absorbed twin
 	if err != nil || len(contacts) != 1 || contacts[0].CustomerID != acme || *contacts[0].ContactID != keller || contacts[0].ContactName != "Max Keller" {
 		t.Errorf("%v: %+v", err, contacts)
 	}
-	absorbed, _, err := party.FindByPhone(t.Context(), s, main, "+4930333") // of the absorbed twin itself: the survivor answers
+	absorbed, _, err := party.FindByPhone(t.Context(), s, "+4930333") // of the absorbed twin itself: the survivor answers
 	if err != nil || len(absorbed) != 1 || absorbed[0].CustomerID != acme || absorbed[0].LastContact == nil {
 		t.Errorf("%v: %+v", err, absorbed)
 	}
-	if none, _, err := party.FindByPhone(t.Context(), s, main, "+49"); err != nil || len(none) != 0 || none == nil {
+	if none, _, err := party.FindByPhone(t.Context(), s, "+49"); err != nil || len(none) != 0 || none == nil {
 		t.Errorf("%v: %+v", err, none)
 	}
 }
@@ -255,68 +255,68 @@ func TestACallerIsFoundByNumberTheLastContactFirst(t *testing.T) {
 func TestRecordsAreReadWithWhatBelongsToThem(t *testing.T) {
 	s := store(t, story().events)
 	ctx := t.Context()
-	c, _, err := party.CustomerByExternal(ctx, s, main, "erp", "4711")
+	c, _, err := party.CustomerByExternal(ctx, s, "erp", "4711")
 	if err != nil || c.ID != acme || c.ExternalIDs["erp"] != "4711" || c.Tags[0] != "vip" {
 		t.Errorf("by external id: %v %+v", err, c)
 	}
-	if c, _, err = party.CustomerRecord.Read(ctx, s, main, twin); err != nil || c.Status != party.CustomerMerged || *c.MergedInto != acme {
+	if c, _, err = party.CustomerRecord.Read(ctx, s, twin); err != nil || c.Status != party.CustomerMerged || *c.MergedInto != acme {
 		t.Errorf("customer: %v %+v", err, c)
 	}
-	found, _, err := party.SearchCustomers(ctx, s, main, "ACME", 0)
+	found, _, err := party.SearchCustomers(ctx, s, "ACME", 0)
 	if err != nil || len(found) != 2 || found[0].Name != "Acme Branch" {
 		t.Errorf("search: %v %+v", err, found)
 	}
-	k, _, err := party.ContactRecord.Read(ctx, s, main, keller)
+	k, _, err := party.ContactRecord.Read(ctx, s, keller)
 	if err != nil || k.FamilyName != "Keller" || len(k.Links) != 1 || len(k.Links[0].Parts) != 2 || k.Links[0].Parts[0].Until != "2026-01-08" {
 		t.Errorf("contact: %v %+v", err, k)
 	}
-	o, _, err := sales.OpportunityRecord.Read(ctx, s, main, bigDeal)
+	o, _, err := sales.OpportunityRecord.Read(ctx, s, bigDeal)
 	if err != nil || len(o.Visits) != 2 || o.Visits[0].LeftBy != "moved" || len(o.Lines) != 1 || o.LinesTotal.String() != "1000" {
 		t.Errorf("opportunity: %v %+v", err, o)
 	}
-	so, _, err := sales.OrderRecord.Read(ctx, s, main, firstOrder)
+	so, _, err := sales.OrderRecord.Read(ctx, s, firstOrder)
 	if err != nil || len(so.Lines) != 2 || len(so.Payments) != 1 || so.Outstanding.String() != "0.005" {
 		t.Errorf("order: %v %+v", err, so)
 	}
-	p, _, err := sales.PipelineRecord.Read(ctx, s, main, goldenPipeline)
+	p, _, err := sales.PipelineRecord.Read(ctx, s, goldenPipeline)
 	if err != nil || len(p.Versions) != 1 || p.Stages[1].Key != "p" {
 		t.Errorf("pipeline: %v %+v", err, p)
 	}
-	i, _, err := party.InteractionRecord.Read(ctx, s, main, number(2, 0xa))
+	i, _, err := party.InteractionRecord.Read(ctx, s, number(2, 0xa))
 	if err != nil || i.Status != party.InteractionRetracted {
 		t.Errorf("interaction: %v %+v", err, i)
 	}
-	board, _, err := sales.ReadBoard(ctx, s, main, goldenPipeline, `amount > 10`)
+	board, _, err := sales.ReadBoard(ctx, s, goldenPipeline, `amount > 10`)
 	if err != nil || len(board.Columns) != 2 || board.Columns[1].Count != 1 || board.Columns[1].Totals[0].Weighted.String() != "500" || board.Columns[1].Cards[0].ID != bigDeal {
 		t.Errorf("board: %v %+v", err, board)
 	}
-	totals, _, err := sales.OrderTotals(ctx, s, main, "")
+	totals, _, err := sales.OrderTotals(ctx, s, "")
 	if err != nil || len(totals) != 3 || totals[0].Kind != "credit" || totals[2].Status != "placed" || totals[2].Total.String() != "30.005" {
 		t.Errorf("totals: %v %+v", err, totals)
 	}
-	digest, _, err := party.ReadHandover(ctx, s, main, "ann")
+	digest, _, err := party.ReadHandover(ctx, s, "ann")
 	if err != nil || digest.Customers != 1 || len(digest.OpenCommitments) != 2 {
 		t.Errorf("handover of ann: %v %+v", err, digest)
 	}
-	if digest, _, err = party.ReadHandover(ctx, s, main, "eve"); err != nil || digest.Customers != 1 || len(digest.LastContacts) != 1 || len(digest.OpenCommitments) != 2 {
+	if digest, _, err = party.ReadHandover(ctx, s, "eve"); err != nil || digest.Customers != 1 || len(digest.LastContacts) != 1 || len(digest.OpenCommitments) != 2 {
 		t.Errorf("handover of eve: %v %+v", err, digest)
 	}
 	for name, read := range map[string]func() error{
-		"customer":    func() error { _, _, err := party.CustomerRecord.Read(ctx, s, main, number(99, 1)); return err },
-		"external":    func() error { _, _, err := party.CustomerByExternal(ctx, s, main, "erp", "none"); return err },
-		"contact":     func() error { _, _, err := party.ContactRecord.Read(ctx, s, main, number(99, 1)); return err },
-		"opportunity": func() error { _, _, err := sales.OpportunityRecord.Read(ctx, s, main, number(99, 1)); return err },
-		"order":       func() error { _, _, err := sales.OrderRecord.Read(ctx, s, main, number(99, 1)); return err },
-		"pipeline":    func() error { _, _, err := sales.PipelineRecord.Read(ctx, s, main, number(99, 1)); return err },
-		"board":       func() error { _, _, err := sales.ReadBoard(ctx, s, main, number(99, 1), ""); return err },
-		"product":     func() error { _, _, err := sales.ProductRecord.Read(ctx, s, main, number(99, 1)); return err },
-		"interaction": func() error { _, _, err := party.InteractionRecord.Read(ctx, s, main, number(99, 1)); return err },
+		"customer":    func() error { _, _, err := party.CustomerRecord.Read(ctx, s, number(99, 1)); return err },
+		"external":    func() error { _, _, err := party.CustomerByExternal(ctx, s, "erp", "none"); return err },
+		"contact":     func() error { _, _, err := party.ContactRecord.Read(ctx, s, number(99, 1)); return err },
+		"opportunity": func() error { _, _, err := sales.OpportunityRecord.Read(ctx, s, number(99, 1)); return err },
+		"order":       func() error { _, _, err := sales.OrderRecord.Read(ctx, s, number(99, 1)); return err },
+		"pipeline":    func() error { _, _, err := sales.PipelineRecord.Read(ctx, s, number(99, 1)); return err },
+		"board":       func() error { _, _, err := sales.ReadBoard(ctx, s, number(99, 1), ""); return err },
+		"product":     func() error { _, _, err := sales.ProductRecord.Read(ctx, s, number(99, 1)); return err },
+		"interaction": func() error { _, _, err := party.InteractionRecord.Read(ctx, s, number(99, 1)); return err },
 		"timeline": func() error {
-			_, err := party.Timelines{Store: s}.CustomerTimeline(ctx, main, number(99, 1), query.Query{})
+			_, err := party.Timelines{Store: s}.CustomerTimeline(ctx, number(99, 1), query.Query{})
 			return err
 		},
 		"funnel": func() error {
-			_, err := sales.ReadFunnel(ctx, s, main, sales.FunnelQuery{PipelineID: number(99, 1)}, day("01-01"))
+			_, err := sales.ReadFunnel(ctx, s, sales.FunnelQuery{PipelineID: number(99, 1)}, day("01-01"))
 			return err
 		},
 	} {
@@ -332,7 +332,7 @@ func lists(s *query.Store) map[string]func(context.Context, query.Query) ([]stri
 	all := map[string]func(context.Context, query.Query) ([]string, string, *int64, error){}
 	for _, r := range readmodels.Resources() {
 		all[r.Declared().Name] = func(ctx context.Context, q query.Query) ([]string, string, *int64, error) {
-			body, err := r.Rows(ctx, s, main, q)
+			body, err := r.Rows(ctx, s, q)
 			if err != nil {
 				return nil, "", nil, err
 			}
@@ -524,7 +524,7 @@ from (select name n, case when name = any($1) then $2::bigint else $3::bigint en
 	for _, r := range readmodels.Resources() {
 		d := r.Declared()
 		read(d.Name, []string{d.View}, func(ctx context.Context, s *query.Store) (domain.Position, error) {
-			body, err := r.Rows(ctx, s, main, query.Query{})
+			body, err := r.Rows(ctx, s, query.Query{})
 			return body.Position, err
 		})
 	}
@@ -534,7 +534,7 @@ from (select name n, case when name = any($1) then $2::bigint else $3::bigint en
 			views = append(views, p.View)
 		}
 		read(r.DeclaredRecord().Name, views, func(ctx context.Context, s *query.Store) (domain.Position, error) {
-			_, _, at, err := r.Get(ctx, s, main, number(1, 0xf))
+			_, _, at, err := r.Get(ctx, s, number(1, 0xf))
 			var none *domain.NotFoundError
 			if errors.As(err, &none) {
 				err = nil
@@ -567,7 +567,7 @@ func TestALostDatabaseIsUnavailable(t *testing.T) {
 	}
 	s, conn := storeAt(t, nil)
 	exec(t, conn, "drop schema rapport cascade")
-	if _, err := party.Customers.List(t.Context(), s, main, query.Query{}); !errors.As(err, &unavailable) {
+	if _, err := party.Customers.List(t.Context(), s, query.Query{}); !errors.As(err, &unavailable) {
 		t.Errorf("no views yet: %v", err)
 	}
 	exec(t, conn, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
@@ -595,7 +595,7 @@ func TestTheListsOfA360ViewHaveOneOrder(t *testing.T) {
 	for _, id := range ids[1:] {
 		log.add("customer", id, day("01-04"), customer.MergedInto{SurvivorID: ids[0]}, id, ids[0])
 	}
-	v, _, err := party.Read360(t.Context(), store(t, log.events), main, ids[0], day("02-01"))
+	v, _, err := party.Read360(t.Context(), store(t, log.events), ids[0], day("02-01"))
 	if err != nil {
 		t.Fatal(err)
 	}

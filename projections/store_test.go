@@ -33,6 +33,7 @@ func storeAt(t *testing.T, events []domain.Recorded) (*query.Store, *pgx.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
+	s = s.For(domain.Caller{Tenant: domain.DefaultTenant})
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		t.Fatal(err)

@@ -37,9 +37,9 @@ func TestViewsInMemoryAreTheAnswersOfTheDatabase(t *testing.T) {
 				}
 			}
 			for _, id := range idsOf(w.log.events, aggregate) {
-				want, _, _, err := r.Get(t.Context(), s, domain.DefaultTenant, id)
+				want, _, _, err := r.Get(t.Context(), s, id)
 				if aggregate == "customer" {
-					want, _, err = party.Read360(t.Context(), s, domain.DefaultTenant, id, now)
+					want, _, err = party.Read360(t.Context(), s, id, now)
 				}
 				var none *domain.NotFoundError
 				if errors.As(err, &none) {

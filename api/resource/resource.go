@@ -11,16 +11,13 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/readmodels/query"
 )
 
 // Host is the server that queries are registered with.
 type Host interface {
 	API() huma.API
-	// Tenant returns whose data a request may see.
-	Tenant(ctx context.Context) domain.Tenant
-	// Reads returns the read models that a query sees: those of now, once they reflect the position asked for, or those as of
+	// Reads returns the read models that a query sees, bound to its caller: those of now, once they reflect the position asked for, or those as of
 	// the moment asked for. cursor is that of a list.
 	Reads(ctx context.Context, c Consistency, cursor string) (*query.Store, error)
 	// Bounded runs a query within the bounds of the server, narrower ones when it is heavy, and returns its error as the
@@ -90,7 +87,7 @@ func Register(h Host, resources []query.Listed, records []query.Single) {
 			if err != nil {
 				return nil, err
 			}
-			body, err := r.Rows(ctx, reads, h.Tenant(ctx), in.Query())
+			body, err := r.Rows(ctx, reads, in.Query())
 			if err != nil {
 				return nil, err
 			}
@@ -108,7 +105,7 @@ func Register(h Host, resources []query.Listed, records []query.Single) {
 			if err != nil {
 				return nil, err
 			}
-			record, revision, at, err := r.Get(ctx, reads, h.Tenant(ctx), id)
+			record, revision, at, err := r.Get(ctx, reads, id)
 			if err != nil {
 				return nil, err
 			}

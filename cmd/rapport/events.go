@@ -15,6 +15,7 @@ import (
 
 type eventsCommand struct {
 	stores
+	tenant
 	After  string   `help:"Position, or id of an event, after which to begin; the beginning when left out." placeholder:"POSITION"`
 	Types  []string `help:"Event types, or prefixes that end in a dot: order. means all of orders." placeholder:"TYPE"`
 	Stream string   `help:"One stream only, such as main.customer-<uuid>." placeholder:"STREAM"`
@@ -73,7 +74,8 @@ func (e eventsCommand) Run(ctx context.Context, c *console) (err error) {
 		if err != nil {
 			return err
 		}
-		if !e.wanted(event.Type()) {
+		event, sees := e.by(domain.Actor{}).Redact(event)
+		if !sees || !e.wanted(event.Type()) {
 			continue
 		}
 		if err := e.print(c, event); err != nil {
@@ -92,7 +94,7 @@ func (e eventsCommand) after(ctx context.Context, l *log) (domain.Position, erro
 		return domain.Position{}, nil
 	}
 	if id, err := domain.ParseID(e.After); err == nil {
-		return l.place(ctx, "--after", id)
+		return l.place(ctx, "--after", e.by(domain.Actor{}), id)
 	}
 	return domain.ParsePosition(e.After)
 }

@@ -28,6 +28,7 @@ const maxImportWriters = 1024
 type importCommand struct {
 	stores
 	writer
+	tenant
 	Mapping string   `help:"Mapping file, or the name of one that ships: sales-pipeline, online-retail, bank-contacts." required:"" placeholder:"M.yaml"`
 	Rejects string   `help:"File for the rejected rows; by default in the data directory." type:"path" placeholder:"FILE"`
 	Writers int      `help:"Rows, or groups of rows, submitted at the same time." default:"64"`
@@ -85,13 +86,14 @@ func (i importCommand) Run(ctx context.Context, c *console) (err error) {
 // execute runs the import through the bus and shows its progress.
 func (i importCommand) execute(ctx context.Context, c *console, bus *commands.Bus, mapping *importer.Mapping) (importer.Result, error) {
 	actor := domain.Actor{ID: "import:" + mapping.Source, Kind: domain.ActorIntegration}
+	caller := i.by(actor)
 	plan, err := importer.Compile(mapping, i.Files, bus.Definitions(), func(key, aggregate string) domain.ID {
-		return bus.ID(domain.DefaultTenant, actor, key, aggregate)
+		return bus.ID(caller.Tenant, actor, key, aggregate)
 	})
 	if err != nil {
 		return importer.Result{}, err
 	}
-	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
+	if err := bus.Prime(ctx, caller.Tenant); err != nil {
 		return importer.Result{}, err
 	}
 	rejects, err := i.openRejects()
@@ -99,7 +101,7 @@ func (i importCommand) execute(ctx context.Context, c *console, bus *commands.Bu
 		return importer.Result{}, err
 	}
 	result, err := plan.Run(ctx, importer.Options{
-		Submit:   submitTo(bus, actor),
+		Submit:   submitTo(bus, caller),
 		Rejects:  rejects,
 		Writers:  i.Writers,
 		Progress: progressOn(c),
@@ -135,10 +137,10 @@ func (i importCommand) openMapping() (*importer.Mapping, error) {
 }
 
 // submitTo adapts the bus to what the importer needs.
-func submitTo(bus *commands.Bus, actor domain.Actor) importer.Submit {
+func submitTo(bus *commands.Bus, caller domain.Caller) importer.Submit {
 	return func(ctx context.Context, s importer.Submission) (bool, error) {
 		receipt, err := bus.Submit(ctx, commands.Request{
-			Tenant: domain.DefaultTenant, Actor: actor, Key: s.Key, Target: s.Target, Command: s.Command,
+			Tenant: caller.Tenant, Actor: caller.Actor, Key: s.Key, Target: s.Target, Command: s.Command,
 		})
 		return err == nil && !receipt.Replayed && !receipt.Unchanged, err
 	}

@@ -39,6 +39,7 @@ func (replayCommand) Help() string {
 // replayRecord replays one record; the name of the command is that of its aggregate.
 type replayRecord struct {
 	stores
+	tenant
 	ID   string   `arg:"" help:"The record, a UUID."`
 	AsOf moment   `name:"as-of" help:"Stop there: an RFC 3339 time, a position of the log, or the id of an event." placeholder:"T"`
 	Axis string   `help:"recorded: as known at a time; occurred: what had happened by a time, as known now." enum:"recorded,occurred" default:"recorded"`
@@ -142,7 +143,7 @@ func (r replayRecord) Run(ctx context.Context, chosen *kong.Context, c *console)
 	flag, named := r.named()
 	for _, m := range named {
 		if m.event != "" {
-			if m.position, err = l.place(ctx, flag, m.event); err != nil {
+			if m.position, err = l.place(ctx, flag, r.by(domain.Actor{}), m.event); err != nil {
 				return err
 			}
 		}
@@ -154,7 +155,7 @@ func (r replayRecord) Run(ctx context.Context, chosen *kong.Context, c *console)
 	if err != nil {
 		return err
 	}
-	scan, err := reader.Scan(ctx, l.Store, domain.DefaultTenant, chosen.Selected().Name, id)
+	scan, err := reader.Scan(ctx, l.Store, r.by(domain.Actor{}), chosen.Selected().Name, id)
 	if err != nil {
 		return err
 	}

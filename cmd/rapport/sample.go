@@ -25,11 +25,11 @@ import (
 var sample embed.FS
 
 // importSample imports the sample when the log holds no business event.
-func importSample(ctx context.Context, c *console, l *log, bus *commands.Bus) error {
+func importSample(ctx context.Context, c *console, l *log, bus *commands.Bus, tenant domain.Tenant) error {
 	for _, err := range l.Store.ReadAll(ctx, domain.Position{}) {
 		return err // there is an event, or the log does not answer
 	}
-	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
+	if err := bus.Prime(ctx, tenant); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "rapport-sample-")
@@ -55,12 +55,12 @@ func importSample(ctx context.Context, c *console, l *log, bus *commands.Bus) er
 	}
 	actor := domain.Actor{ID: "import:" + mapping.Source, Kind: domain.ActorIntegration}
 	plan, err := importer.Compile(mapping, files, bus.Definitions(), func(key, aggregate string) domain.ID {
-		return bus.ID(domain.DefaultTenant, actor, key, aggregate)
+		return bus.ID(tenant, actor, key, aggregate)
 	})
 	if err != nil {
 		return err
 	}
-	result, err := plan.Run(ctx, importer.Options{Submit: submitTo(bus, actor), Rejects: c.err})
+	result, err := plan.Run(ctx, importer.Options{Submit: submitTo(bus, domain.Caller{Tenant: tenant, Actor: actor}), Rejects: c.err})
 	if err == nil && rejected(result) > 0 {
 		err = fmt.Errorf("the sample does not import: %+v", result.Inputs)
 	}
@@ -68,8 +68,8 @@ func importSample(ctx context.Context, c *console, l *log, bus *commands.Bus) er
 }
 
 // firstAnswer prints a funnel and one customer, as tables.
-func firstAnswer(ctx context.Context, out io.Writer, reads *query.Store, tenant domain.Tenant, now time.Time, address string) error {
-	funnel, err := sales.ReadFunnel(ctx, reads, tenant, sales.FunnelQuery{PipelineID: pipeline.DefaultID, Mode: sales.ModeReached}, now)
+func firstAnswer(ctx context.Context, out io.Writer, reads *query.Store, now time.Time, address string) error {
+	funnel, err := sales.ReadFunnel(ctx, reads, sales.FunnelQuery{PipelineID: pipeline.DefaultID, Mode: sales.ModeReached}, now)
 	if err != nil {
 		return err
 	}
@@ -84,11 +84,11 @@ func firstAnswer(ctx context.Context, out io.Writer, reads *query.Store, tenant 
 	}
 	fmt.Fprintf(out, "\nwin rate %s (%d of %d closed)\n", percent(funnel.WinRate.ByCount.Rate), funnel.WinRate.ByCount.Count, funnel.WinRate.ByCount.Of)
 
-	page, err := sales.SalesByCustomer.List(ctx, reads, tenant, query.Query{Sort: "-net", Limit: 1})
+	page, err := sales.SalesByCustomer.List(ctx, reads, query.Query{Sort: "-net", Limit: 1})
 	if err != nil || len(page.Items) == 0 {
 		return err
 	}
-	view, _, err := party.Read360(ctx, reads, tenant, page.Items[0].CustomerID, now)
+	view, _, err := party.Read360(ctx, reads, page.Items[0].CustomerID, now)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,15 +40,16 @@ import (
 type serveCommand struct {
 	stores
 	writer
-	Listen     address  `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Insecure   bool     `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
-	Roles      []string `help:"What this process does, any of api, projector, reactor, process, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,process,timer" enum:"api,projector,reactor,process,timer" placeholder:"ROLE"`
-	Publish    []string `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
-	PastMemory int64    `help:"Memory, in MiB, that one answer as of the past may take while it is computed; more is answered 422. ${default} when left out." default:"512" placeholder:"MIB"`
-	PastDisk   int64    `help:"Room, in MiB, that lists and funnels as of the past take in PostgreSQL, to be given again. ${default} when left out." default:"2048" placeholder:"MIB"`
-	Memory     int64    `help:"Memory, in MiB, within which the process tries to stay: nearer to it, it collects garbage more often. It is no hard limit; 0 means none. GOMEMLIMIT goes before it. ${default} when left out." default:"1024" placeholder:"MIB"`
-	BuildStep  int      `help:"Events, in MiB, of one step in which read models are built; two steps are in memory. ${default} when left out." default:"4" placeholder:"MIB"`
-	Sample     bool     `help:"Import a small invented sample when the log is empty, and print a first answer."`
+	Listen     address      `help:"Address of the API. There is no authentication yet, so that anything but loopback needs --insecure. ${default} when left out." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Tenants    []tenantName `name:"tenant" help:"The companies whose records are served, each by itself: a request names one in the header X-Tenant, and means the first when it names none. May be repeated; ${default} when left out." default:"main" placeholder:"NAME"`
+	Insecure   bool         `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
+	Roles      []string     `help:"What this process does, any of api, projector, reactor, process, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,process,timer" enum:"api,projector,reactor,process,timer" placeholder:"ROLE"`
+	Publish    []string     `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
+	PastMemory int64        `help:"Memory, in MiB, that one answer as of the past may take while it is computed; more is answered 422. ${default} when left out." default:"512" placeholder:"MIB"`
+	PastDisk   int64        `help:"Room, in MiB, that lists and funnels as of the past take in PostgreSQL, to be given again. ${default} when left out." default:"2048" placeholder:"MIB"`
+	Memory     int64        `help:"Memory, in MiB, within which the process tries to stay: nearer to it, it collects garbage more often. It is no hard limit; 0 means none. GOMEMLIMIT goes before it. ${default} when left out." default:"1024" placeholder:"MIB"`
+	BuildStep  int          `help:"Events, in MiB, of one step in which read models are built; two steps are in memory. ${default} when left out." default:"4" placeholder:"MIB"`
+	Sample     bool         `help:"Import a small invented sample when the log is empty, and print a first answer."`
 }
 
 // Help shows an example.
@@ -56,8 +58,33 @@ func (serveCommand) Help() string {
 		"Without --eventstore and --postgres both run here, below the data directory. Ctrl-C stops everything; what was acknowledged is kept. A second Ctrl-C kills."
 }
 
+// servedAlone refuses commands for tenants that are not served here, but for those of processes, which go on with what has
+// happened in the log, whoever serves it.
+func servedAlone(tenants []domain.Tenant) func(commands.Request) error {
+	return func(r commands.Request) error {
+		if r.Actor.Kind == domain.ActorAutomation || slices.Contains(tenants, r.Tenant) {
+			return nil
+		}
+		return &domain.ForbiddenError{What: "commands for the tenant " + string(r.Tenant)}
+	}
+}
+
+// tenants are those that are served, the first for requests that name none.
+func (s serveCommand) tenants() []domain.Tenant {
+	list := make([]domain.Tenant, len(s.Tenants))
+	for i, t := range s.Tenants {
+		list[i] = domain.Tenant(t)
+	}
+	return list
+}
+
 // Validate refuses values that cannot be right.
 func (s serveCommand) Validate() error {
+	for _, t := range s.Tenants {
+		if err := t.Validate(); err != nil {
+			return fmt.Errorf("--tenant: %w", err)
+		}
+	}
 	switch {
 	case s.Memory < 0:
 		return fmt.Errorf("--memory %d is below 0", s.Memory)
@@ -65,6 +92,8 @@ func (s serveCommand) Validate() error {
 		return fmt.Errorf("--past-memory %d and --past-disk %d must be 1 or more", s.PastMemory, s.PastDisk)
 	case s.BuildStep < 1:
 		return fmt.Errorf("--build-step %d must be 1 or more", s.BuildStep)
+	case len(s.Tenants) == 0:
+		return errors.New("--tenant is empty: leave it out for main")
 	case len(s.Roles) == 0:
 		return errors.New("--roles is empty: leave it out for all of them")
 	}
@@ -170,7 +199,7 @@ func (l *landmarks) find(ctx context.Context, p domain.Position) (domain.Positio
 	if reads == nil {
 		return domain.Position{}, nil
 	}
-	second, err := audit.LogTimeBefore(ctx, reads, domain.DefaultTenant, p)
+	second, err := audit.LogTimeBefore(ctx, reads.For(domain.Caller{Tenant: domain.DefaultTenant}), p) // any tenant will do
 	if err != nil || second == nil {
 		return domain.Position{}, err
 	}
@@ -218,7 +247,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	p := &parts{reads: reads}
 	var commandBus *commands.Bus
 	if s.commands() {
-		commandBus = newBus(l, secret, commands.Options{Logger: c.log})
+		commandBus = newBus(l, secret, commands.Options{Logger: c.log, Authorise: servedAlone(s.tenants())})
 	}
 	options := api.Options{
 		Reads: reads, Log: l.Store, Projections: admin{projector}, Metrics: metrics, Logger: c.log, Version: versionText(), Tracer: tracer,
@@ -271,12 +300,15 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 // offer adds what the API needs beside health.
 func (s serveCommand) offer(ctx context.Context, c *console, l *log, postgres string, bus *commands.Bus, reads *query.Store, options *api.Options, closing *closers) error {
 	if s.Sample {
-		if err := importSample(ctx, c, l, bus); err != nil {
+		if err := importSample(ctx, c, l, bus, s.tenants()[0]); err != nil {
 			return err
 		}
 	}
-	if err := bus.Prime(ctx, domain.DefaultTenant); err != nil {
-		return err
+	options.Tenants = s.tenants()
+	for _, t := range options.Tenants {
+		if err := bus.Prime(ctx, t); err != nil {
+			return err
+		}
 	}
 	words, err := aggregates.Phrasebook()
 	if err != nil {
@@ -380,7 +412,7 @@ func (s serveCommand) welcome(ctx context.Context, c *console, l *log, reads *qu
 	if err == nil { // some read models have come so far, and others may still be built
 		err = patiently(ctx, func() error {
 			answer.Reset()
-			return firstAnswer(ctx, &answer, reads, domain.DefaultTenant, time.Now(), address)
+			return firstAnswer(ctx, &answer, reads.For(domain.Caller{Tenant: s.tenants()[0]}), time.Now(), address)
 		})
 	}
 	if err == nil {

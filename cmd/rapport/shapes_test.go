@@ -229,7 +229,7 @@ func (s *server) interrupted(files []string, after int) (accepted int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	submit, calls := submitTo(bus, actor), 0
+	submit, calls := submitTo(bus, domain.Caller{Tenant: domain.DefaultTenant, Actor: actor}), 0
 	result, err := plan.Run(ctx, importer.Options{Writers: 1, Submit: func(ctx context.Context, c importer.Submission) (bool, error) {
 		changed, err := submit(ctx, c)
 		if calls++; calls == after {

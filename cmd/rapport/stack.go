@@ -56,6 +56,25 @@ type writer struct {
 	Secret string `help:"Key of the hashes that name reserved tax ids, e-mails and phones: 64 hexadecimal digits, the same for the whole life of the log. Kept in the data directory when left out; required with --eventstore unless it is there." placeholder:"HEX"`
 }
 
+// tenantName is the name of a tenant, as the user writes it.
+type tenantName string
+
+// Validate refuses what no tenant is called.
+func (t tenantName) Validate() error {
+	_, err := domain.ParseTenant(string(t))
+	return err
+}
+
+// tenant is the flag of the verbs that are about the records of one tenant.
+type tenant struct {
+	Tenant tenantName `help:"The company whose records are meant; ${default} when left out." default:"main" placeholder:"NAME"`
+}
+
+// by returns whoever asks for something of the tenant.
+func (t tenant) by(actor domain.Actor) domain.Caller {
+	return domain.Caller{Tenant: domain.Tenant(t.Tenant), Actor: actor}
+}
+
 // address is a place to listen on.
 type address string
 
@@ -171,8 +190,8 @@ func (l *log) reached(ctx context.Context, flag string, p domain.Position) error
 var openNode = esnode.Open
 
 // place finds the position of an event by its id, for a flag.
-func (l *log) place(ctx context.Context, flag string, event domain.ID) (domain.Position, error) {
-	p, err := history.Place(ctx, l.Store, domain.DefaultTenant, event)
+func (l *log) place(ctx context.Context, flag string, caller domain.Caller, event domain.ID) (domain.Position, error) {
+	p, err := history.Place(ctx, l.Store, caller, event)
 	var none *domain.NotFoundError
 	if errors.As(err, &none) {
 		err = &usageError{fmt.Sprintf("%s %s: the log holds no such event", flag, event)}

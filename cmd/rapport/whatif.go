@@ -14,6 +14,7 @@ import (
 // replayWhatIf runs a projection with other parameters.
 type replayWhatIf struct {
 	stores
+	tenant
 	Projection string `help:"The projection, such as opportunity." required:"" placeholder:"NAME"`
 	With       string `help:"YAML file with the parameters to change." required:"" type:"existingfile" placeholder:"FILE"`
 	JSON       bool   `name:"json" help:"Print one JSON object a line: a difference each, the counts in the end."`
@@ -56,7 +57,7 @@ func (r replayWhatIf) Run(ctx context.Context, c *console) (err error) {
 		return err
 	}
 	run := whatif.Run{
-		URL: postgres.URL, Log: l.Store, Tenant: domain.DefaultTenant, Projection: r.Projection, Candidate: candidate, Progress: foldingOn(c),
+		URL: postgres.URL, Log: l.Store, Tenant: domain.Tenant(r.Tenant), Projection: r.Projection, Candidate: candidate, Progress: foldingOn(c),
 	}
 	out := json.NewEncoder(c.out)
 	summary, err := run.Do(ctx, func(change whatif.Change) error {

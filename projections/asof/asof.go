@@ -123,7 +123,10 @@ func (e *Evaluator) Close() {
 	e.pool.Close()
 }
 
-// At returns the read models as of a moment.
+// readsOf returns the read models as they stand, of a tenant.
+func (e *Evaluator) readsOf(tenant domain.Tenant) *query.Store { return e.reads.For(domain.Caller{Tenant: tenant}) }
+
+// At returns the read models as of a moment, bound to nobody.
 func (e *Evaluator) At(m query.AsOf) *query.Store { return e.reads.AsOf(m, e) }
 
 // Within implements query.Past.

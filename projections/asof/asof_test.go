@@ -135,6 +135,7 @@ func open(t *testing.T, o Options) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.reads.Close)
+	f.reads = f.reads.For(domain.Caller{Tenant: tenant})
 	f.Evaluator = f.open(o)
 	return f
 }
@@ -174,7 +175,7 @@ func moment(p uint64) query.AsOf {
 
 // names returns the names of the products as of a moment, from a snapshot.
 func names(ctx context.Context, e *Evaluator, m query.AsOf) ([]string, error) {
-	page, err := sales.Products.List(ctx, e.At(m), tenant, query.Query{})
+	page, err := sales.Products.List(ctx, e.At(m), query.Query{})
 	var list []string
 	for _, p := range page.Items {
 		list = append(list, p.Name)
@@ -196,13 +197,13 @@ func TestARecordIsFoldedFromItsOwnStream(t *testing.T) {
 	}
 	e := f.log.add(7, "screw", noon, noon)
 	for m, want := range map[query.AsOf]string{moment(500): "bolt", moment(e.Position.Prepare): "screw"} {
-		p, at, err := sales.ProductRecord.Read(t.Context(), f.At(m), tenant, e.Stream.ID)
+		p, at, err := sales.ProductRecord.Read(t.Context(), f.At(m), e.Stream.ID)
 		if err != nil || p.Name != want || at != m.Position {
 			t.Errorf("as of %s: %q at %s, %v", m.Position, p.Name, at, err)
 		}
 	}
 	var missing *domain.NotFoundError
-	if _, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(70)), tenant, e.Stream.ID); !errors.As(err, &missing) {
+	if _, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(70)), e.Stream.ID); !errors.As(err, &missing) {
 		t.Errorf("before it was: %v", err)
 	}
 	if n := f.log.scans.Load(); n != 0 {
@@ -316,10 +317,10 @@ func TestMemoryOfARecordIsBounded(t *testing.T) {
 		last = f.log.add(1, "bolt", noon, noon)
 	}
 	var refused *domain.Rejection
-	if _, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(last.Position.Prepare)), tenant, last.Stream.ID); !errors.As(err, &refused) || refused.Rule != "as-of-too-large" {
+	if _, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(last.Position.Prepare)), last.Stream.ID); !errors.As(err, &refused) || refused.Rule != "as-of-too-large" {
 		t.Errorf("%v", err)
 	}
-	if p, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(100)), tenant, last.Stream.ID); err != nil || p.Revision != 9 {
+	if p, _, err := sales.ProductRecord.Read(t.Context(), f.At(moment(100)), last.Stream.ID); err != nil || p.Revision != 9 {
 		t.Errorf("less: %+v, %v", p, err)
 	}
 }
@@ -464,7 +465,7 @@ func TestRestatedEventsAreFoldedAsTheyHappened(t *testing.T) {
 	f.expect(at(2, 20), "first")
 	f.expect(moment(40), "beginning")
 	for m, want := range map[query.AsOf]string{at(2, 40): "second", at(0, 40): "beginning", at(2, 30): "second"} {
-		if p, _, err := sales.ProductRecord.Read(t.Context(), f.At(m), tenant, f.log.events[0].Stream.ID); err != nil || p.Name != want {
+		if p, _, err := sales.ProductRecord.Read(t.Context(), f.At(m), f.log.events[0].Stream.ID); err != nil || p.Name != want {
 			t.Errorf("record as of %+v: %q, %v", m, p.Name, err)
 		}
 	}
@@ -480,11 +481,11 @@ func TestNothingIsRestatedBeforeItsBeginning(t *testing.T) {
 	f.log.append(acme, customer.CommitmentRecorded{CommitmentID: "c", Text: "call back", Due: "2026-04-01", By: "ann"}, hour(1), hour(-9))
 	for h, want := range map[int]int{-1: 0, 0: 1} {
 		m := query.AsOf{Axis: query.AxisOccurred, Position: moment(20).Position, Time: hour(h)}
-		list, err := party.Commitments.List(t.Context(), f.At(m), tenant, query.Query{})
+		list, err := party.Commitments.List(t.Context(), f.At(m), query.Query{})
 		if err != nil || len(list.Items) != want {
 			t.Errorf("at hour %d the list has %d, want %d: %v", h, len(list.Items), want, err)
 		}
-		digest, _, err := party.ReadHandover(t.Context(), f.At(m), tenant, "ann")
+		digest, _, err := party.ReadHandover(t.Context(), f.At(m), "ann")
 		if err != nil || len(digest.OpenCommitments) != want {
 			t.Errorf("at hour %d the digest has %d, want %d: %v", h, len(digest.OpenCommitments), want, err)
 		}

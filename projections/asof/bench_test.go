@@ -74,7 +74,7 @@ func (l *storedLog) evaluator() *Evaluator {
 		l.b.Fatal(err)
 	}
 	l.b.Cleanup(reads.Close)
-	e, err := Open(l.b.Context(), url, eventlog.NewStore(l, l.registry), reads, projections.All(), Options{Wait: time.Minute})
+	e, err := Open(l.b.Context(), url, eventlog.NewStore(l, l.registry), reads.For(domain.Caller{Tenant: tenant}), projections.All(), Options{Wait: time.Minute})
 	if err != nil {
 		l.b.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func BenchmarkRecord(b *testing.B) {
 			}
 			e := l.evaluator()
 			for b.Loop() {
-				if _, _, err := party.CustomerRecord.Read(b.Context(), e.At(moment(uint64(events))), tenant, id(1, 1)); err != nil {
+				if _, _, err := party.CustomerRecord.Read(b.Context(), e.At(moment(uint64(events))), id(1, 1)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -130,7 +130,7 @@ func BenchmarkFunnel(b *testing.B) {
 	ask := func(b *testing.B, p uint64) {
 		m := moment(p)
 		m.Time = noon.Add(time.Hour * 24 * 365)
-		f, err := sales.ReadFunnel(b.Context(), e.At(m), tenant, sales.FunnelQuery{PipelineID: pipeline.DefaultID}, noon)
+		f, err := sales.ReadFunnel(b.Context(), e.At(m), sales.FunnelQuery{PipelineID: pipeline.DefaultID}, noon)
 		if err != nil || f.Definition.PopulationSize != deals {
 			b.Fatal(f.Definition, err)
 		}

@@ -60,7 +60,7 @@ func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q query.P
 // positionAt returns the position of the last event of the longest beginning of a tenant's events of which none was
 // recorded after t.
 func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time.Time, end domain.Position) (domain.Position, error) {
-	in, next, err := audit.LogTimeOf(ctx, e.reads, tenant, t)
+	in, next, err := audit.LogTimeOf(ctx, e.readsOf(tenant), t)
 	if err != nil {
 		return domain.Position{}, err
 	}
@@ -74,7 +74,7 @@ func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time
 	case next != nil:
 		return e.lastBefore(ctx, tenant, next.First())
 	default: // nothing was recorded later, as far as the read models know: look at what they do not know yet
-		newest, err := audit.LogTimeBefore(ctx, e.reads, tenant, end)
+		newest, err := audit.LogTimeBefore(ctx, e.readsOf(tenant), end)
 		if err != nil {
 			return domain.Position{}, err
 		}
@@ -100,7 +100,7 @@ func (e *Evaluator) positionAt(ctx context.Context, tenant domain.Tenant, t time
 // lastBefore returns the position of a tenant's last event before a position, zero when there is none. Events lie any distance
 // apart, so that it is looked for.
 func (e *Evaluator) lastBefore(ctx context.Context, tenant domain.Tenant, p domain.Position) (last domain.Position, err error) {
-	begin, err := audit.LogTimeBefore(ctx, e.reads, tenant, p)
+	begin, err := audit.LogTimeBefore(ctx, e.readsOf(tenant), p)
 	if err != nil || begin == nil {
 		return last, err
 	}
@@ -121,7 +121,7 @@ func (e *Evaluator) lastBefore(ctx context.Context, tenant domain.Tenant, p doma
 
 // timeAt returns when the last event of a tenant up to a position was recorded; the zero time when there is none.
 func (e *Evaluator) timeAt(ctx context.Context, tenant domain.Tenant, p domain.Position) (at time.Time, err error) {
-	begin, err := audit.LogTimeBefore(ctx, e.reads, tenant, p)
+	begin, err := audit.LogTimeBefore(ctx, e.readsOf(tenant), p)
 	if err != nil {
 		return at, err
 	}

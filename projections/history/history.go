@@ -28,9 +28,9 @@ type Log interface {
 
 // Timeline is what a Reader needs of the read models: which events concern a customer, and where the others stand.
 type Timeline interface {
-	CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q query.Query) (query.List[party.TimelineEntry], error)
-	CustomerStreams(ctx context.Context, tenant domain.Tenant, customer domain.ID) ([]domain.StreamID, domain.Position, error)
-	TimelineEvent(ctx context.Context, tenant domain.Tenant, event domain.ID) (stream domain.StreamID, revision uint64, err error)
+	CustomerTimeline(ctx context.Context, customer domain.ID, q query.Query) (query.List[party.TimelineEntry], error)
+	CustomerStreams(ctx context.Context, customer domain.ID) ([]domain.StreamID, domain.Position, error)
+	TimelineEvent(ctx context.Context, event domain.ID) (stream domain.StreamID, revision uint64, err error)
 	Position(ctx context.Context, views ...string) (domain.Position, error)
 }
 
@@ -61,12 +61,48 @@ func (r *Reader) At(timeline Timeline) *Reader {
 	return &at
 }
 
+// door is a log as a caller may see it: of the events that the caller may not see, nothing comes through.
+type door struct {
+	Log
+	caller domain.Caller
+}
+
+func (d door) Read(ctx context.Context, stream domain.StreamID, from uint64) iter.Seq2[domain.Recorded, error] {
+	return d.seen(d.Log.Read(ctx, stream, from))
+}
+
+func (d door) ReadAll(ctx context.Context, after domain.Position) iter.Seq2[domain.Recorded, error] {
+	return d.seen(d.Log.ReadAll(ctx, after))
+}
+
+func (d door) seen(events iter.Seq2[domain.Recorded, error]) iter.Seq2[domain.Recorded, error] {
+	return func(yield func(domain.Recorded, error) bool) {
+		for e, err := range events {
+			seen := true
+			if err == nil {
+				e, seen = d.caller.Redact(e)
+			}
+			if seen && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// through returns a Reader whose log is that of a caller.
+func (r *Reader) through(caller domain.Caller) *Reader {
+	bounded := *r
+	bounded.log = door{r.log, caller}
+	return &bounded
+}
+
 // Customer returns up to limit events after a position of one customer and everything linked to it, in the order of
 // the log, each with what it changed. Next is the position after which to go on; the entries are not counted. It returns
 // *domain.NotFoundError for a customer that never existed.
-func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer domain.ID, after domain.Position, limit int) (query.List[query.HistoryEntry], error) {
+func (r *Reader) Customer(ctx context.Context, caller domain.Caller, customer domain.ID, after domain.Position, limit int) (query.List[query.HistoryEntry], error) {
+	r = r.through(caller)
 	var part query.List[query.HistoryEntry]
-	page, err := r.timeline.CustomerTimeline(ctx, tenant, customer, query.Query{
+	page, err := r.timeline.CustomerTimeline(ctx, customer, query.Query{
 		Filter: fmt.Sprintf("position > %d", after.Order()), Sort: "position", Limit: limit,
 	})
 	if err != nil {
@@ -78,7 +114,7 @@ func (r *Reader) Customer(ctx context.Context, tenant domain.Tenant, customer do
 	wanted := map[string]bool{}
 	last := map[domain.StreamID]uint64{} // the highest revision wanted of each stream
 	for _, e := range page.Items {
-		stream := domain.StreamID{Tenant: tenant, Aggregate: e.Aggregate, ID: e.AggregateID}
+		stream := domain.StreamID{Tenant: caller.Tenant, Aggregate: e.Aggregate, ID: e.AggregateID}
 		wanted[string(e.EventID)] = true
 		last[stream] = max(last[stream], uint64(e.Revision))
 	}

@@ -75,7 +75,7 @@ func (w *world) Read(_ context.Context, s domain.StreamID, from uint64) iter.Seq
 }
 
 // CustomerTimeline implements history.Timeline; it takes every customer of the world for one family.
-func (w *world) CustomerTimeline(_ context.Context, _ domain.Tenant, _ domain.ID, q query.Query) (query.List[party.TimelineEntry], error) {
+func (w *world) CustomerTimeline(_ context.Context, _ domain.ID, q query.Query) (query.List[party.TimelineEntry], error) {
 	var after int64
 	if _, err := fmt.Sscanf(q.Filter, "position > %d", &after); err != nil || q.Sort != "position" {
 		return query.List[party.TimelineEntry]{}, fmt.Errorf("unexpected query %+v", q)
@@ -93,7 +93,7 @@ func (w *world) CustomerTimeline(_ context.Context, _ domain.Tenant, _ domain.ID
 }
 
 // CustomerStreams implements history.Timeline.
-func (w *world) CustomerStreams(ctx context.Context, _ domain.Tenant, _ domain.ID) ([]domain.StreamID, domain.Position, error) {
+func (w *world) CustomerStreams(ctx context.Context, _ domain.ID) ([]domain.StreamID, domain.Position, error) {
 	var streams []domain.StreamID
 	for _, e := range w.events {
 		if !slices.Contains(streams, e.Stream) {
@@ -105,10 +105,10 @@ func (w *world) CustomerStreams(ctx context.Context, _ domain.Tenant, _ domain.I
 }
 
 // TimelineEvent implements history.Timeline.
-func (w *world) TimelineEvent(_ context.Context, tenant domain.Tenant, event domain.ID) (domain.StreamID, uint64, error) {
+func (w *world) TimelineEvent(_ context.Context, event domain.ID) (domain.StreamID, uint64, error) {
 	for _, e := range w.entries {
 		if e.EventID == event {
-			return domain.StreamID{Tenant: tenant, Aggregate: e.Aggregate, ID: e.AggregateID}, uint64(e.Revision), nil
+			return domain.StreamID{Tenant: domain.DefaultTenant, Aggregate: e.Aggregate, ID: e.AggregateID}, uint64(e.Revision), nil
 		}
 	}
 	return domain.StreamID{}, 0, &domain.NotFoundError{Kind: "event", ID: string(event)}
@@ -158,7 +158,7 @@ func TestEntriesSayWhoWhenAndFromWhatToWhat(t *testing.T) {
 	w.add(stream(1), registered("Anvil Works", "ann"))
 	w.add(stream(1), customer.OwnershipTransferred{From: "ann", To: "bob", Reason: "holiday"})
 	w.add(stream(1), customer.Tagged{Tag: "key account"})
-	part, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	part, err := w.reader(t).Customer(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, stream(1).ID, domain.Position{}, 50)
 	entries := part.Items
 	if err != nil || len(entries) != 3 || part.Position.Commit != 3 {
 		t.Fatalf("%d entries at %s: %v", len(entries), part.Position, err)
@@ -205,14 +205,14 @@ func TestHistoryGoesOnAfterAPosition(t *testing.T) {
 	w.add(stream(1), customer.OwnershipTransferred{From: "ann", To: "bob"})
 	w.add(stream(1), customer.OwnershipTransferred{From: "bob", To: "cem"})
 	r := w.reader(t)
-	part, err := r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 1, Prepare: 1}, 1)
+	part, err := r.Customer(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, stream(1).ID, domain.Position{Commit: 1, Prepare: 1}, 1)
 	if err != nil || len(part.Items) != 1 || changes(part.Items[0], "owner") != `"ann" → "bob"` || part.Next != "2" {
 		t.Errorf("what lies before the part still counts: %+v, %v", part, err)
 	}
-	if part, err = r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 2, Prepare: 2}, 1); err != nil || len(part.Items) != 1 || part.Next != "" {
+	if part, err = r.Customer(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, stream(1).ID, domain.Position{Commit: 2, Prepare: 2}, 1); err != nil || len(part.Items) != 1 || part.Next != "" {
 		t.Errorf("a full part that is the last: %+v, %v", part, err)
 	}
-	if part, err = r.Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{Commit: 3, Prepare: 3}, 1); err != nil || len(part.Items) != 0 {
+	if part, err = r.Customer(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, stream(1).ID, domain.Position{Commit: 3, Prepare: 3}, 1); err != nil || len(part.Items) != 0 {
 		t.Errorf("after the end: %+v, %v", part, err)
 	}
 }
@@ -223,7 +223,7 @@ func TestEventOfTwoMergedCustomersStandsOnce(t *testing.T) {
 	w.add(stream(2), registered("Anvil Wroks", ""))
 	w.add(stream(1), customer.Merged{DuplicateID: stream(2).ID}, stream(2))
 	w.add(stream(2), customer.MergedInto{SurvivorID: stream(1).ID}, stream(1))
-	part, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	part, err := w.reader(t).Customer(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, stream(1).ID, domain.Position{}, 50)
 	if err != nil || len(part.Items) != 4 {
 		t.Fatalf("%d entries, want 4: %v", len(part.Items), err)
 	}
@@ -234,7 +234,7 @@ func TestEventOfTwoMergedCustomersStandsOnce(t *testing.T) {
 
 func TestUnknownCustomerIsNotFound(t *testing.T) {
 	var w world
-	_, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	_, err := w.reader(t).Customer(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, stream(1).ID, domain.Position{}, 50)
 	var missing *domain.NotFoundError
 	if !errors.As(err, &missing) {
 		t.Errorf("got %v", err)
@@ -245,7 +245,7 @@ func TestTimelineOfAnotherLogIsCorrupt(t *testing.T) {
 	var w world
 	w.add(stream(1), registered("Anvil Works", "ann"))
 	w.entries[0].EventID = "00000000-0000-5000-8000-00000000ffff"
-	_, err := w.reader(t).Customer(t.Context(), domain.DefaultTenant, stream(1).ID, domain.Position{}, 50)
+	_, err := w.reader(t).Customer(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, stream(1).ID, domain.Position{}, 50)
 	if !errors.Is(err, domain.ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
@@ -283,7 +283,7 @@ func TestWhatCannotBeDigestedIsToldWithoutChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := stream(1).ID
-	part, err := r.Customer(t.Context(), domain.DefaultTenant, id, domain.Position{}, 10)
+	part, err := r.Customer(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, id, domain.Position{}, 10)
 	entries := part.Items
 	if err != nil || len(entries) != 3 {
 		t.Fatalf("%d entries, %v", len(entries), err)
@@ -293,14 +293,14 @@ func TestWhatCannotBeDigestedIsToldWithoutChanges(t *testing.T) {
 			t.Errorf("entry %d: %q, want %q", i, got, want)
 		}
 	}
-	replayed, _, err := r.Replay(t.Context(), domain.DefaultTenant, "customer", id, query.AsOf{}, domain.Position{}, 10)
+	replayed, _, err := r.Replay(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "customer", id, query.AsOf{}, domain.Position{}, 10)
 	if err != nil || len(replayed) != 3 {
 		t.Fatalf("%d entries, %v", len(replayed), err)
 	}
 	if owner := replayed[2].State.(party.Customer360).Profile.Owner; owner != "ann" {
 		t.Errorf("the state is that of %q", owner)
 	}
-	explained, err := r.Explain(t.Context(), domain.DefaultTenant, "customer", id, query.AsOf{}, "/profile/owner", noon)
+	explained, err := r.Explain(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "customer", id, query.AsOf{}, "/profile/owner", noon)
 	if err != nil || string(explained.Value) != `"ann"` || len(explained.Events) != 1 {
 		t.Errorf("%s by %d events, %v", explained.Value, len(explained.Events), err)
 	}
@@ -322,13 +322,13 @@ func TestAnEventIsFoundByItsID(t *testing.T) {
 	} {
 		w.entries = entries
 		for _, e := range w.events {
-			if p, err := w.reader(t).Place(t.Context(), domain.DefaultTenant, domain.ID(e.ID)); err != nil || p != e.Position {
+			if p, err := w.reader(t).Place(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, domain.ID(e.ID)); err != nil || p != e.Position {
 				t.Errorf("%s: event %s is found at %s, want %s: %v", name, e.ID, p, e.Position, err)
 			}
 		}
 		var none *domain.NotFoundError
 		for tenant, id := range map[domain.Tenant]domain.ID{domain.DefaultTenant: stream(1).ID, "other": domain.ID(w.events[2].ID)} {
-			if p, err := w.reader(t).Place(t.Context(), tenant, id); !errors.As(err, &none) {
+			if p, err := w.reader(t).Place(t.Context(), domain.Caller{Tenant: tenant}, id); !errors.As(err, &none) {
 				t.Errorf("%s: %s of tenant %s is found at %s, %v", name, id, tenant, p, err)
 			}
 		}

@@ -32,16 +32,17 @@ type Story struct {
 // Story reads what happened to a record up to a moment; the zero moment is now. It returns *domain.NotFoundError for a
 // record that did not exist then, and a *domain.Rejection, "history-too-long", for more than
 // MaxEvents events. Time means nothing on AxisRecorded: the position alone decides.
-func (r *Reader) Story(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf) (*Story, error) {
+func (r *Reader) Story(ctx context.Context, caller domain.Caller, aggregate string, id domain.ID, m query.AsOf) (*Story, error) {
+	r = r.through(caller)
 	kind, ok := view.Of(aggregate)
 	if !ok {
 		return nil, fmt.Errorf("history: records of %s are not replayed", aggregate)
 	}
-	streams := []domain.StreamID{{Tenant: tenant, Aggregate: aggregate, ID: id}}
+	streams := []domain.StreamID{{Tenant: caller.Tenant, Aggregate: aggregate, ID: id}}
 	var at domain.Position
 	var err error
 	if aggregate == "customer" {
-		streams, at, err = r.timeline.CustomerStreams(ctx, tenant, id)
+		streams, at, err = r.timeline.CustomerStreams(ctx, id)
 	} else {
 		at, err = r.timeline.Position(ctx, kind.Needs()...)
 	}
@@ -58,7 +59,7 @@ func (r *Reader) Story(ctx context.Context, tenant domain.Tenant, aggregate stri
 	if m.Time.IsZero() {
 		m.Axis = query.AxisRecorded
 	}
-	return r.story(kind, tenant, id, events, m)
+	return r.story(kind, caller.Tenant, id, events, m)
 }
 
 // read returns the events of streams.
@@ -282,8 +283,8 @@ func (s *Story) Replay(after domain.Position, limit int) ([]query.ReplayEntry[an
 }
 
 // Replay tells a story up to a moment, page by page, as Story.Replay does, and says which position it reflects.
-func (r *Reader) Replay(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf, after domain.Position, limit int) ([]query.ReplayEntry[any], domain.Position, error) {
-	story, err := r.Story(ctx, tenant, aggregate, id, m)
+func (r *Reader) Replay(ctx context.Context, caller domain.Caller, aggregate string, id domain.ID, m query.AsOf, after domain.Position, limit int) ([]query.ReplayEntry[any], domain.Position, error) {
+	story, err := r.Story(ctx, caller, aggregate, id, m)
 	if err != nil {
 		return nil, domain.Position{}, err
 	}
@@ -292,8 +293,8 @@ func (r *Reader) Replay(ctx context.Context, tenant domain.Tenant, aggregate str
 }
 
 // Explain explains a value as of a moment, as Story.Explain does.
-func (r *Reader) Explain(ctx context.Context, tenant domain.Tenant, aggregate string, id domain.ID, m query.AsOf, field string, now time.Time) (query.Explanation, error) {
-	story, err := r.Story(ctx, tenant, aggregate, id, m)
+func (r *Reader) Explain(ctx context.Context, caller domain.Caller, aggregate string, id domain.ID, m query.AsOf, field string, now time.Time) (query.Explanation, error) {
+	story, err := r.Story(ctx, caller, aggregate, id, m)
 	if err != nil {
 		return query.Explanation{}, err
 	}

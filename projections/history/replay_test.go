@@ -62,7 +62,7 @@ func told(t *testing.T, list []query.ReplayEntry[any]) (lines []string) {
 
 func TestAReplayShowsTheStateAfterEachEvent(t *testing.T) {
 	w := bought()
-	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, query.AsOf{})
+	story, err := w.reader(t).Story(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(1).ID, query.AsOf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,14 +120,14 @@ func TestAStoryEndsAtItsMoment(t *testing.T) {
 		{"a position of its own", query.AsOf{Position: at(4)}, true, []string{"1", "2", "4"}},
 		{"a time", query.AsOf{Time: noon.Add(4 * time.Minute)}, false, []string{"1", "2", "4"}},
 	} {
-		scan, err := w.reader(t).Scan(t.Context(), w, domain.DefaultTenant, "customer", stream(1).ID)
+		scan, err := w.reader(t).Scan(t.Context(), w, domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(1).ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		stories := []func() (*history.Story, error){func() (*history.Story, error) { return scan.Story(c.m) }}
 		if c.scan {
 			stories = append(stories, func() (*history.Story, error) {
-				return w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, c.m)
+				return w.reader(t).Story(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(1).ID, c.m)
 			})
 		}
 		for i, tell := range stories {
@@ -141,7 +141,7 @@ func TestAStoryEndsAtItsMoment(t *testing.T) {
 		}
 	}
 	// Restated, the order that was entered late is there before the customer: its stream begins with it.
-	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, query.AsOf{Axis: query.AxisOccurred, Position: at(5), Time: noon})
+	story, err := w.reader(t).Story(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(1).ID, query.AsOf{Axis: query.AxisOccurred, Position: at(5), Time: noon})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,13 +149,13 @@ func TestAStoryEndsAtItsMoment(t *testing.T) {
 		t.Errorf("restated order of events: %v", got)
 	}
 	var none *domain.NotFoundError
-	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, late); !errors.As(err, &none) {
+	if _, err := w.reader(t).Story(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(1).ID, late); !errors.As(err, &none) {
 		t.Errorf("a customer before it happened: %v", err)
 	}
-	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, query.AsOf{Axis: query.AxisRecorded}); !errors.As(err, &none) {
+	if _, err := w.reader(t).Story(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(1).ID, query.AsOf{Axis: query.AxisRecorded}); !errors.As(err, &none) {
 		t.Errorf("a customer before everything: %v", err)
 	}
-	if _, err := w.reader(t).Scan(t.Context(), w, domain.DefaultTenant, "customer", stream(9).ID); !errors.As(err, &none) {
+	if _, err := w.reader(t).Scan(t.Context(), w, domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(9).ID); !errors.As(err, &none) {
 		t.Errorf("a customer that never was: %v", err)
 	}
 }
@@ -179,7 +179,7 @@ func TestAMergedCustomerIsReplayedWithWhatWasMergedIntoIt(t *testing.T) {
 	w.add(orderStream(1), placed(stream(2), "7"), stream(2))
 	w.add(stream(1), customer.Merged{DuplicateID: stream(2).ID})
 	w.add(stream(2), customer.MergedInto{SurvivorID: stream(1).ID}, stream(1))
-	scan, err := w.reader(t).Scan(t.Context(), &w, domain.DefaultTenant, "customer", stream(2).ID)
+	scan, err := w.reader(t).Scan(t.Context(), &w, domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(2).ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestARecordWithTooManyEventsIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refused *domain.Rejection
-	_, err = reader.Story(t.Context(), domain.DefaultTenant, "order", orderStream(1).ID, query.AsOf{})
+	_, err = reader.Story(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "order", orderStream(1).ID, query.AsOf{})
 	if !errors.As(err, &refused) || refused.Rule != "history-too-long" {
 		t.Errorf("a stream without end: %v", err)
 	}
@@ -230,7 +230,7 @@ func TestARecordWithTooManyEventsIsRefused(t *testing.T) {
 func TestOtherRecordsAreReplayedFromTheirStream(t *testing.T) {
 	w := bought()
 	w.add(orderStream(1), order.Confirmed{Subject: order.Subject{Number: "SO", Kind: order.KindSale, CustomerID: stream(1).ID}}, stream(1))
-	story, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "order", orderStream(1).ID, query.AsOf{})
+	story, err := w.reader(t).Story(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "order", orderStream(1).ID, query.AsOf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,14 +245,14 @@ func TestOtherRecordsAreReplayedFromTheirStream(t *testing.T) {
 	if !slices.Equal(states, []string{"placed", "confirmed"}) {
 		t.Errorf("states of the order: %v", states)
 	}
-	if _, err := w.reader(t).Story(t.Context(), domain.DefaultTenant, "reservation", orderStream(1).ID, query.AsOf{}); err == nil {
+	if _, err := w.reader(t).Story(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "reservation", orderStream(1).ID, query.AsOf{}); err == nil {
 		t.Error("a reservation was replayed")
 	}
 }
 
 func TestTheDifferenceOfTwoMomentsNamesMembersElementsAndFields(t *testing.T) {
 	w := bought()
-	scan, err := w.reader(t).Scan(t.Context(), w, domain.DefaultTenant, "customer", stream(1).ID)
+	scan, err := w.reader(t).Scan(t.Context(), w, domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(1).ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +313,7 @@ func TestWhatWasLinkedLaterIsNotConsidered(t *testing.T) {
 	r := w.reader(t)
 	for position, want := range map[uint64]int{2: 1, 3: 3} {
 		m := query.AsOf{Axis: query.AxisRecorded, Position: domain.Position{Commit: position, Prepare: position}, Time: noon}
-		explained, err := r.Explain(t.Context(), domain.DefaultTenant, "customer", stream(1).ID, m, "/profile/owner", noon)
+		explained, err := r.Explain(t.Context(), domain.Caller{Tenant: domain.DefaultTenant}, "customer", stream(1).ID, m, "/profile/owner", noon)
 		if err != nil || explained.Considered != want || string(explained.Value) != `"ann"` {
 			t.Errorf("as of %d: %s of %d events, %v; want %d", position, explained.Value, explained.Considered, err, want)
 		}

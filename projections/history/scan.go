@@ -28,13 +28,14 @@ type Scan struct {
 
 // Scan reads the events of a record and of everything linked to it. It does not ask the read models, which need not be
 // there. A record that never existed is a *domain.NotFoundError.
-func (r *Reader) Scan(ctx context.Context, log Log, tenant domain.Tenant, aggregate string, id domain.ID) (*Scan, error) {
+func (r *Reader) Scan(ctx context.Context, log Log, caller domain.Caller, aggregate string, id domain.ID) (*Scan, error) {
+	r, log = r.through(caller), door{log, caller}
 	kind, ok := view.Of(aggregate)
 	if !ok {
 		return nil, fmt.Errorf("history: records of %s are not replayed", aggregate)
 	}
-	s := &Scan{reader: r, kind: kind, tenant: tenant, id: id}
-	own := domain.StreamID{Tenant: tenant, Aggregate: aggregate, ID: id}
+	s := &Scan{reader: r, kind: kind, tenant: caller.Tenant, id: id}
+	own := domain.StreamID{Tenant: caller.Tenant, Aggregate: aggregate, ID: id}
 	streams := []domain.StreamID{own}
 	var err error
 	if aggregate == "customer" {

@@ -37,22 +37,22 @@ var LogTimes = &query.Resource[LogTime]{
 
 // LogTimeOf returns the second in which an event was recorded and, of those after it, the one that begins first in the
 // log. Either is nil when there is none.
-func LogTimeOf(ctx context.Context, s *query.Store, tenant domain.Tenant, at time.Time) (in, next *LogTime, err error) {
-	if in, err = logTime(ctx, s, "tenant = $1 and second = $2", string(tenant), at.Unix()); err != nil {
+func LogTimeOf(ctx context.Context, s *query.Store, at time.Time) (in, next *LogTime, err error) {
+	if in, err = logTime(ctx, s, "tenant = $1 and second = $2", string(s.Tenant()), at.Unix()); err != nil {
 		return nil, nil, err
 	}
 	next, err = logTime(ctx, s, `tenant = $1 and second > $2 and first_position = (
-		select min(first_position) from log_time where tenant = $1 and second > $2)`, string(tenant), at.Unix())
+		select min(first_position) from log_time where tenant = $1 and second > $2)`, string(s.Tenant()), at.Unix())
 	return in, next, err
 }
 
 // LogTimeBefore returns the second that begins last in the log before a position, nil when none does.
-func LogTimeBefore(ctx context.Context, s *query.Store, tenant domain.Tenant, p domain.Position) (*LogTime, error) {
-	return logTime(ctx, s, "tenant = $1 and first_position < $2 order by first_position desc limit 1", string(tenant), p.Order())
+func LogTimeBefore(ctx context.Context, s *query.Store, p domain.Position) (*LogTime, error) {
+	return logTime(ctx, s, "tenant = $1 and first_position < $2 order by first_position desc limit 1", string(s.Tenant()), p.Order())
 }
 
 func logTime(ctx context.Context, s *query.Store, where string, args ...any) (*LogTime, error) {
-	row, _, err := LogTimes.One(ctx, s, domain.DefaultTenant, query.Views(LogTimes.View), "second", "", where, args...)
+	row, _, err := LogTimes.One(ctx, s, query.Views(LogTimes.View), "second", "", where, args...)
 	var none *domain.NotFoundError
 	switch {
 	case errors.As(err, &none):

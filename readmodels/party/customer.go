@@ -256,20 +256,20 @@ select 'customer', customer_id::text from customer_external_id where tenant = $1
 
 // CustomerByExternal returns the customer that another system knows under an identifier, or a *domain.NotFoundError. When
 // several were registered under it, as duplicates are, it is the one that others were merged into, else the oldest.
-func CustomerByExternal(ctx context.Context, s *query.Store, tenant domain.Tenant, system, externalID string) (Customer, domain.Position, error) {
+func CustomerByExternal(ctx context.Context, s *query.Store, system, externalID string) (Customer, domain.Position, error) {
 	const where = `tenant = $1 and id in (
 		select customer_id from customer_external_id where tenant = $1 and system = $2 and external_id = $3)
 		order by merged_into is not null, registered_at, id limit 1`
-	reach, err := s.StreamsOf(ctx, query.Views("customer", "customer_external_id"), tenant, externalStreamsSQL, string(tenant), system, externalID)
+	reach, err := s.StreamsOf(ctx, query.Views("customer", "customer_external_id"), externalStreamsSQL, string(s.Tenant()), system, externalID)
 	if err != nil {
 		return Customer{}, domain.Position{}, err
 	}
-	return Customers.One(ctx, s, tenant, reach, "customer", system+"/"+externalID, where, string(tenant), system, externalID)
+	return Customers.One(ctx, s, reach, "customer", system+"/"+externalID, where, string(s.Tenant()), system, externalID)
 }
 
 // SearchCustomers returns customers whose name contains the text, case aside: first those whose name begins with it, then
 // in alphabetical order. Merged customers are left out. A limit of 0 means DefaultLimit.
-func SearchCustomers(ctx context.Context, s *query.Store, tenant domain.Tenant, text string, limit int) ([]Customer, domain.Position, error) {
+func SearchCustomers(ctx context.Context, s *query.Store, text string, limit int) ([]Customer, domain.Position, error) {
 	const where = `tenant = $1 and merged_into is null and strpos(lower(name), lower($2)) > 0
 		order by starts_with(lower(name), lower($2)) desc, lower(name), id limit $3`
 	text = strings.TrimSpace(text)
@@ -280,7 +280,7 @@ func SearchCustomers(ctx context.Context, s *query.Store, tenant domain.Tenant, 
 	if err != nil {
 		return nil, domain.Position{}, err
 	}
-	return Customers.Many(ctx, s, tenant, query.Views("customer"), where, string(tenant), text, limit)
+	return Customers.Many(ctx, s, query.Views("customer"), where, string(s.Tenant()), text, limit)
 }
 
 // PhoneMatch is a customer that a telephone number may belong to.
@@ -328,14 +328,14 @@ limit $3`
 
 // FindByPhone returns the customers whose number, or whose contact's number, is phone (E.164), the one we dealt with last
 // first, at most query.MaxLimit.
-func FindByPhone(ctx context.Context, s *query.Store, tenant domain.Tenant, phone string) ([]PhoneMatch, domain.Position, error) {
+func FindByPhone(ctx context.Context, s *query.Store, phone string) ([]PhoneMatch, domain.Position, error) {
 	if phone == "" || strings.ContainsRune(phone, 0) {
 		return nil, domain.Position{}, domain.Invalid("phone", "no telephone number")
 	}
 	var found []PhoneMatch
 	var read query.Reading
-	query.Queue(&read, &found, findByPhoneSQL, string(tenant), phone, query.MaxLimit)
-	at, err := s.Read(ctx, tenant, query.Views("customer", "contact", "contact_link", "interaction"), &read)
+	query.Queue(&read, &found, findByPhoneSQL, string(s.Tenant()), phone, query.MaxLimit)
+	at, err := s.Read(ctx, query.Views("customer", "contact", "contact_link", "interaction"), &read)
 	return found, at, err
 }
 
@@ -397,16 +397,16 @@ where t.tenant = $1 and t.customer_id in (select id from family)`
 // CustomerStreams returns every stream that ever said something of a customer, of those that were merged into it or that it
 // was merged into, or of their relatives, and a position up to which none is missing; as of the past that is at least the
 // store's moment.
-func (t Timelines) CustomerStreams(ctx context.Context, tenant domain.Tenant, customer domain.ID) ([]domain.StreamID, domain.Position, error) {
-	if moment := t.Store.Moment(); moment != nil {
-		if err := t.Store.WaitFor(ctx, moment.Position); err != nil {
+func (t Timelines) CustomerStreams(ctx context.Context, customer domain.ID) ([]domain.StreamID, domain.Position, error) {
+	if moment := t.Moment(); moment != nil {
+		if err := t.WaitFor(ctx, moment.Position); err != nil {
 			return nil, domain.Position{}, err
 		}
 	}
-	at, err := t.Store.Position(ctx, "customer_relation", "customer_timeline")
+	at, err := t.Position(ctx, "customer_relation", "customer_timeline")
 	if err != nil {
 		return nil, at, err
 	}
-	streams, err := t.Store.Streams(ctx, tenant, relatedStreamsSQL, string(tenant), string(customer))
+	streams, err := t.Streams(ctx, relatedStreamsSQL, string(t.Tenant()), string(customer))
 	return streams, at, err
 }

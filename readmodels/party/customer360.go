@@ -135,18 +135,18 @@ type dealings struct {
 
 // Read360 returns the 360° view of a customer as of now, or a *domain.NotFoundError. For a customer that was merged
 // into another it is the view of the survivor, as Profile.ID tells.
-func Read360(ctx context.Context, s *query.Store, tenant domain.Tenant, id domain.ID, now time.Time) (Customer360, domain.Position, error) {
+func Read360(ctx context.Context, s *query.Store, id domain.ID, now time.Time) (Customer360, domain.Position, error) {
 	reach, err := s.StreamsOf(ctx, query.Views("customer", "customer_owner_history", "contact", "contact_link", "commitment", "customer_feedback",
-		"opportunity", "sales_order", "customer_sales", "interaction"), tenant, relatedStreamsSQL, string(tenant), string(id))
+		"opportunity", "sales_order", "customer_sales", "interaction"), relatedStreamsSQL, string(s.Tenant()), string(id))
 	if err != nil {
 		return Customer360{}, domain.Position{}, err
 	}
 	var answer Customer360
 	var at domain.Position
-	err = s.Within(ctx, tenant, reach, func(q query.Querier) error {
-		family, err := family(ctx, q, tenant, id)
+	err = s.Within(ctx, reach, func(q query.Querier) error {
+		family, err := family(ctx, q, s.Tenant(), id)
 		if err == nil {
-			answer, at, err = view360(ctx, s, q, tenant, family, s.Now(now))
+			answer, at, err = view360(ctx, s, q, family, s.Now(now))
 		}
 		return err
 	})
@@ -154,10 +154,10 @@ func Read360(ctx context.Context, s *query.Store, tenant domain.Tenant, id domai
 }
 
 // view360 reads the view of a family of customers, the survivor first.
-func view360(ctx context.Context, s *query.Store, q query.Querier, tenant domain.Tenant, family []string, now time.Time) (Customer360, domain.Position, error) {
+func view360(ctx context.Context, s *query.Store, q query.Querier, family []string, now time.Time) (Customer360, domain.Position, error) {
 	const ofFamily = "tenant = $1 and customer_id = any($2::uuid[])"
 	const limited = " limit $3"
-	t, root := string(tenant), family[0]
+	t, root := string(s.Tenant()), family[0]
 	var (
 		answer   Customer360
 		profile  []Customer
@@ -223,7 +223,7 @@ type Handover struct {
 }
 
 // ReadHandover returns the handover digest of an owner; it is empty for one who looks after nothing.
-func ReadHandover(ctx context.Context, s *query.Store, tenant domain.Tenant, owner string) (Handover, domain.Position, error) {
+func ReadHandover(ctx context.Context, s *query.Store, owner string) (Handover, domain.Position, error) {
 	const owned = `customer_id in (
 		with recursive family as (
 			select id from customer where tenant = $1 and owner = $2 and status = 'active'
@@ -231,7 +231,7 @@ func ReadHandover(ctx context.Context, s *query.Store, tenant domain.Tenant, own
 			select c.id from customer c join family on c.merged_into = family.id where c.tenant = $1
 		)
 		select id from family)`
-	t := string(tenant)
+	t := string(s.Tenant())
 	answer := Handover{Owner: owner}
 	var count []dealings
 	var read query.Reading
@@ -243,7 +243,7 @@ func ReadHandover(ctx context.Context, s *query.Store, tenant domain.Tenant, own
 		"tenant = $1 and status = 'open' and (promised_by = $2 or "+owned+") order by due, customer_id, commitment_id limit $3", t, owner, Related360)
 	Interactions.Queue(&read, &answer.LastContacts,
 		"tenant = $1 and status = 'logged' and "+owned+" order by started_at desc, id limit $3", t, owner, Interactions360)
-	at, err := s.Read(ctx, tenant, query.Views("customer", "opportunity", "commitment", "interaction"), &read)
+	at, err := s.Read(ctx, query.Views("customer", "opportunity", "commitment", "interaction"), &read)
 	if err != nil {
 		return Handover{}, at, err
 	}

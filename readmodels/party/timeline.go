@@ -49,14 +49,14 @@ type Timelines struct{ *query.Store }
 // CustomerTimeline lists the events of a customer and of all that were merged into it, newest first unless the query sorts
 // otherwise: "-occurredAt" by the business, "-position" by when we learned. It is empty for a customer that nothing is
 // known of.
-func (t Timelines) CustomerTimeline(ctx context.Context, tenant domain.Tenant, customer domain.ID, q query.Query) (query.List[TimelineEntry], error) {
-	reach, err := t.Store.StreamsOf(ctx, query.Views("customer_timeline", "customer"), tenant, relatedStreamsSQL, string(tenant), string(customer))
+func (t Timelines) CustomerTimeline(ctx context.Context, customer domain.ID, q query.Query) (query.List[TimelineEntry], error) {
+	reach, err := t.StreamsOf(ctx, query.Views("customer_timeline", "customer"), relatedStreamsSQL, string(t.Tenant()), string(customer))
 	if err != nil {
 		return query.List[TimelineEntry]{}, err
 	}
 	var answer query.List[TimelineEntry]
-	err = t.Store.Within(ctx, tenant, reach, func(from query.Querier) error {
-		ids, err := family(ctx, from, tenant, customer)
+	err = t.Within(ctx, reach, func(from query.Querier) error {
+		ids, err := family(ctx, from, t.Tenant(), customer)
 		if err != nil {
 			return err
 		}
@@ -64,17 +64,17 @@ func (t Timelines) CustomerTimeline(ctx context.Context, tenant domain.Tenant, c
 		if len(ids) == 1 {
 			of = query.Scope{SQL: "customer_id = %s", Args: []any{ids[0]}, Type: "uuid"}
 		}
-		answer, err = Timeline.Page(ctx, t.Store, from, tenant, q, of)
+		answer, err = Timeline.Page(ctx, t.Store, from, q, of)
 		return err
 	})
 	return answer, err
 }
 
 // TimelineEvent returns where an event stands that is in the timeline of a customer, or *domain.NotFoundError.
-func (t Timelines) TimelineEvent(ctx context.Context, tenant domain.Tenant, event domain.ID) (domain.StreamID, uint64, error) {
-	entry, _, err := Timeline.One(ctx, t.Store, tenant, query.Views(Timeline.View), "event", string(event),
-		"tenant = $1 and event_id = $2 limit 1", string(tenant), string(event))
-	return domain.StreamID{Tenant: tenant, Aggregate: entry.Aggregate, ID: entry.AggregateID}, uint64(entry.Revision), err
+func (t Timelines) TimelineEvent(ctx context.Context, event domain.ID) (domain.StreamID, uint64, error) {
+	entry, _, err := Timeline.One(ctx, t.Store, query.Views(Timeline.View), "event", string(event),
+		"tenant = $1 and event_id = $2 limit 1", string(t.Tenant()), string(event))
+	return domain.StreamID{Tenant: t.Tenant(), Aggregate: entry.Aggregate, ID: entry.AggregateID}, uint64(entry.Revision), err
 }
 
 // ofFamilySQL keeps one row of an event that concerns several customers of a family.

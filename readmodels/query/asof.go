@@ -66,7 +66,9 @@ type Past interface {
 // AsOf returns the same store as of a moment of the past: every query is answered as it would have been then. Its
 // Position and WaitFor are those of s, which must stay open.
 func (s *Store) AsOf(m AsOf, past Past) *Store {
-	return &Store{database: s.database, moment: &m, past: past}
+	then := *s
+	then.moment, then.past = &m, past
+	return &then
 }
 
 // Borrow lets f work in a transaction on a connection of the store, where names without a schema are looked up in the
@@ -87,14 +89,17 @@ func (s *Store) Borrow(ctx context.Context, searchPath string, f func(pgx.Tx) er
 func (s *Store) Moment() *AsOf { return s.moment }
 
 // Within runs f over the rows within reach, those of now, once they reflect what AtLeast says, or of the store's moment.
-func (s *Store) Within(ctx context.Context, tenant domain.Tenant, r Reach, f func(Querier) error) error {
+func (s *Store) Within(ctx context.Context, r Reach, f func(Querier) error) error {
+	if s.Tenant() == "" {
+		return errNobody
+	}
 	if s.moment == nil {
 		if err := s.await(ctx, r.Views); err != nil {
 			return err
 		}
 		return s.whenBuilt(ctx, func() error { return unavailable(f(reader{s.pool, r.Views})) })
 	}
-	return unavailable(s.past.Within(ctx, tenant, *s.moment, r, f))
+	return unavailable(s.past.Within(ctx, s.Tenant(), *s.moment, r, f))
 }
 
 // Now returns the instant that a query calls now.
@@ -108,13 +113,13 @@ func (s *Store) Now(clock time.Time) time.Time {
 // Views is the reach of a query over whole views.
 func Views(names ...string) Reach { return Reach{Views: names} }
 
-// RecordOf is the reach of a query for a record that one stream makes.
-func RecordOf(tenant domain.Tenant, aggregate string, id domain.ID, names ...string) Reach {
-	return Reach{Views: names, Streams: []domain.StreamID{{Tenant: tenant, Aggregate: aggregate, ID: id}}}
+// RecordOf is the reach of a query for a record that one stream of the store's tenant makes.
+func (s *Store) RecordOf(aggregate string, id domain.ID, names ...string) Reach {
+	return Reach{Views: names, Streams: []domain.StreamID{{Tenant: s.Tenant(), Aggregate: aggregate, ID: id}}}
 }
 
 // StreamsOf narrows a reach, as of the past, to the streams that sql finds in the read models of now.
-func (s *Store) StreamsOf(ctx context.Context, r Reach, tenant domain.Tenant, sql string, args ...any) (Reach, error) {
+func (s *Store) StreamsOf(ctx context.Context, r Reach, sql string, args ...any) (Reach, error) {
 	if s.moment == nil {
 		return r, nil
 	}
@@ -122,12 +127,12 @@ func (s *Store) StreamsOf(ctx context.Context, r Reach, tenant domain.Tenant, sq
 		return r, err
 	}
 	var err error
-	r.Streams, err = s.Streams(ctx, tenant, sql, args...)
+	r.Streams, err = s.Streams(ctx, sql, args...)
 	return r, err
 }
 
-// Streams returns the streams of a tenant, as rows of aggregate and id, that sql finds in the read models of now; never nil.
-func (s *Store) Streams(ctx context.Context, tenant domain.Tenant, sql string, args ...any) ([]domain.StreamID, error) {
+// Streams returns streams of the store's tenant, as rows of aggregate and id, that sql finds in the read models of now; never nil.
+func (s *Store) Streams(ctx context.Context, sql string, args ...any) ([]domain.StreamID, error) {
 	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, unavailable(err)
@@ -135,7 +140,7 @@ func (s *Store) Streams(ctx context.Context, tenant domain.Tenant, sql string, a
 	found := []domain.StreamID{} // never nil, which would mean all
 	var aggregate, id string
 	_, err = pgx.ForEachRow(rows, []any{&aggregate, &id}, func() error {
-		found = append(found, domain.StreamID{Tenant: tenant, Aggregate: aggregate, ID: domain.ID(id)})
+		found = append(found, domain.StreamID{Tenant: s.Tenant(), Aggregate: aggregate, ID: domain.ID(id)})
 		return nil
 	})
 	return found, unavailable(err)

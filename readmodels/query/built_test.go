@@ -15,11 +15,12 @@ func TestQueryWaitsForItsView(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	s = s.For(domain.Caller{Tenant: domain.DefaultTenant})
 	tries := 0
 	var found []number
 	var read Reading
 	Queue(&read, &found, "select n from unbuilt where n = $1", 1)
-	err = s.Within(t.Context(), domain.DefaultTenant, Views("unbuilt"), func(q Querier) error {
+	err = s.Within(t.Context(), Views("unbuilt"), func(q Querier) error {
 		tries++
 		_, failure := s.Send(t.Context(), q, &read)
 		if tries == 1 { // the projectors make it meanwhile
@@ -44,6 +45,7 @@ func TestQueryGoesOnWithAViewOfOtherTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	s = s.For(domain.Caller{Tenant: domain.DefaultTenant})
 	for _, view := range []string{"select 1 as n", "select 'one' as n"} {
 		if _, err := s.pool.Exec(t.Context(), "drop view if exists rapport.built; create view rapport.built as "+view); err != nil {
 			t.Fatal(err)
@@ -51,7 +53,7 @@ func TestQueryGoesOnWithAViewOfOtherTypes(t *testing.T) {
 		var found []number
 		var read Reading
 		Queue(&read, &found, "select n from built where $1", true)
-		if _, err := s.Read(t.Context(), domain.DefaultTenant, Views("built"), &read); err != nil || len(found) != 1 {
+		if _, err := s.Read(t.Context(), Views("built"), &read); err != nil || len(found) != 1 {
 			t.Errorf("%s: %v, %v", view, found, err)
 		}
 	}
@@ -63,9 +65,10 @@ func TestQueryOfAViewThatNobodyMakesIsUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	s = s.For(domain.Caller{Tenant: domain.DefaultTenant})
 	ctx, cancel := context.WithCancel(t.Context())
 	tries := 0
-	err = s.Within(ctx, domain.DefaultTenant, Views("unbuilt"), func(q Querier) error {
+	err = s.Within(ctx, Views("unbuilt"), func(q Querier) error {
 		if tries++; tries == 2 {
 			cancel() // the client has gone
 		}

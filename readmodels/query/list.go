@@ -138,16 +138,16 @@ func after(keys []sortKey, values []*string, args *Arguments) (string, error) {
 }
 
 // List answers one page of the view, of the whole of it without a scope.
-func (r *Resource[R]) List(ctx context.Context, s *Store, tenant domain.Tenant, q Query, scopes ...Scope) (answer List[R], err error) {
-	err = s.Within(ctx, tenant, Views(r.View), func(from Querier) error {
-		answer, err = r.Page(ctx, s, from, tenant, q, scopes...)
+func (r *Resource[R]) List(ctx context.Context, s *Store, q Query, scopes ...Scope) (answer List[R], err error) {
+	err = s.Within(ctx, Views(r.View), func(from Querier) error {
+		answer, err = r.Page(ctx, s, from, q, scopes...)
 		return err
 	})
 	return answer, err
 }
 
 // Page is List by a querier that Within has given.
-func (r *Resource[R]) Page(ctx context.Context, s *Store, querier Querier, tenant domain.Tenant, q Query, scopes ...Scope) (List[R], error) {
+func (r *Resource[R]) Page(ctx context.Context, s *Store, querier Querier, q Query, scopes ...Scope) (List[R], error) {
 	row, err := r.row()
 	if err != nil {
 		return List[R]{}, err
@@ -162,8 +162,8 @@ func (r *Resource[R]) Page(ctx context.Context, s *Store, querier Querier, tenan
 	}
 
 	var args Arguments
-	conditions := []string{"tenant = " + args.Add(string(tenant), "text")}
-	binding := []string{r.View, string(tenant), orderBy(keys), q.Filter}
+	conditions := []string{"tenant = " + args.Add(string(s.Tenant()), "text")}
+	binding := []string{r.View, string(s.Tenant()), orderBy(keys), q.Filter}
 	for _, sc := range scopes {
 		places := make([]any, len(sc.Args))
 		for i, a := range sc.Args {

@@ -41,7 +41,7 @@ func ReplayOf[S any]() reflect.Type { return reflect.TypeFor[List[ReplayEntry[S]
 type Single interface {
 	DeclaredRecord() RecordDeclaration
 	// Get returns the record and the revision of its stream, or a *domain.NotFoundError.
-	Get(ctx context.Context, s *Store, tenant domain.Tenant, id domain.ID) (record any, revision int64, at domain.Position, err error)
+	Get(ctx context.Context, s *Store, id domain.ID) (record any, revision int64, at domain.Position, err error)
 	// Assemble makes the record from rows in memory: rows returns those of a view, in the order of its key.
 	Assemble(rows func(view string) []any, id domain.ID) any
 	// Derive returns the value of a derived member of an assembled record, and false when there is none of the name.
@@ -233,8 +233,8 @@ func (r *Record[D]) DeclaredRecord() RecordDeclaration {
 }
 
 // Get implements Single.
-func (r *Record[D]) Get(ctx context.Context, s *Store, tenant domain.Tenant, id domain.ID) (any, int64, domain.Position, error) {
-	d, at, err := r.Read(ctx, s, tenant, id)
+func (r *Record[D]) Get(ctx context.Context, s *Store, id domain.ID) (any, int64, domain.Position, error) {
+	d, at, err := r.Read(ctx, s, id)
 	if err != nil {
 		return nil, 0, at, err
 	}
@@ -242,21 +242,21 @@ func (r *Record[D]) Get(ctx context.Context, s *Store, tenant domain.Tenant, id 
 }
 
 // Read returns the record, or a *domain.NotFoundError.
-func (r *Record[D]) Read(ctx context.Context, s *Store, tenant domain.Tenant, id domain.ID) (record D, at domain.Position, err error) {
+func (r *Record[D]) Read(ctx context.Context, s *Store, id domain.ID) (record D, at domain.Position, err error) {
 	var read Reading
-	found := []func(*D) bool{r.Row.queue(&read, tenant, id)}
+	found := []func(*D) bool{r.Row.queue(&read, s.Tenant(), id)}
 	views := []string{r.Row.View}
 	for _, p := range r.Parts {
-		found = append(found, p.queue(&read, tenant, id))
+		found = append(found, p.queue(&read, s.Tenant(), id))
 		views = append(views, p.View)
 	}
-	reach := RecordOf(tenant, r.Aggregate, id, views...)
+	reach := s.RecordOf(r.Aggregate, id, views...)
 	if r.Related != "" {
-		if reach, err = s.StreamsOf(ctx, Views(views...), tenant, r.Related, string(tenant), string(id)); err != nil {
+		if reach, err = s.StreamsOf(ctx, Views(views...), r.Related, string(s.Tenant()), string(id)); err != nil {
 			return record, at, err
 		}
 	}
-	if at, err = s.Read(ctx, tenant, reach, &read); err != nil {
+	if at, err = s.Read(ctx, reach, &read); err != nil {
 		return record, at, err
 	}
 	for _, f := range found {

@@ -43,7 +43,7 @@ type Example struct{ Filter, Sort string }
 type Listed interface {
 	Declared() Declaration
 	// Rows answers one page: its body is a List.
-	Rows(ctx context.Context, s *Store, tenant domain.Tenant, q Query) (Body, error)
+	Rows(ctx context.Context, s *Store, q Query) (Body, error)
 }
 
 // Declaration is what is said of a Resource.
@@ -86,8 +86,8 @@ func (r *Resource[R]) Declared() Declaration {
 }
 
 // Rows implements Listed.
-func (r *Resource[R]) Rows(ctx context.Context, s *Store, tenant domain.Tenant, q Query) (Body, error) {
-	list, err := r.List(ctx, s, tenant, q)
+func (r *Resource[R]) Rows(ctx context.Context, s *Store, q Query) (Body, error) {
+	list, err := r.List(ctx, s, q)
 	return Body{list, list.Next, list.Position}, err
 }
 
@@ -145,8 +145,8 @@ func (r *Resource[R]) sorts() []string {
 }
 
 // One returns the single row of a view that the condition names, or a *domain.NotFoundError of the kind and id.
-func (r *Resource[R]) One(ctx context.Context, s *Store, tenant domain.Tenant, reach Reach, kind, id, where string, args ...any) (R, domain.Position, error) {
-	rows, at, err := r.Many(ctx, s, tenant, reach, where, args...)
+func (r *Resource[R]) One(ctx context.Context, s *Store, reach Reach, kind, id, where string, args ...any) (R, domain.Position, error) {
+	rows, at, err := r.Many(ctx, s, reach, where, args...)
 	switch {
 	case err != nil:
 		var none R
@@ -159,11 +159,11 @@ func (r *Resource[R]) One(ctx context.Context, s *Store, tenant domain.Tenant, r
 }
 
 // Many returns the rows of a view that the condition, which may go on with an order, names.
-func (r *Resource[R]) Many(ctx context.Context, s *Store, tenant domain.Tenant, reach Reach, where string, args ...any) ([]R, domain.Position, error) {
+func (r *Resource[R]) Many(ctx context.Context, s *Store, reach Reach, where string, args ...any) ([]R, domain.Position, error) {
 	var rows []R
 	var read Reading
 	r.Queue(&read, &rows, where, args...)
-	at, err := s.Read(ctx, tenant, reach, &read)
+	at, err := s.Read(ctx, reach, &read)
 	if err != nil {
 		return nil, at, fmt.Errorf("read %s: %w", r.View, err)
 	}

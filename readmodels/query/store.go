@@ -36,14 +36,34 @@ const CheckpointChannel = "rapport_checkpoint"
 
 // Store answers queries from the read models as they stand, or as of a moment of the past. It is safe for concurrent use;
 // Close the one that Open returned when done.
+//
+// A Store that Open returned is nobody's: For binds it to the caller of a request, and a query of one that is bound to nobody
+// is an error, so that no query can be asked without saying for whom.
 type Store struct {
 	*database
-	moment *AsOf // nil means now
-	past   Past  // of moment
+	caller domain.Caller // of tenant "" for nobody
+	moment *AsOf         // nil means now
+	past   Past          // of moment
 
 	least domain.Position             // what queries wait for; zero means nothing
 	late  func(context.Context) error // why it has not come; nil means that nobody knows more
 }
+
+// For returns the same store for a caller: its queries see the rows of the caller's tenant alone.
+func (s *Store) For(c domain.Caller) *Store {
+	bound := *s
+	bound.caller = c
+	return &bound
+}
+
+// Caller returns for whom the store answers.
+func (s *Store) Caller() domain.Caller { return s.caller }
+
+// Tenant returns whose rows the store's queries see.
+func (s *Store) Tenant() domain.Tenant { return s.caller.Tenant }
+
+// errNobody refuses a query of a store that is bound to no caller: a fault of the program.
+var errNobody = errors.New("query: the store is bound to no caller")
 
 // database is the connection to the read models as they stand.
 type database struct {
@@ -176,7 +196,9 @@ func (s *Store) WaitFor(ctx context.Context, p domain.Position, views ...string)
 // a projection that is behind holds up nobody who does not read it. When p does not come in time, late is asked for a better
 // reason, which it may return; nil asks nobody.
 func (s *Store) AtLeast(p domain.Position, late func(context.Context) error) *Store {
-	return &Store{database: s.database, moment: s.moment, past: s.past, least: p, late: late}
+	waiting := *s
+	waiting.least, waiting.late = p, late
+	return &waiting
 }
 
 // await waits for what queries of the views are to reflect.
@@ -260,8 +282,8 @@ func Queue[R any](b *Reading, into *[]R, sql string, args ...any) {
 }
 
 // Read runs the queries over the rows within reach and returns the position that the rows reflect at least.
-func (s *Store) Read(ctx context.Context, tenant domain.Tenant, r Reach, queries *Reading) (at domain.Position, err error) {
-	err = s.Within(ctx, tenant, r, func(q Querier) error {
+func (s *Store) Read(ctx context.Context, r Reach, queries *Reading) (at domain.Position, err error) {
+	err = s.Within(ctx, r, func(q Querier) error {
 		at, err = s.Send(ctx, q, queries)
 		return err
 	})

@@ -46,8 +46,8 @@ type boardTotal struct {
 }
 
 // ReadBoard returns the open opportunities of a pipeline that a filter over Opportunity selects, or a *domain.NotFoundError.
-func ReadBoard(ctx context.Context, s *query.Store, tenant domain.Tenant, pipeline domain.ID, filter string) (Board, domain.Position, error) {
-	args := query.Arguments{string(tenant), string(pipeline)}
+func ReadBoard(ctx context.Context, s *query.Store, pipeline domain.ID, filter string) (Board, domain.Position, error) {
+	args := query.Arguments{string(s.Tenant()), string(pipeline)}
 	where, err := Opportunities.Where(filter, &args)
 	if err != nil {
 		return Board{}, domain.Position{}, err
@@ -58,8 +58,8 @@ func ReadBoard(ctx context.Context, s *query.Store, tenant domain.Tenant, pipeli
 	var totals []boardTotal
 	var cards []Opportunity
 	var read query.Reading
-	Pipelines.Queue(&read, &rows, "tenant = $1 and id = $2", string(tenant), string(pipeline))
-	PipelineVersions.Queue(&read, &definition.Versions, "tenant = $1 and pipeline_id = $2 order by version", string(tenant), string(pipeline))
+	Pipelines.Queue(&read, &rows, "tenant = $1 and id = $2", string(s.Tenant()), string(pipeline))
+	PipelineVersions.Queue(&read, &definition.Versions, "tenant = $1 and pipeline_id = $2 order by version", string(s.Tenant()), string(pipeline))
 	query.Queue(&read, &totals, `
 select stage, pipeline_version, currency, count(*) as count, coalesce(sum(amount), 0) as amount,
 	coalesce(sum(amount * probability) / 100, 0) as weighted
@@ -70,7 +70,7 @@ select %[1]s from (
 	select *, row_number() over (partition by stage, pipeline_version order by amount desc nulls last, id) as place
 	from opportunity where %[2]s
 ) ranked where place <= %[3]d order by amount desc nulls last, id`, Opportunities.Columns(), where, BoardCards), args...)
-	at, err := s.Read(ctx, tenant, query.Views("pipeline", "pipeline_version", "opportunity"), &read)
+	at, err := s.Read(ctx, query.Views("pipeline", "pipeline_version", "opportunity"), &read)
 	if err == nil && len(rows) == 0 {
 		err = &domain.NotFoundError{Kind: "pipeline", ID: string(pipeline)}
 	}

@@ -78,14 +78,14 @@ order by l.opportunity_id, l.product_code, l.currency`
 
 // ReadFunnel computes the funnel of a pipeline as of the store's moment, or of q.AsOf by the rows of that moment. An unknown
 // pipeline is a *domain.NotFoundError, a query that means nothing an *domain.InvalidError.
-func ReadFunnel(ctx context.Context, s *query.Store, tenant domain.Tenant, q FunnelQuery, now time.Time) (Funnel, error) {
+func ReadFunnel(ctx context.Context, s *query.Store, q FunnelQuery, now time.Time) (Funnel, error) {
 	if q.AsOf.IsZero() {
 		q.AsOf = s.Now(now)
 	}
 	if moment := s.Moment(); moment != nil {
 		q.Axis = moment.Axis
 	}
-	args := query.Arguments{string(tenant), string(q.PipelineID)}
+	args := query.Arguments{string(s.Tenant()), string(q.PipelineID)}
 	where, err := Opportunities.Where(q.Filter, &args)
 	if err != nil {
 		return Funnel{}, err
@@ -95,8 +95,8 @@ func ReadFunnel(ctx context.Context, s *query.Store, tenant domain.Tenant, q Fun
 	var deals []FunnelDeal
 	byID := map[[16]byte]int{}
 	var read query.Reading
-	Pipelines.Queue(&read, &rows, "tenant = $1 and id = $2", string(tenant), string(q.PipelineID))
-	PipelineVersions.Queue(&read, &versions, "tenant = $1 and pipeline_id = $2 order by version", string(tenant), string(q.PipelineID))
+	Pipelines.Queue(&read, &rows, "tenant = $1 and id = $2", string(s.Tenant()), string(q.PipelineID))
+	PipelineVersions.Queue(&read, &versions, "tenant = $1 and pipeline_id = $2 order by version", string(s.Tenant()), string(q.PipelineID))
 	read.Queue(funnelDealsSQL+where+" order by id", args...).Query(func(rows pgx.Rows) error {
 		deals = nil // of an attempt that failed
 		clear(byID)
@@ -125,7 +125,7 @@ func ReadFunnel(ctx context.Context, s *query.Store, tenant domain.Tenant, q Fun
 	if slices.Contains(q.GroupBy, "product") {
 		reach.Views = append(reach.Views, "opportunity_line")
 	}
-	at, err := s.Read(ctx, tenant, reach, &read)
+	at, err := s.Read(ctx, reach, &read)
 	switch {
 	case err != nil:
 		return Funnel{}, err

@@ -214,8 +214,8 @@ type OrderTotal struct {
 }
 
 // OrderTotals sums the orders that a filter over Order selects.
-func OrderTotals(ctx context.Context, s *query.Store, tenant domain.Tenant, filter string) ([]OrderTotal, domain.Position, error) {
-	args := query.Arguments{string(tenant)}
+func OrderTotals(ctx context.Context, s *query.Store, filter string) ([]OrderTotal, domain.Position, error) {
+	args := query.Arguments{string(s.Tenant())}
 	where, err := Orders.Where(filter, &args)
 	if err != nil {
 		return nil, domain.Position{}, err
@@ -230,6 +230,6 @@ from sales_order
 where tenant = $1 and `+where+`
 group by currency, kind, status
 order by currency, kind, status`, args...)
-	at, err := s.Read(ctx, tenant, query.Views("sales_order"), &read)
+	at, err := s.Read(ctx, query.Views("sales_order"), &read)
 	return totals, at, err
 }

@@ -1,0 +1,255 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/commands"
+	"github.com/rapport-crm/rapport/domain"
+)
+
+const (
+	canary    = "Canary"
+	neighbour = domain.Tenant("neighbour")
+)
+
+// neighbours is a stack with two tenants: main, and one whose every text says canary.
+type neighbours struct {
+	*stack
+	records []api.Receipt // of the neighbour
+	ids     []domain.ID
+	events  []string // ids of the neighbour's events
+}
+
+// plant makes a record in the neighbour's tenant.
+func (n *neighbours) plant(path, body string) domain.ID {
+	n.t.Helper()
+	r := n.command(path, fmt.Sprint("canary-", len(n.records)), body, "X-Tenant", string(neighbour), "X-Actor", canary+"-actor")
+	n.records = append(n.records, r)
+	if !slices.Contains(n.ids, r.ID) {
+		n.ids = append(n.ids, r.ID)
+	}
+	n.events = append(n.events, r.EventIDs...)
+	return r.ID
+}
+
+func startNeighbours(t *testing.T) *neighbours {
+	t.Helper()
+	n := &neighbours{stack: start(t, func(o *api.Options) { o.Tenants = []domain.Tenant{domain.DefaultTenant, neighbour} })}
+	for _, tenant := range []domain.Tenant{domain.DefaultTenant, neighbour} {
+		if err := n.bus.Prime(t.Context(), tenant); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := n.plant("/v1/customers", `{"kind":"company","name":"Canary Ltd","email":"canary@canary.example","phone":"+493012345678","taxId":"CANARY1","externalId":{"system":"canary","id":"Canary1"}}`)
+	twin := n.plant("/v1/customers", `{"kind":"company","name":"Canary Twin","email":"twin@canary.example"}`)
+	of := "/v1/customers/" + string(c)
+	n.plant(of+"/tag", `{"tag":"canary"}`)
+	n.plant(of+"/record-commitment", `{"commitmentId":"Canary","text":"Canary promise","due":"2036-01-01","by":"Canary"}`)
+	n.plant(of+"/record-feedback", `{"topic":"Canary","text":"Canary complaint","polarity":"complaint"}`)
+	n.plant(of+"/merge", `{"duplicateId":"`+string(twin)+`"}`)
+	contact := n.plant("/v1/contacts", `{"givenName":"Canary","familyName":"Canary","phone":"+493087654321","links":[{"customerId":"`+string(c)+`","role":"buyer"}]}`)
+	n.plant("/v1/interactions", `{"customerId":"`+string(c)+`","channel":"phone","direction":"inbound","subject":"Canary","body":"Canary body","participants":[{"kind":"contact","id":"`+string(contact)+`","name":"Canary"}]}`)
+	product := n.plant("/v1/products", `{"code":"CANARY","name":"Canary product"}`)
+	n.plant("/v1/opportunities", `{"name":"Canary deal","customerId":"`+string(c)+`","owner":"Canary","amount":{"amount":"10","currency":"EUR"}}`)
+	order := n.plant("/v1/orders", `{"number":"CANARY-1","kind":"sale","customerId":"`+string(c)+`","currency":"EUR","lines":[{"productCode":"CANARY","productId":"`+string(product)+`","description":"Canary","quantity":"1","unitPrice":"10"}]}`)
+	n.plant("/v1/orders/"+string(order)+"/confirm", `{}`)
+	n.plant("/v1/orders/"+string(order)+"/receive-payment", `{"paymentId":"Canary","amount":{"amount":"10","currency":"EUR"}}`)
+	return n
+}
+
+// betrays reports what of the neighbour stands in an answer: a text, or an id that the request did not name.
+func (n *neighbours) betrays(asked string, body []byte) string {
+	text := strings.Replace(string(body), `"owner":"Canary","customers":0`, "", 1) // a digest says for whom it was asked
+	for _, part := range strings.FieldsFunc(asked, func(r rune) bool { return strings.ContainsRune("/?&=", r) }) {
+		if len(part) >= 32 { // an id that was asked for is told again in errors
+			text = strings.ReplaceAll(text, part, "")
+		}
+	}
+	if strings.Contains(strings.ToLower(text), "canary") {
+		return text
+	}
+	for _, id := range n.ids {
+		if strings.Contains(text, string(id)) {
+			return text
+		}
+	}
+	return ""
+}
+
+// Whoever asks for one tenant sees nothing of another, by no route and with no parameter, and changes nothing there.
+func TestTenantsAreApart(t *testing.T) {
+	n := startNeighbours(t)
+	last := n.records[len(n.records)-1].Position.String()
+	asNeighbour := []string{"X-Tenant", string(neighbour)}
+
+	// What was planted is there for the neighbour: else nothing below shows anything.
+	if a := n.answered("/v1/customers/"+string(n.ids[0])+"/360?minPosition="+last, asNeighbour...); a.StatusCode != http.StatusOK || !strings.Contains(string(a.body), "Canary deal") {
+		t.Fatalf("the neighbour's own 360° view: %d %s", a.StatusCode, a.body)
+	}
+	var document struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct {
+				Name, In string
+				Required bool
+				Example  any
+			}
+		}
+	}
+	n.do(http.MethodGet, "/openapi.json", nil).into(t, &document)
+	visited, posted := 0, 0
+	for path, operations := range document.Paths {
+		get, ok := operations["get"]
+		if !ok {
+			continue
+		}
+		var queries []string // each the whole behind the question mark
+		required := ""
+		for _, p := range get.Parameters {
+			if p.In == "query" && p.Required {
+				for _, value := range []string{"Canary", "+493012345678", "/profile/name"} {
+					queries = append(queries, p.Name+"="+strings.ReplaceAll(value, "+", "%2B"))
+				}
+				required = queries[len(queries)-1] + "&"
+			}
+		}
+		if queries == nil {
+			queries = []string{""}
+		}
+		for _, p := range get.Parameters {
+			switch p.Name {
+			case "asOf":
+				queries = append(queries, required+"asOf="+last, required+"asOf=2030-01-01T00:00:00Z", required+"asOf=2030-01-01T00:00:00Z&axis=occurred", required+"asOf="+n.events[0])
+			case "after":
+				queries = append(queries, required+"after="+n.events[0], required+"after=1")
+			case "subject":
+				queries = append(queries, "subject="+string(n.ids[0]))
+			case "stream":
+				queries = append(queries, "stream="+n.records[0].Stream)
+			case "phone":
+				queries = append(queries, "phone=%2B493012345678")
+			case "count":
+				queries = append(queries, required+"count=exact")
+			}
+		}
+		targets := []string{path}
+		if strings.Contains(path, "{") {
+			targets = nil
+			for _, id := range n.ids {
+				targets = append(targets, strings.NewReplacer("{id}", string(id), "{system}", "canary", "{externalId}", "Canary1", "{name}", "customer").Replace(path))
+			}
+		}
+		for _, target := range targets {
+			for _, q := range queries {
+				asked := strings.TrimSuffix(target+"?"+q, "?")
+				a := n.answered(asked)
+				if told := n.betrays(asked, a.body); told != "" && !strings.Contains(asked, "canary/Canary1") {
+					t.Errorf("GET %s tells: %s", asked, told)
+				}
+				if strings.Contains(target, string(n.ids[0])) && a.StatusCode == http.StatusOK && !strings.HasSuffix(target, "/timeline") {
+					t.Errorf("GET %s: status 200: %s", asked, a.body)
+				}
+				visited++
+			}
+		}
+	}
+	for _, media := range []string{"application/x-ndjson"} {
+		if told := n.betrays("", n.do(http.MethodGet, "/v1/events", nil, "Accept", media).body); told != "" {
+			t.Errorf("feed as %s tells: %s", media, told)
+		}
+	}
+	// Every command to every record of the neighbour is refused like one to a record that there is not.
+	before := n.stack.events()
+	for _, def := range n.bus.Definitions() {
+		for _, spec := range def.Commands {
+			if spec.Creates {
+				continue
+			}
+			body, err := json.Marshal(spec.Example)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range n.ids {
+				path := "/v1/" + def.Plural + "/" + string(id) + "/" + spec.Verb()
+				a := n.do(http.MethodPost, path, body, "Idempotency-Key", fmt.Sprint("intruder-", posted))
+				if a.StatusCode != http.StatusNotFound {
+					t.Errorf("POST %s: status %d: %s", path, a.StatusCode, a.body)
+				}
+				if told := n.betrays(path, a.body); told != "" {
+					t.Errorf("POST %s tells: %s", path, told)
+				}
+				posted++
+			}
+		}
+	}
+	if n.stack.events() != before {
+		t.Error("commands of main have written")
+	}
+	// What one tenant has, another may have too, under the same key, and references across are unknown.
+	own := n.command("/v1/customers", "canary-0", `{"kind":"company","name":"Canary Ltd","email":"canary@canary.example","taxId":"CANARY1"}`)
+	if own.ID == n.ids[0] {
+		t.Errorf("a key of the neighbour's stands for main: %+v", own)
+	}
+	a := n.do(http.MethodPost, "/v1/opportunities", `{"name":"Deal","owner":"ann","customerId":"`+string(n.ids[0])+`"}`, "Idempotency-Key", "across")
+	if p := a.problem(t); p.Code != "customer-unknown" {
+		t.Errorf("a reference across tenants: %s", a.body)
+	}
+	if visited < 200 || posted < 100 {
+		t.Errorf("only %d visits and %d commands", visited, posted)
+	}
+}
+
+// A tenant that is not served is refused, whatever the route.
+func TestUnknownTenantsAreRefused(t *testing.T) {
+	s := start(t)
+	for _, name := range []string{"other", "MAIN", "../main", "客户"} {
+		for _, path := range []string{"/v1/customers", "/v1/events"} {
+			a := s.do(http.MethodGet, path, nil, "X-Tenant", name)
+			if p := a.problem(t); p.Status != http.StatusBadRequest || p.Errors[0].Pointer != "X-Tenant" {
+				t.Errorf("%q %s: %s", name, path, a.body)
+			}
+		}
+	}
+}
+
+// A caller who may not ask is told so before anything else: not whether the record exists, nor whether the body is right.
+func TestAuthorisationComesFirst(t *testing.T) {
+	s := start(t)
+	var asked []string
+	bus := commands.NewBus(s.store, commands.Options{Authorise: func(r commands.Request) error {
+		asked = append(asked, r.Command.CommandType())
+		return &domain.ForbiddenError{What: r.Command.CommandType()}
+	}})
+	bus.Register(s.bus.Definitions())
+	known := s.command("/v1/customers", "known", `{"kind":"company","name":"Known"}`)
+	tried := 0
+	for _, def := range s.bus.Definitions() {
+		for _, spec := range def.Commands {
+			for _, target := range []domain.ID{known.ID, "01900000-0000-7000-8000-00000000abcd"} {
+				req := commands.Request{
+					Tenant: domain.DefaultTenant, Actor: domain.Actor{ID: "eve", Kind: domain.ActorHuman}, Key: "known", Target: target, Command: spec.Example,
+					IfMatch: new(uint64(7)),
+				}
+				if spec.Creates {
+					req.Target, req.IfMatch = "", nil
+				}
+				for _, dry := range []bool{false, true} {
+					req.DryRun = dry
+					_, err := bus.Submit(t.Context(), req)
+					if forbidden, ok := err.(*domain.ForbiddenError); !ok || forbidden.What != spec.Type() {
+						t.Errorf("%s: %v", spec.Type(), err)
+					}
+					tried++
+				}
+			}
+		}
+	}
+	if len(asked) != tried || tried == 0 {
+		t.Errorf("asked %d times of %d", len(asked), tried)
+	}
+}
