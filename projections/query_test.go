@@ -544,10 +544,10 @@ from (select name n, case when name = any($1) then $2::bigint else $3::bigint en
 	}
 	// Whoever waits in vain may be told why.
 	exec(t, conn, move, []string{"customer"}, int64(1), int64(1))
-	if _, err := party.Customers.List(ended, s.AtLeast(next, func(context.Context) error { return asked }), main, query.Query{}); !errors.Is(err, asked) {
+	if _, err := party.Customers.List(ended, s.AtLeast(next, func(context.Context) error { return asked }), query.Query{}); !errors.Is(err, asked) {
 		t.Errorf("told %v", err)
 	}
-	if _, err := party.Customers.List(ended, s.AtLeast(next, nil), main, query.Query{}); !errors.As(err, &unavailable) {
+	if _, err := party.Customers.List(ended, s.AtLeast(next, nil), query.Query{}); !errors.As(err, &unavailable) {
 		t.Errorf("told %v", err)
 	}
 	// A view that is not there reflects nothing.

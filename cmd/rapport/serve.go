@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,17 +55,6 @@ type serveCommand struct {
 func (serveCommand) Help() string {
 	return "Example: rapport serve --data data --listen 127.0.0.1:8080\n\n" +
 		"Without --eventstore and --postgres both run here, below the data directory. Ctrl-C stops everything; what was acknowledged is kept. A second Ctrl-C kills."
-}
-
-// servedAlone refuses commands for tenants that are not served here, but for those of processes, which go on with what has
-// happened in the log, whoever serves it.
-func servedAlone(tenants []domain.Tenant) func(commands.Request) error {
-	return func(r commands.Request) error {
-		if r.Actor.Kind == domain.ActorAutomation || slices.Contains(tenants, r.Tenant) {
-			return nil
-		}
-		return &domain.ForbiddenError{What: "commands for the tenant " + string(r.Tenant)}
-	}
 }
 
 // tenants are those that are served, the first for requests that name none.
@@ -247,7 +235,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	p := &parts{reads: reads}
 	var commandBus *commands.Bus
 	if s.commands() {
-		commandBus = newBus(l, secret, commands.Options{Logger: c.log, Authorise: servedAlone(s.tenants())})
+		commandBus = newBus(l, secret, commands.Options{Logger: c.log})
 	}
 	options := api.Options{
 		Reads: reads, Log: l.Store, Projections: admin{projector}, Metrics: metrics, Logger: c.log, Version: versionText(), Tracer: tracer,
