@@ -20,7 +20,7 @@ NODE_SEEDS ?= 500
 INITDB = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -n 1)
 # Empty outside a clone: the binary then says that it does not know.
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
-GOFOLDERS = $(wildcard api cmd commands domain internal projections readmodels)
+GOFOLDERS = $(wildcard api cmd commands docs domain internal projections readmodels)
 # One line per file, whether committed or not, so that verify works in a tree
 # with changes of its own.
 CHECKSUMS = find . \( -path ./.git -o -path ./bin -o -path ./$(DATA) \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum

@@ -165,7 +165,7 @@ type Options struct {
 	Log         EventLog
 	Past        Past                         // answers as of the past; nil refuses them
 	History     func(*query.Store) Historian // over the read models of a moment; nil leaves the route of histories out
-	Tenants     []domain.Tenant                   // that requests may name; the first for those that name none; the default tenant alone when empty
+	Tenants     []domain.Tenant              // that requests may name; the first for those that name none; the default tenant alone when empty
 	Words       *domain.Phrasebook           // tells events; nil tells them by their names alone
 	Projections Projections                  // nil leaves the administration of projections out
 	Probes      []Probe                      // of readiness; the API's own are added

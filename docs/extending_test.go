@@ -13,7 +13,7 @@ import (
 // block is a part of a page that belongs into a file.
 type block struct {
 	file  string
-	after string // the line behind which it is inserted ends so; empty for a whole file
+	after string // part of the one line behind which it is inserted; empty for a whole file
 	text  string
 }
 

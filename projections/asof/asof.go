@@ -124,7 +124,9 @@ func (e *Evaluator) Close() {
 }
 
 // readsOf returns the read models as they stand, of a tenant.
-func (e *Evaluator) readsOf(tenant domain.Tenant) *query.Store { return e.reads.For(domain.Caller{Tenant: tenant}) }
+func (e *Evaluator) readsOf(tenant domain.Tenant) *query.Store {
+	return e.reads.For(domain.Caller{Tenant: tenant})
+}
 
 // At returns the read models as of a moment, bound to nobody.
 func (e *Evaluator) At(m query.AsOf) *query.Store { return e.reads.AsOf(m, e) }
