@@ -381,7 +381,7 @@ func (s *simulation) checkRules(events []domain.Recorded, streams map[domain.Str
 	}
 }
 
-// checkReadModels is D4 to D6: rows are what the oracle finds, whatever the batches and however often they are delivered,
+// checkReadModels is D4 to D6: rows are what the oracle finds where it knows the table, and what one fold makes, whatever the batches and however often they are delivered,
 // and the same bytes whenever they are made.
 func (s *simulation) checkReadModels(events []domain.Recorded) {
 	found, err := oracle.Fold(events)
@@ -405,8 +405,10 @@ func (s *simulation) checkReadModels(events []domain.Recorded) {
 				s.fail("%s: %v", c, err)
 			}
 		}
-		if diff := found.Diff(c.Name, live.rows[i].All()); diff != "" {
-			s.fail("the rows are not what the oracle finds:\n%s", diff)
+		if slices.Contains(oracle.Tables, c.Name) {
+			if diff := found.Diff(c.Name, live.rows[i].All()); diff != "" {
+				s.fail("the rows are not what the oracle finds:\n%s", diff)
+			}
 		}
 		if first, second := render(m.All()), render(live.rows[i].All()); !bytes.Equal(first, second) {
 			s.fail("%s: rows made at once and rows made in batches differ:\n%s", c, cmp.Diff(string(first), string(second)))

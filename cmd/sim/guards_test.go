@@ -36,7 +36,7 @@ func TestTheOracleNotices(t *testing.T) {
 	if part, err := oracle.Fold(events[:len(events)/2]); err != nil || part.Len("customer_timeline") >= rows {
 		t.Errorf("half of the events make as many rows as all: %v", err)
 	}
-	if whole.Diff("customer", nil) == "" {
+	if whole.Diff("customer_timeline", nil) == "" {
 		t.Error("no rows at all are as good as those of the log")
 	}
 }

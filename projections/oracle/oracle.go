@@ -1,12 +1,16 @@
 // Package oracle says what the read models must hold, by another way than the projections: one plain fold of the log into
 // maps, event by event, read off the events' JSON. It shares nothing with the projections but the events, knows no batch,
 // cache, key type or row type, and is meant to be checked by reading it. Tests and verifications hold tables against it.
+//
+// The oracle keeps what is intricate: rows that gather what several streams say, sums, periods that one event ends and
+// another begins, and states that later events judge. A column that is copied from the event is not folded a second time: the
+// files of projections/testdata/rows show it, and the properties of every declaration hold for it. So the oracle knows some
+// tables, and of some of them only columns that are reckoned.
 package oracle
 
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -40,10 +44,9 @@ func New() *World {
 
 // Tables are the read models that the oracle knows.
 var Tables = []string{
-	"customer", "customer_owner_history", "customer_external_id", "customer_feedback", "customer_relation", "commitment", "customer_timeline",
-	"contact", "contact_link", "contact_relation", "interaction", "product", "pipeline", "pipeline_version",
-	"opportunity", "opportunity_line", "opportunity_stakeholder", "opportunity_stage_visit", "opportunity_amount",
-	"sales_order", "sales_order_line", "payment", "customer_sales", "product_sales",
+	"customer_relation", "commitment", "customer_timeline", "contact_link",
+	"opportunity", "opportunity_stage_visit",
+	"sales_order", "sales_order_line", "customer_sales", "product_sales",
 	"log_time",
 }
 
@@ -84,22 +87,12 @@ func (w *World) Apply(e domain.Recorded) error {
 		x.customer()
 	case "contact":
 		x.contact()
-	case "interaction":
-		x.interaction()
-	case "product":
-		x.product()
-	case "pipeline":
-		x.pipeline()
 	case "opportunity":
 		x.opportunity()
 	case "order":
 		x.order()
-	default:
-		return nil
 	}
-	if kind != "product" && kind != "pipeline" {
-		x.timeline()
-	}
+	x.timeline()
 	return nil
 }
 
@@ -216,23 +209,6 @@ func objects(v any) (list []object) {
 	return list
 }
 
-// put returns a list with the one that bears the name replaced, or added in its place in the order of names.
-func put(list any, name string, one object) []any {
-	out := append(drop(list, name, text(one[name])), one)
-	slices.SortFunc(out, func(a, b any) int { return strings.Compare(text(a.(object)[name]), text(b.(object)[name])) })
-	return out
-}
-
-// drop returns a list without the one that bears the name.
-func drop(list any, name, value string) (out []any) {
-	for _, o := range objects(list) {
-		if text(o[name]) != value {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
 // camel turns legal_name into legalName.
 func camel(column string) string {
 	var b strings.Builder
@@ -247,18 +223,6 @@ func camel(column string) string {
 		default:
 			b.WriteRune(c)
 		}
-	}
-	return b.String()
-}
-
-// snake turns legalName into legal_name.
-func snake(name string) string {
-	var b strings.Builder
-	for _, c := range name {
-		if unicode.IsUpper(c) {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(c))
 	}
 	return b.String()
 }

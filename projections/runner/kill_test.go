@@ -41,7 +41,7 @@ var product = []struct {
 	declared projection.Projection
 	rows     func(*fixture, string) []any
 }{
-	{partyprojections.Customer, anyRows[party.Customer]},
+	{salesprojections.SalesOrder, anyRows[sales.Order]},
 	{partyprojections.CustomerTimeline, anyRows[party.TimelineEntry]},
 	{salesprojections.SalesOrderLine, anyRows[sales.OrderLine]},
 	{salesprojections.CustomerSales, anyRows[sales.CustomerSales]},
