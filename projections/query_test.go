@@ -25,8 +25,6 @@ import (
 	"github.com/rapport-crm/rapport/readmodels/sales"
 )
 
-const main = domain.DefaultTenant
-
 var (
 	acme, twin, branch = number(1, 0xc), number(2, 0xc), number(3, 0xc)
 	mara, household    = number(4, 0xc), number(5, 0xc)
