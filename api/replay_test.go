@@ -160,11 +160,11 @@ func TestWhyIsThisValue(t *testing.T) {
 		value       any
 		types       []string
 	}{
-		{"/v1/customers/" + customer, "/lifetimeValue/EUR/net", euro["net"], []string{"order.placed"}},
+		{"/v1/customers/" + customer, "/lifetimeValue/EUR/net", euro["net"], []string{"order.placed", "order.placed", "order.cancelled"}},
 		{"/v1/customers/" + customer, "lifetimeValue.EUR.orders", euro["orders"], []string{"order.placed", "order.placed"}},
 		{"/v1/customers/" + customer, "/lifetimeValue/USD/net", "1000", []string{"order.placed", "customer.merged_into"}},
 		{"/v1/customers/" + customer, "/lastContact", view["lastContact"], []string{"interaction.logged"}},
-		{"/v1/customers/" + customer, "/openValue/EUR/amount", "800", []string{"opportunity.stage_moved", "opportunity.re_estimated"}},
+		{"/v1/customers/" + customer, "/openValue/EUR/amount", "800", []string{"opportunity.opened", "opportunity.re_estimated"}},
 		{"/v1/customers/" + customer, "/profile/owner", "bob", []string{"customer.ownership_transferred"}},
 		{"/v1/customers/" + customer, "/owners/0/owner", "ann", []string{"customer.registered"}},
 		{"/v1/customers/" + customer, "/owners/1/reason", "holiday", []string{"customer.registered", "customer.ownership_transferred"}},
