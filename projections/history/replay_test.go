@@ -209,7 +209,7 @@ type endless struct{ *world }
 
 func (e endless) Read(_ context.Context, s domain.StreamID, _ uint64) iter.Seq2[domain.Recorded, error] {
 	return func(yield func(domain.Recorded, error) bool) {
-		for yield(domain.Recorded{Stream: s, Event: customer.Tagged{Tag: "new"}}, nil) {
+		for yield(domain.Recorded{Stream: s, Metadata: domain.Metadata{Tenant: s.Tenant}, Event: customer.Tagged{Tag: "new"}}, nil) {
 		}
 	}
 }
