@@ -53,13 +53,17 @@ race: setup ## Run the tests under the race detector
 # What talks to an event node, in the order in which a fault is cheapest to find.
 STRICT = ./internal/eventlog ./internal/bus ./internal/reactor ./internal/importer ./internal/logcopy ./commands/... ./projections/... ./api/...
 
+.PHONY: test-docs
+test-docs: setup ## Compile and run the examples of docs/extending.md in a copy of the sources
+	RAPPORT_TEST_DOCS=1 go test -timeout $(TIMEOUT) ./docs
+
 .PHONY: test-strict
 test-strict: setup ## Run the tests on nodes that behave as real engines do
 	RAPPORT_TEST_NODE=strict go test -timeout $(TIMEOUT) $(STRICT)
 	RAPPORT_TEST_NODE=strict go test -timeout $(TIMEOUT) -run Server ./cmd/rapport
 
 .PHONY: check
-check: fmt-check lint verify test test-strict ## All that must pass before a change lands; what CI runs
+check: fmt-check lint verify test test-docs test-strict ## All that must pass before a change lands; what CI runs
 
 .PHONY: lint
 lint: ## Look for mistakes: go vet, staticcheck
