@@ -35,8 +35,18 @@ func (s *stack) strangers() (write func(events int)) {
 		if events == 0 {
 			return
 		}
-		if _, ok := other.Append(s.t.Context(), "main.customer-"+uuid.NewString(), domain.NoStream, batch).(domain.Committed); !ok {
-			s.t.Fatal("the other application cannot write")
+		stream := "main.customer-" + uuid.NewString()
+		for { // a busy node is asked again, with the same ids
+			switch o := other.Append(s.t.Context(), stream, domain.NoStream, batch).(type) {
+			case domain.Committed:
+				return
+			case domain.Unknown:
+				if s.t.Context().Err() != nil {
+					s.t.Fatalf("the other application cannot write: %v", o.Err)
+				}
+			default:
+				s.t.Fatalf("the other application cannot write: %+v", o)
+			}
 		}
 	}
 }
