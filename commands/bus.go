@@ -171,9 +171,9 @@ type Receipt struct {
 
 // Submit executes a command at most once and answers its receipt, however often it is asked with the same key. It
 // returns *domain.InvalidError, *domain.Rejection, *domain.NotFoundError, *domain.ConflictError (only with IfMatch),
-// *domain.DuplicateError, *domain.IdempotencyError, *domain.ForbiddenError or *domain.UnavailableError; after the last the command may have been
-// executed, and asking again with the same key tells. It returns the context's error when ctx is cancelled before the
-// command has its turn, and any other error for a fault of the program or of the log.
+// *domain.DuplicateError, *domain.IdempotencyError, *domain.ForbiddenError or *domain.UnavailableError; after the last the
+// command may have been executed, and asking again with the same key tells. It returns the context's error when ctx is
+// cancelled before the command has its turn, and any other error for a fault of the program or of the log.
 //
 // A log that does not answer and others who write to the same record are waited for: Submit tries until its deadline
 // (Options.Deadline), which counts from the call, and returns *domain.UnavailableError then.
@@ -250,7 +250,7 @@ func (b *Bus) admit(req *Request) (*call, error) {
 		return nil, err
 	}
 	c := &call{Request: *req, command: cmd, deadline: time.Now().Add(b.deadline)}
-	c.id = commandID(req.Tenant, req.Actor, req.Key)
+	c.id = req.CommandID()
 	if req.Key == "" { // a dry run
 		c.id = uuid.NewString()
 	}

@@ -17,8 +17,8 @@ import (
 // Host is the server that queries are registered with.
 type Host interface {
 	API() huma.API
-	// Reads returns the read models that a query sees, bound to its caller: those of now, once they reflect the position asked for, or those as of
-	// the moment asked for. cursor is that of a list.
+	// Reads returns the read models that a query sees, bound to its caller: those of now, once they reflect the position
+	// asked for, or those as of the moment asked for. cursor is that of a list.
 	Reads(ctx context.Context, c Consistency, cursor string) (*query.Store, error)
 	// Bounded runs a query within the bounds of the server, narrower ones when it is heavy, and returns its error as the
 	// problem that the client is told.

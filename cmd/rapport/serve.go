@@ -141,7 +141,7 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	places.in(parts.reads)
+	places.in(parts.reads.For(domain.Caller{Tenant: s.tenants()[0]})) // where some events of the log stand is all that it asks
 	if host == 0 && s.alone() {
 		forget, err := s.announce(running{PID: os.Getpid(), EventStore: l.URL, Postgres: postgres.URL, API: "http://" + listener.Addr().String(), Roles: s.Roles})
 		if err != nil {
@@ -187,7 +187,7 @@ func (l *landmarks) find(ctx context.Context, p domain.Position) (domain.Positio
 	if reads == nil {
 		return domain.Position{}, nil
 	}
-	second, err := audit.LogTimeBefore(ctx, reads.For(domain.Caller{Tenant: domain.DefaultTenant}), p) // any tenant will do
+	second, err := audit.LogTimeBefore(ctx, reads, p)
 	if err != nil || second == nil {
 		return domain.Position{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -50,8 +51,20 @@ var (
 	typeMap    = reflect.TypeFor[map[string]string]()
 )
 
-// fieldsOf reads the columns of a row type from its db and json tags, in order.
+// rowTypes holds the columns of each row type that was asked for: every query and every assembly in memory needs them.
+var rowTypes sync.Map // from reflect.Type to []field
+
+// fieldsOf returns the columns of a row type from its db and json tags, in order. The caller must not change them.
 func fieldsOf(row reflect.Type) []field {
+	if known, ok := rowTypes.Load(row); ok {
+		return known.([]field)
+	}
+	fields := readFields(row)
+	rowTypes.Store(row, fields)
+	return fields
+}
+
+func readFields(row reflect.Type) []field {
 	var fields []field
 	for i := range row.NumField() {
 		sf := row.Field(i)

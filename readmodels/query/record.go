@@ -89,10 +89,11 @@ type Derived[D any] struct {
 
 // RowOf is the part of a record that stands in one row, named by column id.
 func RowOf[D, R any](r *Resource[R], at func(*D) *R) Part[D] {
-	revision := reflect.TypeFor[R]()
-	i := slices.IndexFunc(fieldsOf(revision), func(f field) bool { return f.column == "revision" })
+	row := reflect.TypeFor[R]()
+	fields := fieldsOf(row)
+	revision := slices.IndexFunc(fields, func(f field) bool { return f.column == "revision" })
 	return Part[D]{
-		PartDeclaration: PartDeclaration{View: r.View, Formula: LastStands, Type: revision},
+		PartDeclaration: PartDeclaration{View: r.View, Formula: LastStands, Type: row},
 		queue: func(b *Reading, tenant domain.Tenant, id domain.ID) func(*D) bool {
 			var rows []R
 			r.Queue(b, &rows, "tenant = $1 and id = $2", string(tenant), string(id))
@@ -109,7 +110,7 @@ func RowOf[D, R any](r *Resource[R], at func(*D) *R) Part[D] {
 			}
 		},
 		revision: func(d *D) int64 {
-			return reflect.ValueOf(at(d)).Elem().Field(fieldsOf(revision)[i].index).Int()
+			return reflect.ValueOf(at(d)).Elem().Field(fields[revision].index).Int()
 		},
 	}
 }
@@ -149,13 +150,16 @@ func Rows[D, R any](member string, r *Resource[R], order, formula string, at fun
 
 // of returns the rows of which one of the columns holds the id; never nil.
 func of[R any](rows []any, id domain.ID, columns ...string) []R {
-	fields := fieldsOf(reflect.TypeFor[R]())
+	var naming []int // Go fields of the columns
+	for _, f := range fieldsOf(reflect.TypeFor[R]()) {
+		if slices.Contains(columns, f.column) {
+			naming = append(naming, f.index)
+		}
+	}
 	list := []R{}
 	for _, r := range rows {
 		v := reflect.ValueOf(r)
-		if slices.ContainsFunc(fields, func(f field) bool {
-			return slices.Contains(columns, f.column) && v.Field(f.index).String() == string(id)
-		}) {
+		if slices.ContainsFunc(naming, func(i int) bool { return v.Field(i).String() == string(id) }) {
 			list = append(list, r.(R))
 		}
 	}
