@@ -185,6 +185,21 @@ func TestTenantsAreApart(t *testing.T) {
 			}
 		}
 	}
+	var items []object
+	for i, id := range n.ids {
+		items = append(items, object{"command": "customer.tag", "id": id, "idempotencyKey": fmt.Sprint("batch-", i), "data": object{"tag": "seen"}})
+	}
+	a := n.do(http.MethodPost, "/v1/commands", object{"items": items})
+	var batch api.BatchResult
+	a.into(t, &batch)
+	for i, item := range batch.Items {
+		if item.Status != http.StatusNotFound {
+			t.Errorf("item %d of a batch: %+v", i, item)
+		}
+	}
+	if len(batch.Items) != len(n.ids) {
+		t.Errorf("%d items, want %d", len(batch.Items), len(n.ids))
+	}
 	if n.stack.events() != before {
 		t.Error("commands of main have written")
 	}
@@ -193,7 +208,7 @@ func TestTenantsAreApart(t *testing.T) {
 	if own.ID == n.ids[0] {
 		t.Errorf("a key of the neighbour's stands for main: %+v", own)
 	}
-	a := n.do(http.MethodPost, "/v1/opportunities", `{"name":"Deal","owner":"ann","customerId":"`+string(n.ids[0])+`"}`, "Idempotency-Key", "across")
+	a = n.do(http.MethodPost, "/v1/opportunities", `{"name":"Deal","owner":"ann","customerId":"`+string(n.ids[0])+`"}`, "Idempotency-Key", "across")
 	if p := a.problem(t); p.Code != "customer-unknown" {
 		t.Errorf("a reference across tenants: %s", a.body)
 	}
