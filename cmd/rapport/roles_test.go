@@ -26,6 +26,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/pgtest"
 )
@@ -42,7 +43,7 @@ var healthLine = regexp.MustCompile(`(?m)^health +(http://[^/]+)/readyz\n`)
 // startProcess starts serve with options, and spans for its traces; nil means none.
 func startProcess(t testing.TB, s serveCommand, spans sdktrace.SpanExporter) *served {
 	t.Helper()
-	s.Listen = "127.0.0.1:0"
+	s.Listen, s.Tenants = "127.0.0.1:0", []tenantName{tenantName(domain.DefaultTenant)}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, diagnostics := newBuffer(), newBuffer()
 	ended := make(chan struct{})
