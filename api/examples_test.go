@@ -62,29 +62,36 @@ type scene struct {
 
 // first names the commands that must have been executed on a fresh record before an example can succeed.
 var first = map[string][]string{
-	"contact.change_role":            {"contact.link_customer"},
-	"contact.reactivate":             {"contact.deactivate"},
-	"contact.unlink_customer":        {"contact.link_customer"},
-	"contact.unrelate":               {"contact.relate"},
-	"customer.break_commitment":      {"customer.record_commitment"},
-	"customer.drop_preference":       {"customer.set_preference"},
-	"customer.clear_parent":          {"customer.set_parent"},
-	"customer.keep_commitment":       {"customer.record_commitment"},
-	"customer.reactivate":            {"customer.deactivate"},
-	"customer.remove_member":         {"customer.add_member"},
-	"opportunity.change_line":        {"opportunity.add_line"},
-	"opportunity.remove_line":        {"opportunity.add_line"},
-	"opportunity.remove_stakeholder": {"opportunity.add_stakeholder"},
-	"opportunity.reopen":             {"opportunity.lose"},
-	"order.accept":                   {"order.confirm", "order.ship", "order.deliver"},
-	"order.deliver":                  {"order.confirm", "order.ship"},
-	"order.refund_payment":           {"order.receive_payment"},
-	"order.return_goods":             {"order.confirm", "order.ship", "order.deliver"},
-	"order.schedule_delivery":        {"order.confirm"},
-	"order.ship":                     {"order.confirm"},
-	"order.start_production":         {"order.confirm"},
-	"product.relist":                 {"product.discontinue"},
+	"contact.change_role":              {"contact.link_customer"},
+	"contact.reactivate":               {"contact.deactivate"},
+	"contact.unlink_customer":          {"contact.link_customer"},
+	"contact.unrelate":                 {"contact.relate"},
+	"customer.break_commitment":        {"customer.record_commitment"},
+	"customer.drop_preference":         {"customer.set_preference"},
+	"customer.clear_parent":            {"customer.set_parent"},
+	"customer.keep_commitment":         {"customer.record_commitment"},
+	"customer.mark_commitment_overdue": {"customer.record_commitment"},
+	"customer.reactivate":              {"customer.deactivate"},
+	"customer.remove_member":           {"customer.add_member"},
+	"opportunity.change_line":          {"opportunity.add_line"},
+	"opportunity.remove_line":          {"opportunity.add_line"},
+	"opportunity.remove_stakeholder":   {"opportunity.add_stakeholder"},
+	"opportunity.reopen":               {"opportunity.lose"},
+	"order.accept":                     {"order.confirm", "order.ship", "order.deliver"},
+	"order.deliver":                    {"order.confirm", "order.ship"},
+	"order.refund_payment":             {"order.receive_payment"},
+	"order.return_goods":               {"order.confirm", "order.ship", "order.deliver"},
+	"order.schedule_delivery":          {"order.confirm"},
+	"order.ship":                       {"order.confirm"},
+	"order.start_production":           {"order.confirm"},
+	"product.relist":                   {"product.discontinue"},
 }
+
+// earlier are members that what comes first has besides, where the example of a command speaks of a later day.
+var earlier = map[string]object{"customer.mark_commitment_overdue": {"occurredAt": "2026-02-01T00:00:00Z", "due": "2026-03-01"}}
+
+// kinds are the kinds of actor of commands that no human gives.
+var kinds = map[string]string{"customer.mark_commitment_overdue": "automation"}
 
 // fresh names the commands whose examples need another record than the example of the creating command makes.
 var fresh = map[string]object{
@@ -241,7 +248,9 @@ func (sc *scene) command(t *testing.T, aggregate, id string) {
 		}
 		for _, before := range first[id] {
 			at := strings.ReplaceAll(sc.path[before], "{id}", string(fresh.ID))
-			if a := sc.do("POST", at, sc.example(before), "Idempotency-Key", sc.key(), "X-Duplicate-Policy", "allow"); a.StatusCode != 200 {
+			body := sc.example(before)
+			maps.Copy(body, earlier[id])
+			if a := sc.do("POST", at, body, "Idempotency-Key", sc.key(), "X-Duplicate-Policy", "allow"); a.StatusCode != 200 {
 				t.Fatalf("%s before: status %d: %s", before, a.StatusCode, a.body)
 			}
 		}
@@ -251,7 +260,11 @@ func (sc *scene) command(t *testing.T, aggregate, id string) {
 	if other[id] {
 		body["customerId"] = sc.real["memberId"]
 	}
-	a := sc.do("POST", path, body, "Idempotency-Key", sc.key(), "X-Duplicate-Policy", "allow")
+	headers := []string{"Idempotency-Key", sc.key(), "X-Duplicate-Policy", "allow"}
+	if kind := kinds[id]; kind != "" {
+		headers = append(headers, "X-Actor-Kind", kind)
+	}
+	a := sc.do("POST", path, body, headers...)
 	switch {
 	case a.StatusCode/100 != 2:
 		t.Errorf("status %d: %s", a.StatusCode, a.body)

@@ -33,6 +33,8 @@ type Aggregate[S any] struct {
 	Events   []EventSpec
 	Commands []CommandSpec
 
+	Deadlines []Deadline // moments at which it is woken
+
 	// Exists reports whether the aggregate has come to exist; a command that does not create is answered 404 before.
 	Exists func(S) bool
 	// Keys returns the values of the state that no other aggregate of the tenant may hold; nil when there are none.
@@ -89,6 +91,7 @@ type Definition struct {
 	Name, Plural, Doc string
 	Events            []EventSpec
 	Commands          []CommandSpec
+	Deadlines         []Deadline
 	Concerns          bool       // its events concern customers: see Aggregate.Subjects
 	Behaviour         *Behaviour // nil for streams that the command bus alone writes, which take no commands
 }
@@ -119,7 +122,7 @@ func (a Aggregate[S]) Definition() Definition {
 	if a.Subjects != nil {
 		b.Subjects = func(id ID, s any) []ID { return a.Subjects(id, s.(S)) }
 	}
-	return Definition{Name: a.Name, Plural: a.Plural, Doc: a.Doc, Events: a.Events, Commands: a.Commands, Concerns: a.Subjects != nil, Behaviour: b}
+	return Definition{Name: a.Name, Plural: a.Plural, Doc: a.Doc, Events: a.Events, Commands: a.Commands, Deadlines: a.Deadlines, Concerns: a.Subjects != nil, Behaviour: b}
 }
 
 // Fold folds events over the zero state.

@@ -9,6 +9,7 @@ import (
 	"github.com/rapport-crm/rapport/projections/party"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/projections/sales"
+	"github.com/rapport-crm/rapport/projections/work"
 )
 
 // All returns every projection of the product.
@@ -22,6 +23,7 @@ func All() []projection.Projection {
 		sales.Pipeline, sales.PipelineVersion,
 		sales.Opportunity, sales.OpportunityLine, sales.OpportunityStakeholder, sales.OpportunityStageVisit, sales.OpportunityAmount,
 		sales.SalesOrder, sales.SalesOrderLine, sales.Payment, sales.CustomerSales, sales.ProductSales,
+		work.Deadline,
 		audit.LogTime,
 	}
 }

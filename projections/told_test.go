@@ -73,6 +73,7 @@ func lives() []life {
 		{"order 4", []any{order.Placed{
 			Subject: order.Subject{Number: "ADJ-1", Kind: order.KindAdjustment, CustomerID: number(9, 0xc)}, Currency: "EUR", Total: amount("-0.01"),
 		}}},
+		{"customer 4", []any{"customer.registered", "customer.commitment_recorded", "customer.commitment_overdue"}},
 	}
 }
 

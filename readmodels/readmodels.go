@@ -12,6 +12,7 @@ import (
 	"github.com/rapport-crm/rapport/readmodels/party"
 	"github.com/rapport-crm/rapport/readmodels/query"
 	"github.com/rapport-crm/rapport/readmodels/sales"
+	"github.com/rapport-crm/rapport/readmodels/work"
 )
 
 // Resources returns every resource, in the order of the reference.
@@ -24,6 +25,7 @@ func Resources() []query.Listed {
 		sales.Pipelines, sales.PipelineVersions,
 		sales.Opportunities, sales.OpportunityLines, sales.OpportunityStakeholders, sales.OpportunityAmounts, sales.StageVisits,
 		sales.Orders, sales.OrderLines, sales.Payments, sales.SalesByCustomer, sales.SalesByProduct,
+		work.Deadlines,
 		audit.LogTimes,
 	}
 }

@@ -15,14 +15,16 @@ const (
 	roleProjector = "projector" // keeps the read models up to date
 	roleReactor   = "reactor"   // publishes events, as --publish says
 	roleProcess   = "process"   // turns events into commands
-	roleTimer     = "timer"     // does housekeeping when it is due
+	roleTimer     = "timer"     // wakes what is due by commands, and does housekeeping
 )
 
 // does reports whether this process has a role.
 func (s serveCommand) does(role string) bool { return slices.Contains(s.Roles, role) }
 
 // commands reports whether this process submits commands, for which it needs the installation's secret.
-func (s serveCommand) commands() bool { return s.does(roleAPI) || s.does(roleProcess) }
+func (s serveCommand) commands() bool {
+	return s.does(roleAPI) || s.does(roleProcess) || s.does(roleTimer)
+}
 
 // join finds out whether the server that runs on the data directory leaves room for this process, which then uses its
 // stores. It returns the process id of that server, 0 when none runs.

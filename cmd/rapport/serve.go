@@ -269,7 +269,11 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		follows(processes)
 	}
 	if s.does(roleTimer) {
-		loop, err := due.New(pool, dueJobs(pool), due.Options{Logger: c.log, Registerer: metrics})
+		deadlines, err := deadlineJob(commandBus, reads, c.log)
+		if err != nil {
+			return nil, err
+		}
+		loop, err := due.New(pool, append(dueJobs(pool), deadlines), due.Options{Logger: c.log, Registerer: metrics})
 		if err != nil {
 			return nil, err
 		}

@@ -341,6 +341,14 @@ var mutations = []mutation{
 		"p.Name, e.ID, strconv", "p.Name, strconv", []string{"./commands/process", "-run=Crashes|KeysName"},
 	},
 	{
+		"the key of a deadline's command names the moment", "commands/deadline/deadline.go",
+		"d.Key, at.Format(time.RFC3339Nano)}", "d.Key}", []string{"./commands/deadline", "-run=KeysName"},
+	},
+	{
+		"the decider decides again whether a promise is overdue", "domain/party/customer/deadline.go",
+		"case f.Now.Before(p.Due.Overdue()) ||", "case", []string{"./domain/party/customer", "-run=Overdue"},
+	},
+	{
 		"a reactor begins at the end of the log", "internal/follow/checkpoint.go",
 		"if f.opts.Start == AtEnd {", "if false {", []string{"./internal/reactor", "-run=HistoryHasNoEffect"},
 	},

@@ -32,6 +32,8 @@ func (x *entry) customer() {
 		p := x.row("commitment", "customer_id", x.id(), "commitment_id", v["commitmentId"])
 		p.copy(v, "text", "due")
 		p["promised_by"], p["promised_at"], p["status"] = v["by"], x.OccurredAt, "open"
+	case "commitment_overdue":
+		x.row("commitment", "customer_id", x.id(), "commitment_id", v["commitmentId"])["overdue_at"] = x.OccurredAt
 	case "commitment_kept", "commitment_broken":
 		p := x.row("commitment", "customer_id", x.id(), "commitment_id", v["commitmentId"])
 		p["settled_at"] = x.OccurredAt

@@ -191,9 +191,9 @@ type commitmentKey struct {
 
 // Commitment keeps what was promised to customers.
 var Commitment = projection.Fold[commitmentKey, party.Commitment]{
-	Name: "commitment", Version: 1,
+	Name: "commitment", Version: 2,
 	Doc:    "What was promised to customers, and whether it was kept.",
-	Events: []string{"customer.commitment_recorded", "customer.commitment_kept", "customer.commitment_broken"},
+	Events: []string{"customer.commitment_recorded", "customer.commitment_kept", "customer.commitment_broken", "customer.commitment_overdue"},
 	Keys: func(e domain.Recorded) []commitmentKey {
 		id := ""
 		switch ev := e.Event.(type) {
@@ -202,6 +202,8 @@ var Commitment = projection.Fold[commitmentKey, party.Commitment]{
 		case customer.CommitmentKept:
 			id = ev.CommitmentID
 		case customer.CommitmentBroken:
+			id = ev.CommitmentID
+		case customer.CommitmentOverdue:
 			id = ev.CommitmentID
 		}
 		return []commitmentKey{{e.Tenant, e.Stream.ID, id}}
@@ -214,6 +216,8 @@ var Commitment = projection.Fold[commitmentKey, party.Commitment]{
 			r.Status, r.Note, r.SettledAt = party.CommitmentKept, ev.Note, new(e.OccurredAt)
 		case customer.CommitmentBroken:
 			r.Status, r.Note, r.SettledAt = party.CommitmentBroken, ev.Reason, new(e.OccurredAt)
+		case customer.CommitmentOverdue:
+			r.OverdueAt = new(e.OccurredAt)
 		}
 		r.Position = e.Position.Order()
 		return r

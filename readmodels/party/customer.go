@@ -150,6 +150,7 @@ type Commitment struct {
 	Note         string        `db:"note" json:"note,omitempty" personal:"true" of:"customer_id" doc:"How it was kept, or why it was broken."`
 	PromisedAt   time.Time     `db:"promised_at" json:"promisedAt" doc:"When it was promised."`
 	SettledAt    *time.Time    `db:"settled_at" json:"settledAt,omitempty" doc:"When it was kept or broken."`
+	OverdueAt    *time.Time    `db:"overdue_at" json:"overdueAt,omitempty" doc:"When its day was over while it was open; null for a promise that was settled in time, or whose day is not over."`
 	Position     int64         `db:"position" json:"position" doc:"Place in the log of the last event of the row."`
 }
 

@@ -90,7 +90,7 @@ func (s *Store) Moment() *AsOf { return s.moment }
 
 // Within runs f over the rows within reach, those of now, once they reflect what AtLeast says, or of the store's moment.
 func (s *Store) Within(ctx context.Context, r Reach, f func(Querier) error) error {
-	if s.Tenant() == "" {
+	if s.Tenant() == "" && (!s.whole || s.moment != nil) {
 		return errNobody
 	}
 	if s.moment == nil {

@@ -38,10 +38,12 @@ const CheckpointChannel = "rapport_checkpoint"
 // Close the one that Open returned when done.
 //
 // A Store that Open returned is nobody's: For binds it to the caller of a request, and a query of one that is bound to nobody
-// is an error, so that no query can be asked without saying for whom.
+// is an error, so that no query can be asked without saying for whom. ForLoops is the one exception: it is for loops of the
+// product that work over all tenants.
 type Store struct {
 	*database
 	caller domain.Caller // of tenant "" for nobody
+	whole  bool          // made by ForLoops: queries see the rows of all tenants
 	moment *AsOf         // nil means now
 	past   Past          // of moment
 
@@ -52,7 +54,18 @@ type Store struct {
 // For returns the same store for a caller: its queries see the rows of the caller's tenant alone.
 func (s *Store) For(c domain.Caller) *Store {
 	bound := *s
-	bound.caller = c
+	bound.caller, bound.whole = c, false
+	return &bound
+}
+
+// ForLoops returns the same store for a loop of the product that works over the rows of all tenants, such as the one that wakes
+// what is due. A query of the loop names no tenant; a row says whose it is, and a command that follows from the row carries that
+// tenant. The store is of now: a query as of the past always has a caller. Lists and records, which requests read, are those of the
+// caller's tenant, and there is none: they are empty. No store of a request comes from here: a test of internal/archtest names
+// the one place that calls ForLoops.
+func (s *Store) ForLoops() *Store {
+	bound := *s
+	bound.caller, bound.whole = domain.Caller{}, true
 	return &bound
 }
 

@@ -122,6 +122,12 @@ type BreakCommitment struct {
 	Reason       string `json:"reason,omitempty" maxLength:"2000" personal:"true" doc:"Why it was not kept." example:"The supplier was late"`
 }
 
+// MarkCommitmentOverdue says that the day of an open promise is over. The clock sends it.
+type MarkCommitmentOverdue struct {
+	domain.When
+	CommitmentID string `json:"commitmentId" minLength:"1" maxLength:"64" doc:"The promise." example:"1"`
+}
+
 // RecordFeedback notes what the customer says of us.
 type RecordFeedback struct {
 	domain.When
@@ -196,24 +202,25 @@ type Reactivate struct {
 }
 
 // CommandType implements domain.Command; so do those that follow.
-func (Register) CommandType() string          { return "customer.register" }
-func (UpdateProfile) CommandType() string     { return "customer.update_profile" }
-func (Classify) CommandType() string          { return "customer.classify" }
-func (Tag) CommandType() string               { return "customer.tag" }
-func (Untag) CommandType() string             { return "customer.untag" }
-func (SetPreference) CommandType() string     { return "customer.set_preference" }
-func (DropPreference) CommandType() string    { return "customer.drop_preference" }
-func (AssignOwner) CommandType() string       { return "customer.assign_owner" }
-func (TransferOwnership) CommandType() string { return "customer.transfer_ownership" }
-func (SetParent) CommandType() string         { return "customer.set_parent" }
-func (ClearParent) CommandType() string       { return "customer.clear_parent" }
-func (RecordCommitment) CommandType() string  { return "customer.record_commitment" }
-func (KeepCommitment) CommandType() string    { return "customer.keep_commitment" }
-func (BreakCommitment) CommandType() string   { return "customer.break_commitment" }
-func (RecordFeedback) CommandType() string    { return "customer.record_feedback" }
-func (AddMember) CommandType() string         { return "customer.add_member" }
-func (RemoveMember) CommandType() string      { return "customer.remove_member" }
-func (Merge) CommandType() string             { return "customer.merge" }
-func (MergeInto) CommandType() string         { return "customer.merge_into" }
-func (Deactivate) CommandType() string        { return "customer.deactivate" }
-func (Reactivate) CommandType() string        { return "customer.reactivate" }
+func (Register) CommandType() string              { return "customer.register" }
+func (UpdateProfile) CommandType() string         { return "customer.update_profile" }
+func (Classify) CommandType() string              { return "customer.classify" }
+func (Tag) CommandType() string                   { return "customer.tag" }
+func (Untag) CommandType() string                 { return "customer.untag" }
+func (SetPreference) CommandType() string         { return "customer.set_preference" }
+func (DropPreference) CommandType() string        { return "customer.drop_preference" }
+func (AssignOwner) CommandType() string           { return "customer.assign_owner" }
+func (TransferOwnership) CommandType() string     { return "customer.transfer_ownership" }
+func (SetParent) CommandType() string             { return "customer.set_parent" }
+func (ClearParent) CommandType() string           { return "customer.clear_parent" }
+func (RecordCommitment) CommandType() string      { return "customer.record_commitment" }
+func (KeepCommitment) CommandType() string        { return "customer.keep_commitment" }
+func (BreakCommitment) CommandType() string       { return "customer.break_commitment" }
+func (MarkCommitmentOverdue) CommandType() string { return "customer.mark_commitment_overdue" }
+func (RecordFeedback) CommandType() string        { return "customer.record_feedback" }
+func (AddMember) CommandType() string             { return "customer.add_member" }
+func (RemoveMember) CommandType() string          { return "customer.remove_member" }
+func (Merge) CommandType() string                 { return "customer.merge" }
+func (MergeInto) CommandType() string             { return "customer.merge_into" }
+func (Deactivate) CommandType() string            { return "customer.deactivate" }
+func (Reactivate) CommandType() string            { return "customer.reactivate" }

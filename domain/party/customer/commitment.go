@@ -12,6 +12,8 @@ type Commitment struct {
 	Due    domain.Date
 	By     string
 	Status CommitmentStatus
+
+	Overdue bool // its day was over while it was open
 }
 
 // CommitmentStatus says what became of a promise. The zero value is open.
@@ -80,13 +82,15 @@ func closed(m map[string]Commitment, id string, as CommitmentStatus) map[string]
 	return domain.With(m, id, p)
 }
 
-// settles reports whether cmd says what became of a promise that was made to c.
+// settles reports whether cmd says what became of a promise that was made to c, or that it is overdue.
 func settles(cmd domain.Command, c Customer) bool {
 	var id string
 	switch cmd := cmd.(type) {
 	case KeepCommitment:
 		id = cmd.CommitmentID
 	case BreakCommitment:
+		id = cmd.CommitmentID
+	case MarkCommitmentOverdue:
 		id = cmd.CommitmentID
 	}
 	_, promised := c.Commitments[id]

@@ -27,8 +27,11 @@ var Aggregate = domain.Aggregate[Customer]{
 	Decider:  domain.Decider[Customer]{Decide: decide, Evolve: evolve},
 	Events:   eventSpecs,
 	Commands: commandSpecs,
-	Exists:   Customer.Exists,
-	Keys:     Customer.keys,
+
+	Deadlines: deadlines,
+
+	Exists: Customer.Exists,
+	Keys:   Customer.keys,
 	Subjects: func(id domain.ID, c Customer) []domain.ID {
 		if c.MergedInto != "" {
 			return []domain.ID{id, c.MergedInto}
@@ -143,6 +146,8 @@ func decide(c Customer, cmd domain.Command, f domain.Facts) ([]domain.Event, err
 			return nil, err
 		}
 		return one(CommitmentBroken{CommitmentID: cmd.CommitmentID, Due: p.Due, By: p.By, Reason: cmd.Reason})
+	case MarkCommitmentOverdue:
+		return markCommitmentOverdue(c, cmd, f)
 	case RecordFeedback:
 		if domain.IsBlank(cmd.Topic) {
 			return nil, domain.Invalid("/topic", "is blank")
@@ -305,6 +310,10 @@ func evolve(c Customer, e domain.Event) Customer {
 		c.Commitments = closed(c.Commitments, e.CommitmentID, Kept)
 	case CommitmentBroken:
 		c.Commitments = closed(c.Commitments, e.CommitmentID, Broken)
+	case CommitmentOverdue:
+		p := c.Commitments[e.CommitmentID]
+		p.Overdue = true
+		c.Commitments = domain.With(c.Commitments, e.CommitmentID, p)
 	case MemberAdded:
 		c.Members = domain.With(c.Members, e.MemberID, Membership{Since: e.Since})
 	case MemberRemoved:

@@ -513,19 +513,49 @@ func TestEventsOfOthersDoNotMakeACustomer(t *testing.T) {
 	}
 }
 
+// clock is who wakes what is due.
+var clock = domain.Actor{ID: "rapport", Kind: domain.ActorAutomation}
+
+func TestOverdueCommitments(t *testing.T) {
+	promised := customer.CommitmentRecorded{CommitmentID: "1", Text: "call", Due: "2026-03-01", By: "ann"}
+	over := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	mark := customer.MarkCommitmentOverdue{When: domain.When{OccurredAt: over}, CommitmentID: "1"}
+	overdue := customer.CommitmentOverdue{CommitmentID: "1", Due: "2026-03-01", By: "ann"}
+	kept := customer.CommitmentKept{CommitmentID: "1", Due: "2026-03-01", By: "ann"}
+	broken := customer.CommitmentBroken{CommitmentID: "1", Due: "2026-03-01", By: "ann"}
+	given(company, promised).By(clock).When(mark).Then(t, overdue)
+	given(company, promised).At(over).By(clock).When(mark).Then(t, overdue)
+	given(company, promised).At(over.AddDate(3, 0, 0)).By(clock).When(mark).Then(t, overdue)
+	given(company, promised).At(over.Add(-time.Microsecond)).By(clock).When(mark).Rejected(t, "commitment-not-due")
+	early := mark
+	early.OccurredAt = over.Add(-time.Microsecond)
+	given(company, promised).By(clock).When(early).Rejected(t, "commitment-not-due")
+	given(company, promised).When(mark).Rejected(t, "automation-only")
+	given(company, promised, overdue).By(clock).When(mark).Then(t)
+	for _, settled := range []domain.Event{kept, broken} {
+		given(company, promised, settled).By(clock).When(mark).Then(t)
+		given(company, promised, overdue, settled).By(clock).When(mark).Then(t)
+	}
+	given(company).By(clock).When(mark).Rejected(t, "commitment-unknown")
+	// It can still be kept, and a duplicate's promises are told of as well.
+	given(company, promised, overdue).When(customer.KeepCommitment{CommitmentID: "1"}).Then(t, kept)
+	given(company, promised, customer.MergedInto{SurvivorID: other}).By(clock).When(mark).Then(t, overdue)
+}
+
 func TestExamplesAreAcceptedInTheRightState(t *testing.T) {
 	past := map[string][]domain.Event{
-		"customer.register":           nil,
-		"customer.untag":              {company, customer.Tagged{Tag: "key account"}},
-		"customer.transfer_ownership": {company, customer.OwnerAssigned{Owner: "ann"}},
-		"customer.keep_commitment":    {company, customer.CommitmentRecorded{CommitmentID: "1"}},
-		"customer.break_commitment":   {company, customer.CommitmentRecorded{CommitmentID: "1"}},
-		"customer.clear_parent":       {company, customer.ParentSet{To: other}},
-		"customer.drop_preference":    {company, customer.PreferenceSet{Name: "colour", To: "blue"}},
-		"customer.add_member":         {group},
-		"customer.remove_member":      {group, customer.MemberAdded{MemberID: "01900000-0000-7000-8000-000000000003", Since: "2026-01-01"}},
-		"customer.update_profile":     {customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "A", Website: "https://a.example"}}},
-		"customer.reactivate":         {company, customer.Deactivated{Reason: "closed"}},
+		"customer.register":                nil,
+		"customer.untag":                   {company, customer.Tagged{Tag: "key account"}},
+		"customer.transfer_ownership":      {company, customer.OwnerAssigned{Owner: "ann"}},
+		"customer.keep_commitment":         {company, customer.CommitmentRecorded{CommitmentID: "1"}},
+		"customer.break_commitment":        {company, customer.CommitmentRecorded{CommitmentID: "1"}},
+		"customer.mark_commitment_overdue": {company, customer.CommitmentRecorded{CommitmentID: "1", Due: "2026-03-01"}},
+		"customer.clear_parent":            {company, customer.ParentSet{To: other}},
+		"customer.drop_preference":         {company, customer.PreferenceSet{Name: "colour", To: "blue"}},
+		"customer.add_member":              {group},
+		"customer.remove_member":           {group, customer.MemberAdded{MemberID: "01900000-0000-7000-8000-000000000003", Since: "2026-01-01"}},
+		"customer.update_profile":          {customer.Registered{Kind: customer.Company, Profile: customer.Profile{Name: "A", Website: "https://a.example"}}},
+		"customer.reactivate":              {company, customer.Deactivated{Reason: "closed"}},
 	}
 	for _, spec := range customer.Aggregate.Commands {
 		events, named := past[spec.Type()]
@@ -547,7 +577,11 @@ func TestExamplesAreAcceptedInTheRightState(t *testing.T) {
 			c.Survivor = known(company, customer.Merged{DuplicateID: domaintest.ID})
 			cmd = c
 		}
-		if len(given(events...).When(cmd).Accepted(t)) == 0 {
+		scenario := given(events...)
+		if spec.Type() == "customer.mark_commitment_overdue" {
+			scenario = scenario.By(clock)
+		}
+		if len(scenario.When(cmd).Accepted(t)) == 0 {
 			t.Errorf("the example of %s changes nothing", spec.Type())
 		}
 	}

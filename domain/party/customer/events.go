@@ -104,6 +104,14 @@ type CommitmentBroken struct {
 	Reason       string      `json:"reason,omitempty" personal:"true" doc:"Why it was not kept."`
 }
 
+// CommitmentOverdue says that the day by which something was promised was over while the promise was open. It occurred at the end of
+// that day, in UTC; when it was recorded tells how late that was noticed.
+type CommitmentOverdue struct {
+	CommitmentID string      `json:"commitmentId" doc:"Identifier within the customer."`
+	Due          domain.Date `json:"due" doc:"The day by which it was promised."`
+	By           string      `json:"by" doc:"User name of the person who promised."`
+}
+
 // FeedbackRecorded says what the customer said of us.
 type FeedbackRecorded struct {
 	Polarity Polarity `json:"polarity" doc:"Praise, complaint or suggestion."`
@@ -160,6 +168,7 @@ func (ParentCleared) EventType() string        { return "customer.parent_cleared
 func (CommitmentRecorded) EventType() string   { return "customer.commitment_recorded" }
 func (CommitmentKept) EventType() string       { return "customer.commitment_kept" }
 func (CommitmentBroken) EventType() string     { return "customer.commitment_broken" }
+func (CommitmentOverdue) EventType() string    { return "customer.commitment_overdue" }
 func (FeedbackRecorded) EventType() string     { return "customer.feedback_recorded" }
 func (MemberAdded) EventType() string          { return "customer.member_added" }
 func (MemberRemoved) EventType() string        { return "customer.member_removed" }

@@ -58,6 +58,9 @@ var commandSpecs = []domain.CommandSpec{
 	{Doc: "Notes that a promise was not kept.", Example: BreakCommitment{
 		When: exampleWhen, CommitmentID: "1", Reason: "The supplier was late",
 	}},
+	{Doc: "Says that the day of an open promise is over; for the clock alone.", Example: MarkCommitmentOverdue{
+		When: exampleWhen, CommitmentID: "1",
+	}},
 	{Doc: "Notes praise, a complaint or a suggestion of the customer.", Example: RecordFeedback{
 		When: exampleWhen, Polarity: Complaint, Topic: "delivery", Text: "The parcel came two days late.",
 	}},
@@ -142,6 +145,10 @@ var eventSpecs = []domain.EventSpec{
 	}, Example: CommitmentBroken{
 		CommitmentID: "1", Due: "2026-03-31", By: "ann", Reason: "The supplier was late",
 	}},
+	{Doc: "The day of an open promise was over.", Words: domain.Words{
+		En: "Promise of {by} due {due} is overdue",
+		Zh: "{by}于{due}到期的承诺已逾期",
+	}, Example: CommitmentOverdue{CommitmentID: "1", Due: "2026-03-31", By: "ann"}},
 	{Doc: "The customer said something of us.", Words: domain.Words{
 		En: "Feedback, {polarity}, about “{topic}”[: “{text}”]",
 		Zh: "反馈（{polarity}），关于“{topic}”[：“{text}”]",
