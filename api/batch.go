@@ -104,7 +104,7 @@ func (s *Server) batch(c echo.Context) error {
 	case n == 0:
 		return domain.Invalid("/items", "is required and must not be empty")
 	case n > MaxBatchItems:
-		return domain.Invalid("/items", "has more than %d elements", MaxBatchItems)
+		return domain.Invalid("/items", "has more than {limit} elements", MaxBatchItems)
 	}
 	if err := s.commandSlots.take(tooManyCommands); err != nil {
 		return err
@@ -208,12 +208,11 @@ func (s *Server) runItem(ctx context.Context, envelope commands.Request, item ba
 	if err := checkKey(item.IdempotencyKey, envelope.DryRun, at+"/idempotencyKey"); err != nil {
 		return s.failedItem(ctx, err)
 	}
-	if route.spec.Creates == (item.ID != "") {
-		message := "is required"
-		if route.spec.Creates {
-			message = "is not allowed: the command creates a record"
-		}
-		return s.failedItem(ctx, domain.Invalid(at+"/id", "%s", message))
+	switch {
+	case route.spec.Creates && item.ID != "":
+		return s.failedItem(ctx, domain.Invalid(at+"/id", "is not allowed: the command creates a record"))
+	case !route.spec.Creates && item.ID == "":
+		return s.failedItem(ctx, domain.Invalid(at+"/id", "is required"))
 	}
 	if item.Data == nil {
 		return s.failedItem(ctx, domain.Invalid(at+"/data", "is required"))

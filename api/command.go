@@ -238,7 +238,7 @@ func checkKey(key string, dryRun bool, pointer string) error {
 		e.Code = codeKeyMissing
 		return e
 	case len(key) > commands.MaxKeyLength || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		e := domain.Invalid(pointer, "is not 1 to %d visible ASCII characters", commands.MaxKeyLength)
+		e := domain.Invalid(pointer, "is not 1 to {limit} visible ASCII characters", commands.MaxKeyLength)
 		e.Code = codeKey
 		return e
 	}
@@ -252,7 +252,7 @@ func actorOf(h http.Header) (domain.Actor, error) {
 		actor.ID = anonymous
 	}
 	if !isText(actor.ID) || len([]rune(actor.ID)) > commands.MaxActorLength {
-		return actor, domain.Invalid(headerActor, "is not a text of 1 to %d characters", commands.MaxActorLength)
+		return actor, domain.Invalid(headerActor, "is not a text of 1 to {limit} characters", commands.MaxActorLength)
 	}
 	switch actor.Kind {
 	case "":

@@ -2,10 +2,12 @@ package api_test
 
 import (
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/domain"
 )
 
 type object = map[string]any
@@ -70,6 +72,51 @@ func TestCommandsAnswerReceipts(t *testing.T) {
 		t.Errorf("duplicate: %+v", dup)
 	}
 	s.command("/v1/customers", "d2", owned, "X-Duplicate-Policy", "allow")
+}
+
+// valuesStandBeside checks that each text of a problem is its template with its values.
+func valuesStandBeside(t testing.TB, p api.Problem) {
+	t.Helper()
+	texts := []domain.Text{{Message: p.Detail, Template: p.Template, Params: p.Params}}
+	for _, e := range p.Errors {
+		texts = append(texts, e.Text)
+	}
+	for _, text := range texts {
+		if (text.Template == "") != (len(text.Params) == 0) {
+			t.Errorf("the template %q has the values %v", text.Template, text.Params)
+		}
+		if same := text.Mask(func(_ string, v any) any {
+			if n, ok := v.(float64); ok {
+				return int64(n) // as JSON reads every number
+			}
+			return v
+		}); len(text.Params) > 0 && !strings.Contains(text.Template, "{allowed}") && same.Message != text.Message {
+			t.Errorf("%q with %v is %q, not %q", text.Template, text.Params, same.Message, text.Message)
+		}
+	}
+}
+
+func TestValuesOfRefusalsStandBesideTheirTexts(t *testing.T) {
+	const absent = "01900000-0000-7000-8000-00000000dead"
+	s := start(t)
+	id := string(s.command("/v1/customers", "c1", person("Ann Example")).ID)
+	for _, c := range []struct {
+		path, body, template string
+		params               map[string]any
+	}{
+		{"/v1/customers/" + id + "/keep-commitment", `{"commitmentId":"c1"}`, `there is no commitment "{commitmentId}" to this customer`, map[string]any{"commitmentId": "c1"}},
+		{"/v1/customers/" + absent + "/tag", `{"tag":"a"}`, "There is no {kind} {id}.", map[string]any{"kind": "customer", "id": absent}},
+	} {
+		p := s.do("POST", c.path, c.body, "Idempotency-Key", c.path).problem(t)
+		if p.Template != c.template || !reflect.DeepEqual(p.Params, c.params) {
+			t.Errorf("%s: %q, %v", c.path, p.Template, p.Params)
+		}
+		valuesStandBeside(t, p)
+	}
+	p := s.do("POST", "/v1/customers", `{"kind":"person","name":"`+strings.Repeat("a", 201)+`"}`, "Idempotency-Key", "long").problem(t)
+	if e := p.Errors[0]; e.Template != "is longer than {limit} characters" || e.Params["limit"] != 200.0 || e.Message != "is longer than 200 characters" {
+		t.Errorf("%+v", e)
+	}
 }
 
 func TestBadCommandsAreRefusedWithoutAnEvent(t *testing.T) {
@@ -140,6 +187,7 @@ func TestBadCommandsAreRefusedWithoutAnEvent(t *testing.T) {
 			if c.pointer != "" && (len(p.Errors) == 0 || p.Errors[0].Pointer != c.pointer) {
 				t.Errorf("errors %+v, want pointer %s", p.Errors, c.pointer)
 			}
+			valuesStandBeside(t, p)
 		})
 	}
 	for name, headers := range map[string][]string{

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -33,7 +32,7 @@ func readBody(r *http.Request) ([]byte, error) {
 	if errors.As(err, &tooLarge) {
 		return nil, err
 	}
-	return nil, &domain.InvalidError{Fields: []domain.FieldError{{Message: "the body breaks off"}}}
+	return nil, &domain.InvalidError{Fields: []domain.FieldError{domain.Fault("", "the body breaks off")}}
 }
 
 // readAll reads a body, a short one whose length is known at once; whoever announces more must send it to have the room.
@@ -79,7 +78,7 @@ var readTime = json.UnmarshalFromFunc(func(d *jsontext.Decoder, t *time.Time) er
 		return err
 	}
 	if t.IsZero() && value.Kind() == '"' {
-		return domain.Invalid("", "is outside the years %d to %d", commands.FirstYear, commands.LastYear)
+		return domain.Invalid("", "is outside the years {from} to {to}", commands.FirstYear, commands.LastYear)
 	}
 	return nil
 })
@@ -89,11 +88,9 @@ func decodeError(err error, at string) error {
 	var semantic *json.SemanticError
 	switch {
 	case errors.As(err, &syntax):
-		fault := domain.Invalid(at+string(syntax.JSONPointer), "%s", syntaxMessage(syntax))
-		fault.Code = codeMalformed
-		return fault
+		return &domain.InvalidError{Code: codeMalformed, Fields: []domain.FieldError{{Pointer: at + string(syntax.JSONPointer), Text: syntaxText(syntax)}}}
 	case errors.As(err, &semantic):
-		return domain.Invalid(at+string(semantic.JSONPointer), "%s", semanticMessage(semantic))
+		return &domain.InvalidError{Fields: []domain.FieldError{{Pointer: at + string(semantic.JSONPointer), Text: semanticText(semantic)}}}
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		fault := domain.Invalid(at, "is cut off, or empty")
 		fault.Code = codeMalformed
@@ -102,27 +99,27 @@ func decodeError(err error, at string) error {
 	return domain.Invalid(at, "does not read as JSON")
 }
 
-func syntaxMessage(e *jsontext.SyntacticError) string {
+func syntaxText(e *jsontext.SyntacticError) domain.Text {
 	switch {
 	case errors.Is(e.Err, jsontext.ErrDuplicateName):
-		return "stands there twice"
+		return domain.Say("stands there twice")
 	case errors.Is(e.Err, jsontext.ErrNonStringName):
-		return "a name of a member must be a string"
+		return domain.Say("a name of a member must be a string")
 	case errors.Is(e.Err, io.ErrUnexpectedEOF):
-		return "the text is cut off, or empty"
+		return domain.Say("the text is cut off, or empty")
 	}
-	return fmt.Sprintf("not JSON at byte %d: %v", e.ByteOffset, e.Err)
+	return domain.Say("not JSON at byte {byte}: {reason}", e.ByteOffset, e.Err)
 }
 
-func semanticMessage(e *json.SemanticError) string {
-	var invalid *domain.InvalidError
+func semanticText(e *json.SemanticError) domain.Text {
+	text, known := domain.TextOf(e.Err)
 	switch {
 	case errors.Is(e.Err, json.ErrUnknownName):
-		return "is not known here"
-	case errors.As(e.Err, &invalid):
-		return invalid.Error()
+		return domain.Say("is not known here")
+	case known:
+		return text
 	}
-	return "is not " + expected(e.GoType)
+	return domain.Say("is not {expected}", expected(e.GoType))
 }
 
 // expected names what a Go type reads from, in words.

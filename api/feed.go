@@ -198,11 +198,11 @@ func parseFeed(r *http.Request) (feedRequest, error) {
 			}
 		case "limit":
 			if req.limit, err = strconv.Atoi(value); err != nil || req.limit < 1 || req.limit > MaxFeedLimit {
-				err = domain.Invalid(name, "is not between 1 and %d", MaxFeedLimit)
+				err = domain.Invalid(name, "is not between 1 and {limit}", MaxFeedLimit)
 			}
 		case "types":
 			if req.types = splitList(value); len(req.types) > maxFeedTypes || slices.Contains(req.types, "") {
-				err = domain.Invalid(name, "is not a list of 1 to %d event types", maxFeedTypes)
+				err = domain.Invalid(name, "is not a list of 1 to {limit} event types", maxFeedTypes)
 			}
 		case "subject":
 			if req.subject, err = domain.ParseID(value); err != nil {
@@ -246,7 +246,7 @@ func (q *feedRequest) begin(name, text string) (err error) {
 func (s *Server) checkTypes(types []string) error {
 	for _, t := range types {
 		if !slices.ContainsFunc(s.eventTypes, func(known string) bool { return chooses(t, known) }) {
-			return domain.Invalid("types", "%q is no type of event known here, and none begins so; customer. with its dot stands for all of customers", t)
+			return domain.Invalid("types", "\"{type}\" is no type of event known here, and none begins so; customer. with its dot stands for all of customers", t)
 		}
 	}
 	return nil

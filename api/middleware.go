@@ -142,7 +142,7 @@ func (s *Server) guard(c echo.Context) error {
 	r := c.Request()
 	for canonical, values := range r.Header {
 		if len(values) > 1 && singleHeaders[canonical] != "" {
-			return domain.Invalid(singleHeaders[canonical], "stands there %d times", len(values))
+			return domain.Invalid(singleHeaders[canonical], "stands there {count} times", len(values))
 		}
 	}
 	limit := s.opts.MaxBodyBytes
@@ -194,7 +194,7 @@ func checkQuery(raw string) error {
 		case !isText(name):
 			return domain.Invalid("query", "holds a name that is not text")
 		case len(list) > 1:
-			return domain.Invalid(name, "stands there %d times", len(list))
+			return domain.Invalid(name, "stands there {count} times", len(list))
 		case !isText(list[0]):
 			return domain.Invalid(name, "is not valid UTF-8 text, or holds a control character")
 		}

@@ -59,7 +59,9 @@ type Problem struct {
 	Code           string              `json:"code" doc:"Stable name for programs; a rejection's is the rule that was broken." example:"invalid"`
 	Instance       string              `json:"instance,omitempty" doc:"Path of the request." example:"/v1/customers"`
 	CorrelationID  string              `json:"correlationId,omitempty" doc:"Finds the request in the server's log." example:"0197a3f0-5c1e-7d3a-9b7e-2f6a1c4d8e90"`
-	Errors         []domain.FieldError `json:"errors,omitempty" doc:"Every fault found: a JSON pointer into the body, or the name of a parameter or header, and a message."`
+	Template       string              `json:"template,omitempty" doc:"The detail with the names of its values in braces; absent when it has none, or when errors say them." example:"the opportunity is {status}; reopen it first"`
+	Params         map[string]any      `json:"params,omitempty" doc:"The values that the detail speaks of, by name."`
+	Errors         []domain.FieldError `json:"errors,omitempty" doc:"Every fault found: a JSON pointer into the body, or the name of a parameter or header, and a message with its values."`
 	ExistingID     domain.ID           `json:"existingId,omitempty" doc:"On a duplicate: the record that holds the value."`
 	Duplicates     []Duplicate         `json:"duplicates,omitempty" doc:"On a duplicate: what matched."`
 	ActualRevision *uint64             `json:"actualRevision,omitempty" doc:"On a conflict: the revision at which the record stands."`
@@ -75,8 +77,8 @@ type Duplicate struct {
 	Pointer string    `json:"pointer,omitempty" doc:"The field of the request."`
 }
 
-// Error implements error.
-func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+// Error implements error. It leaves the detail out, whose values may be personal.
+func (p *Problem) Error() string { return p.Code + ": " + p.Title }
 
 // GetStatus implements huma.StatusError.
 func (p *Problem) GetStatus() int { return p.Status }
@@ -119,9 +121,30 @@ func parameterOf(e *domain.NotFoundError) string {
 func (p *Problem) withErrors(fields []domain.FieldError) *Problem {
 	p.Errors = make([]domain.FieldError, len(fields))
 	for i, f := range fields {
-		p.Errors[i] = domain.FieldError{Pointer: clip(f.Pointer, maxPointerLength), Message: clip(f.Message, maxMessageLength)}
+		p.Errors[i] = domain.FieldError{Pointer: clip(f.Pointer, maxPointerLength), Text: clipText(f.Text)}
 	}
 	return p
+}
+
+// saying makes a problem whose detail is a text with values.
+func saying(status int, code string, text domain.Text) *Problem {
+	text = clipText(text)
+	p := newProblem(status, code, text.Message)
+	p.Template, p.Params = text.Template, text.Params
+	return p
+}
+
+// clipText shortens a text and each of its values.
+func clipText(t domain.Text) domain.Text {
+	message := clip(t.Message, maxMessageLength)
+	t = t.Mask(func(_ string, value any) any {
+		if s, ok := value.(string); ok {
+			return clip(s, maxMessageLength)
+		}
+		return value
+	})
+	t.Message = message
+	return t
 }
 
 // locate says which request the problem is about.
@@ -164,7 +187,7 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &problem):
 		return problem
 	case errors.As(err, &unavailable):
-		p := newProblem(http.StatusServiceUnavailable, codeUnavailable, "The "+unavailable.What+" cannot answer now; the same request may succeed later.")
+		p := saying(http.StatusServiceUnavailable, codeUnavailable, domain.Say("The {part} cannot answer now; the same request may succeed later.", unavailable.What))
 		p.retryAfter, p.cause = unavailable.RetryAfter, err
 		if p.retryAfter <= 0 {
 			p.retryAfter = domain.DefaultRetryAfter
@@ -175,38 +198,38 @@ func problemOf(err error) *Problem {
 		if code == "" {
 			code = codeInvalid
 		}
-		return newProblem(http.StatusBadRequest, code, invalid.Error()).withErrors(invalid.Fields)
+		return newProblem(http.StatusBadRequest, code, invalid.Detail()).withErrors(invalid.Fields)
 	case errors.As(err, &rejection):
-		p := newProblem(http.StatusUnprocessableEntity, rejection.Rule, rejection.Message)
+		p := saying(http.StatusUnprocessableEntity, rejection.Rule, rejection.Text)
 		if rejection.Pointer != "" {
-			p.withErrors([]domain.FieldError{{Pointer: rejection.Pointer, Message: rejection.Message}})
+			p.withErrors([]domain.FieldError{{Pointer: rejection.Pointer, Text: rejection.Text}})
 		}
 		return p
 	case errors.As(err, &notFound):
-		return newProblem(http.StatusNotFound, codeNotFound, "There is no "+notFound.Kind+" "+notFound.ID+".").
-			withErrors([]domain.FieldError{{Pointer: parameterOf(notFound), Message: "names no " + notFound.Kind}})
+		return saying(http.StatusNotFound, codeNotFound, domain.Say("There is no {kind} {id}.", notFound.Kind, notFound.ID)).
+			withErrors([]domain.FieldError{domain.Fault(parameterOf(notFound), "names no {kind}", notFound.Kind)})
 	case errors.As(err, &conflict):
 		p := newProblem(http.StatusPreconditionFailed, codePrecondition, "The record is not at the revision that If-Match names.").
-			withErrors([]domain.FieldError{{Pointer: headerIfMatch, Message: "is not the revision at which the record stands"}})
+			withErrors([]domain.FieldError{domain.Fault(headerIfMatch, "is not the revision at which the record stands")})
 		if r, ok := conflict.Actual.Revision(); ok {
 			p.ActualRevision = &r
 		}
 		return p
 	case errors.As(err, &forbidden):
-		return newProblem(http.StatusForbidden, codeForbidden, "The caller may not do this: "+forbidden.What+".")
+		return saying(http.StatusForbidden, codeForbidden, domain.Say("The caller may not do this: {what}.", forbidden.What))
 	case errors.As(err, &duplicate):
-		p := newProblem(http.StatusConflict, codeDuplicate, "Another record has this "+duplicate.Key+".")
+		p := saying(http.StatusConflict, codeDuplicate, domain.Say("Another record has this {key}.", duplicate.Key))
 		p.ExistingID = duplicate.Existing
 		p.Duplicates = []Duplicate{{ID: duplicate.Existing, Key: duplicate.Key, Pointer: duplicate.Pointer}}
 		if duplicate.Pointer != "" {
-			p.withErrors([]domain.FieldError{{Pointer: duplicate.Pointer, Message: "belongs to another record"}})
+			p.withErrors([]domain.FieldError{domain.Fault(duplicate.Pointer, "belongs to another record")})
 		}
 		return p
 	case errors.As(err, &key):
 		return newProblem(http.StatusUnprocessableEntity, codeKeyReused, "This idempotency key was used before with another request.").
-			withErrors([]domain.FieldError{{Pointer: headerKey, Message: "was used before with another request"}})
+			withErrors([]domain.FieldError{domain.Fault(headerKey, "was used before with another request")})
 	case errors.As(err, &tooLarge):
-		return newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "The body has more than "+strconv.FormatInt(tooLarge.Limit, 10)+" bytes.")
+		return saying(http.StatusRequestEntityTooLarge, codeTooLarge, domain.Say("The body has more than {limit} bytes.", tooLarge.Limit))
 	case errors.As(err, &route):
 		return routeProblem(route)
 	case errors.Is(err, context.Canceled):
@@ -275,10 +298,10 @@ func validationProblem(status int, message string, causes []error) *Problem {
 			for _, prefix := range []string{"path.", "query.", "header."} {
 				pointer = strings.TrimPrefix(pointer, prefix)
 			}
-			fields = append(fields, domain.FieldError{Pointer: pointer, Message: detail.Message})
+			fields = append(fields, domain.Fault(pointer, "{reason}", detail.Message))
 		}
 		if len(fields) == 0 {
-			fields = []domain.FieldError{{Message: message}}
+			fields = []domain.FieldError{domain.Fault("", "{reason}", message)}
 		}
 		return problemOf(&domain.InvalidError{Fields: fields})
 	case http.StatusNotAcceptable:

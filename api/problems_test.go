@@ -178,7 +178,8 @@ func renderProblems(rules map[string]map[string]bool) string {
 	var page strings.Builder
 	page.WriteString("# Problems\n\n" +
 		"Every error of the API is an RFC 9457 document of type `application/problem+json`. Its member `code` is stable; `type` ends in it.\n" +
-		"`correlationId` finds the request in the server's log. Only what is no HTTP, such as a path with a broken escape or headers\n" +
+		"`correlationId` finds the request in the server's log. `errors` says each fault of a request,\n" +
+		"with its own `template` and `params` when it has values. Only what is no HTTP, such as a path with a broken escape or headers\n" +
 		"beyond their limit, is answered 400 or 431 in plain text, before the API sees it. This page is generated from the sources (`go test ./api -run ProblemsPage -update`).\n\n" +
 		"## Of the API\n\n| code | status | meaning |\n| --- | --- | --- |\n")
 	for _, code := range slices.SortedFunc(maps.Keys(ownCodes), func(a, b string) int {
@@ -187,14 +188,12 @@ func renderProblems(rules map[string]map[string]bool) string {
 		fmt.Fprintf(&page, "| `%s` | %d | %s |\n", code, ownCodes[code].status, ownCodes[code].meaning)
 	}
 	page.WriteString("\n## Rules of the business\n\n" +
-		"The request is well-formed, and a rule forbids it now: status 422, nothing was written. The words vary with the record; `%` stands for what they name.\n\n" +
+		"The request is well-formed, and a rule forbids it now: status 422, nothing was written. What stands in braces is\n" +
+		"a member of `params`: programs act on `code` and `params`, and `template` finds the words of another language.\n\n" +
 		"| code | words |\n| --- | --- |\n")
 	for _, rule := range slices.Sorted(maps.Keys(rules)) {
 		var messages []string
 		for _, m := range slices.Sorted(maps.Keys(rules[rule])) {
-			for _, verb := range []string{"%s", "%q", "%d", "%v"} {
-				m = strings.ReplaceAll(m, verb, "%")
-			}
 			messages = append(messages, strings.ReplaceAll(m, "|", "\\|"))
 		}
 		fmt.Fprintf(&page, "| `%s` | %s |\n", rule, strings.Join(messages, "; or "))

@@ -89,7 +89,7 @@ func (s *Server) reached(ctx context.Context, name string, p domain.Position) er
 	}
 	head, err := s.opts.Log.Head(ctx)
 	if err == nil && head.Position.Before(p) {
-		err = domain.Invalid(name, "the log ends at position %s", head.Position)
+		err = domain.Invalid(name, "the log ends at position {position}", head.Position)
 	}
 	return err
 }

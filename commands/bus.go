@@ -236,7 +236,7 @@ func (b *Bus) admit(req *Request) (*call, error) {
 	}
 	cmd, ok := b.commands[req.Command.CommandType()]
 	if !ok {
-		return nil, domain.Invalid("", "%q is not a command", req.Command.CommandType())
+		return nil, domain.Invalid("", "\"{command}\" is not a command", req.Command.CommandType())
 	}
 	if err := checkEnvelope(req, cmd.CommandSpec); err != nil {
 		return nil, err
@@ -270,29 +270,29 @@ func checkEnvelope(req *Request, spec domain.CommandSpec) error {
 		return err
 	}
 	switch {
-	case req.Actor.ID == "" || tooLong(req.Actor.ID, MaxActorLength) || textFault(req.Actor.ID) != "":
-		return domain.Invalid("", "the actor needs a name of 1 to %d characters", MaxActorLength)
+	case req.Actor.ID == "" || tooLong(req.Actor.ID, MaxActorLength) || !isText(req.Actor.ID):
+		return domain.Invalid("", "the actor needs a name of 1 to {limit} characters", MaxActorLength)
 	case req.Actor.Kind != domain.ActorHuman && req.Actor.Kind != domain.ActorAutomation && req.Actor.Kind != domain.ActorIntegration:
-		return domain.Invalid("", "%q is not a kind of actor", req.Actor.Kind)
+		return domain.Invalid("", "\"{kind}\" is not a kind of actor", req.Actor.Kind)
 	case req.Key == "" && !req.DryRun:
 		return invalidKey("an idempotency key is required")
-	case tooLong(req.Key, MaxKeyLength) || textFault(req.Key) != "":
-		return invalidKey("an idempotency key has 1 to 255 characters, none of them a control character")
+	case tooLong(req.Key, MaxKeyLength) || !isText(req.Key):
+		return invalidKey("an idempotency key has 1 to {limit} characters, none of them a control character", MaxKeyLength)
 	case spec.Creates && req.Target != "":
-		return domain.Invalid("", "%s makes a new id; it takes none", spec.Type())
+		return domain.Invalid("", "{command} makes a new id; it takes none", spec.Type())
 	case spec.Creates && req.IfMatch != nil:
-		return domain.Invalid("If-Match", "%s starts a new stream; it takes no revision", spec.Type())
+		return domain.Invalid("If-Match", "{command} starts a new stream; it takes no revision", spec.Type())
 	}
 	if !spec.Creates {
 		if id, err := domain.ParseID(string(req.Target)); err != nil || id != req.Target {
-			return domain.Invalid("", "%q is not an id", req.Target)
+			return domain.Invalid("", "\"{value}\" is not an id", req.Target)
 		}
 	}
 	return nil
 }
 
-func invalidKey(message string) error {
-	e := domain.Invalid("Idempotency-Key", "%s", message)
+func invalidKey(template string, values ...any) error {
+	e := domain.Invalid("Idempotency-Key", template, values...)
 	e.Code = "idempotency-key"
 	return e
 }

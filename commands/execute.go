@@ -133,7 +133,7 @@ func (b *Bus) decide(ctx context.Context, c *call, v view, fresh bool) (decision
 	exists := a.Behaviour.Exists(v.state)
 	switch {
 	case exists && c.command.Creates:
-		return d, domain.Reject("already-exists", "%s %s exists already", a.Name, c.Target)
+		return d, domain.Reject("already-exists", "{aggregate} {id} exists already", a.Name, c.Target)
 	case !exists && !c.command.Creates:
 		return d, &domain.NotFoundError{Kind: a.Name, ID: string(c.Target)}
 	case c.IfMatch != nil && *c.IfMatch != v.version:

@@ -64,7 +64,7 @@ func (b *Bus) fingerprintOf(cmd domain.Command, target domain.ID) (fingerprint, 
 		return fingerprint{}, fmt.Errorf("fingerprint of %s: %w", cmd.CommandType(), err)
 	}
 	if len(body) > MaxCommandBytes {
-		e := domain.Invalid("", "is %d bytes long, the limit is %d", len(body), MaxCommandBytes)
+		e := domain.Invalid("", "is {bytes} bytes long, the limit is {limit}", len(body), MaxCommandBytes)
 		e.Code = "too-large"
 		return fingerprint{}, e
 	}

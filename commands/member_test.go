@@ -97,7 +97,7 @@ var members = domain.Aggregate[member]{
 			case spend:
 				switch {
 				case c.Amount > m.Credits:
-					return nil, domain.Reject("not-enough-credit", "%d of %d", c.Amount, m.Credits)
+					return nil, domain.Reject("not-enough-credit", "{count} of {limit}", c.Amount, m.Credits)
 				case c.Amount == m.Credits:
 					return []domain.Event{spent{c.Amount}, emptied{}}, nil
 				}
@@ -154,7 +154,7 @@ func prepareSponsor(ctx context.Context, l *commands.Loader, _ commands.Request,
 		return c, err
 	}
 	if !ok {
-		return c, domain.Reject("unknown-member", "no member %s", c.SponsorID).At("/sponsorId")
+		return c, domain.Reject("unknown-member", "no member {sponsorId}", c.SponsorID).At("/sponsorId")
 	}
 	c.SponsorHandle = m.Handle
 	return c, nil

@@ -193,7 +193,7 @@ func (l *Loader) Knows(aggregate string) bool { return l.bus.aggregates[aggregat
 func (l *Loader) MustExist(ctx context.Context, aggregate string, id domain.ID, pointer string) error {
 	_, exists, err := l.load(ctx, aggregate, id)
 	if err == nil && !exists {
-		err = domain.Reject(aggregate+"-unknown", "there is no %s %s", aggregate, id).At(pointer)
+		err = domain.Reject(aggregate+"-unknown", "there is no {aggregate} {id}", aggregate, id).At(pointer)
 	}
 	return err
 }

@@ -26,10 +26,9 @@ type rules struct {
 
 // bound is one limit of a number.
 type bound struct {
-	limit   decimal.Decimal
-	text    string
-	holds   func(comparison int) bool // of value to limit
-	message string
+	limit    decimal.Decimal
+	holds    func(comparison int) bool // of value to limit
+	template string
 }
 
 // rulesOf reads the tags of a field.
@@ -64,13 +63,13 @@ func rulesOf(tag reflect.StructTag) (rules, error) {
 		}
 	}
 	for _, kind := range []struct {
-		tag, message string
-		holds        func(int) bool
+		tag, template string
+		holds         func(int) bool
 	}{
-		{"minimum", "must be at least %s", func(c int) bool { return c >= 0 }},
-		{"maximum", "must be at most %s", func(c int) bool { return c <= 0 }},
-		{"exclusiveMinimum", "must be greater than %s", func(c int) bool { return c > 0 }},
-		{"exclusiveMaximum", "must be less than %s", func(c int) bool { return c < 0 }},
+		{"minimum", "must be at least {limit}", func(c int) bool { return c >= 0 }},
+		{"maximum", "must be at most {limit}", func(c int) bool { return c <= 0 }},
+		{"exclusiveMinimum", "must be greater than {limit}", func(c int) bool { return c > 0 }},
+		{"exclusiveMaximum", "must be less than {limit}", func(c int) bool { return c < 0 }},
 	} {
 		s, ok := tag.Lookup(kind.tag)
 		if !ok {
@@ -80,15 +79,15 @@ func rulesOf(tag reflect.StructTag) (rules, error) {
 		if err != nil {
 			return r, fmt.Errorf("%s:%q is not a number", kind.tag, s)
 		}
-		r.bounds = append(r.bounds, bound{limit, s, kind.holds, kind.message})
+		r.bounds = append(r.bounds, bound{limit, kind.holds, kind.template})
 	}
 	return r, nil
 }
 
 func (r rules) checkText(f *faults, v reflect.Value, pointer string) {
 	s := v.String()
-	if fault := textFault(s); fault != "" {
-		f.add(pointer, "%s", fault)
+	if fault, is := textFault(s); is {
+		f.addText(pointer, fault)
 		return
 	}
 	limit := r.maxLength
@@ -97,17 +96,17 @@ func (r rules) checkText(f *faults, v reflect.Value, pointer string) {
 	}
 	switch {
 	case tooLong(s, limit):
-		f.add(pointer, "is longer than %d characters", limit)
+		f.add(pointer, "is longer than {limit} characters", limit)
 	case r.minLength > 0 && s != "" && domain.IsBlank(s):
 		f.add(pointer, "is blank") // a text that must be given says something
 	case utf8.RuneCountInString(s) < r.minLength:
-		f.add(pointer, "is shorter than %d characters", r.minLength)
+		f.add(pointer, "is shorter than {limit} characters", r.minLength)
 	case r.enum != nil && !slices.Contains(r.enum, s):
-		f.add(pointer, "is none of %s", strings.Join(r.enum, ", "))
+		f.add(pointer, "is none of {allowed}", r.enum)
 	case r.pattern != nil && !r.pattern.MatchString(s):
-		f.add(pointer, "does not match %s", r.pattern)
+		f.add(pointer, "does not match {pattern}", r.pattern)
 	case r.format != "" && !formats[r.format].ok(s):
-		f.add(pointer, "%s", formats[r.format].message)
+		f.add(pointer, formats[r.format].template)
 	}
 }
 
@@ -125,7 +124,7 @@ func (r rules) checkNumber(f *faults, x float64, pointer string) {
 func (r rules) checkDecimal(f *faults, d decimal.Decimal, pointer string) {
 	e := int(d.Exponent())
 	if e < -domain.MaxFractionDigits || e > domain.MaxIntegerDigits || d.NumDigits()+e > domain.MaxIntegerDigits {
-		f.add(pointer, "has more than %d digits before or %d after the point", domain.MaxIntegerDigits, domain.MaxFractionDigits)
+		f.add(pointer, "has more than {integerDigits} digits before or {fractionDigits} after the point", domain.MaxIntegerDigits, domain.MaxFractionDigits)
 		return
 	}
 	r.checkBounds(f, d, pointer)
@@ -134,7 +133,7 @@ func (r rules) checkDecimal(f *faults, d decimal.Decimal, pointer string) {
 func (r rules) checkBounds(f *faults, d decimal.Decimal, pointer string) {
 	for _, b := range r.bounds {
 		if !b.holds(d.Cmp(b.limit)) {
-			f.add(pointer, b.message, b.text)
+			f.add(pointer, b.template, b.limit)
 		}
 	}
 }
@@ -147,9 +146,9 @@ func (r rules) checkCount(f *faults, n int, pointer string) bool {
 	}
 	switch {
 	case n > limit:
-		f.add(pointer, "has more than %d elements", limit)
+		f.add(pointer, "has more than {limit} elements", limit)
 	case n < r.minItems:
-		f.add(pointer, "has fewer than %d elements", r.minItems)
+		f.add(pointer, "has fewer than {limit} elements", r.minItems)
 	default:
 		return true
 	}

@@ -42,9 +42,13 @@ type faults struct {
 	fields []domain.FieldError
 }
 
-func (f *faults) add(pointer, format string, args ...any) {
+func (f *faults) add(pointer, template string, values ...any) {
+	f.addText(pointer, domain.Say(template, values...))
+}
+
+func (f *faults) addText(pointer string, text domain.Text) {
 	if len(f.fields) < MaxFaults {
-		f.fields = append(f.fields, domain.FieldError{Pointer: pointer, Message: fmt.Sprintf(format, args...)})
+		f.fields = append(f.fields, domain.FieldError{Pointer: pointer, Text: text})
 	}
 }
 
@@ -160,7 +164,7 @@ func typeChecker(t reflect.Type, r rules, above []reflect.Type) (checker, error)
 		return parsed(func(s string) error {
 			id, err := domain.ParseID(s)
 			if err == nil && string(id) != s {
-				return domain.Invalid("", "%q is not a UUID in lower case", s)
+				return domain.Invalid("", "\"{value}\" is not a UUID in lower case", s)
 			}
 			return err
 		}), nil
@@ -168,7 +172,7 @@ func typeChecker(t reflect.Type, r rules, above []reflect.Type) (checker, error)
 		return parsed(func(s string) error {
 			d, err := domain.ParseDate(s)
 			if err == nil && d.Time().Year() < FirstYearOfDays {
-				return domain.Invalid("", "is before the year %d", FirstYearOfDays)
+				return domain.Invalid("", "is before the year {year}", FirstYearOfDays)
 			}
 			return err
 		}), nil
@@ -249,35 +253,40 @@ func mapChecker(t reflect.Type, r rules, above []reflect.Type) (checker, error) 
 func parsed(parse func(string) error) checker {
 	return func(f *faults, v reflect.Value, pointer string) {
 		if err := parse(v.String()); err != nil {
-			f.add(pointer, "%s", err)
+			f.add(pointer, "{reason}", err)
 		}
 	}
 }
 
 func instantChecker(f *faults, v reflect.Value, pointer string) {
 	if y := v.Interface().(time.Time).UTC().Year(); y < FirstYear || y > LastYear {
-		f.add(pointer, "is outside the years %d to %d", FirstYear, LastYear)
+		f.add(pointer, "is outside the years {from} to {to}", FirstYear, LastYear)
 	}
 }
 
 func occurredChecker(f *faults, v reflect.Value, pointer string) {
 	instantChecker(f, v, pointer)
 	if t := v.Interface().(time.Time); t.After(f.now.Add(MaxClockSkew)) && t.UTC().Year() <= LastYear {
-		f.add(pointer, "lies more than %d hours in the future", int(MaxClockSkew.Hours()))
+		f.add(pointer, "lies more than {hours} hours in the future", int(MaxClockSkew.Hours()))
 	}
 }
 
-// textFault says what makes s no acceptable text, or nothing.
-func textFault(s string) string {
+// textFault says what makes s no acceptable text, and whether there is anything.
+func textFault(s string) (domain.Text, bool) {
 	if !utf8.ValidString(s) {
-		return "is not valid UTF-8"
+		return domain.Say("is not valid UTF-8"), true
 	}
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\n' && c != '\t' && c != '\r' {
-			return fmt.Sprintf("contains the control character U+%04X", c)
+			return domain.Say("contains the control character {character}", fmt.Sprintf("U+%04X", c)), true
 		}
 	}
-	return ""
+	return domain.Text{}, false
+}
+
+func isText(s string) bool {
+	_, fault := textFault(s)
+	return !fault
 }
 
 // tooLong reports whether s has more than limit characters.
@@ -287,8 +296,8 @@ func tooLong(s string, limit int) bool {
 
 // formats are the values of the format tag that are checked, with what to say when the check fails.
 var formats = map[string]struct {
-	ok      func(string) bool
-	message string
+	ok       func(string) bool
+	template string
 }{
 	"email": {domain.IsEmail, "is not an e-mail address"},
 	"uri": {func(s string) bool {

@@ -13,7 +13,7 @@ type Date string
 func ParseDate(s string) (Date, error) {
 	t, err := time.Parse(time.DateOnly, s)
 	if err != nil || t.Year() < 1 {
-		return "", Invalid("", "%q is not a day of the form YYYY-MM-DD", s)
+		return "", Invalid("", "\"{value}\" is not a day of the form YYYY-MM-DD", s)
 	}
 	return Date(s), nil
 }

@@ -3,6 +3,7 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,7 +11,7 @@ import (
 // FieldError is one fault of one field of a request.
 type FieldError struct {
 	Pointer string `json:"pointer"` // RFC 6901 JSON pointer into the request body, or the name of a parameter
-	Message string `json:"message"`
+	Text
 }
 
 // InvalidError says that a request is malformed: fix the request. Status 400.
@@ -19,29 +20,40 @@ type InvalidError struct {
 	Fields []FieldError // at least one
 }
 
-// Invalid makes an InvalidError with one field.
-func Invalid(pointer, format string, args ...any) *InvalidError {
-	return &InvalidError{Fields: []FieldError{{Pointer: pointer, Message: fmt.Sprintf(format, args...)}}}
+// Fault makes a FieldError of a template and its values, as Say does.
+func Fault(pointer, template string, values ...any) FieldError {
+	return FieldError{Pointer: pointer, Text: Say(template, values...)}
 }
 
-func (e *InvalidError) Error() string {
+// Invalid makes an InvalidError with one field, of a template and its values as Say does.
+func Invalid(pointer, template string, values ...any) *InvalidError {
+	return &InvalidError{Fields: []FieldError{Fault(pointer, template, values...)}}
+}
+
+// Error says what is wrong without the values, so that it may stand in a log; Detail says it with them.
+func (e *InvalidError) Error() string { return e.say(Text.words) }
+
+// Detail says what is wrong, for whoever sent the request.
+func (e *InvalidError) Detail() string { return e.say(func(t Text) string { return t.Message }) }
+
+func (e *InvalidError) say(as func(Text) string) string {
 	parts := make([]string, len(e.Fields))
 	for i, f := range e.Fields {
-		parts[i] = strings.TrimPrefix(f.Pointer+": "+f.Message, ": ")
+		parts[i] = strings.TrimPrefix(f.Pointer+": "+as(f.Text), ": ")
 	}
-	return strings.Join(parts, "; ")
+	return strings.Join(slices.Compact(parts), "; ") // without their values, faults of one kind are the same
 }
 
 // Rejection is a decision's no: the request is well-formed, and a rule of the business forbids it now. Status 422.
 type Rejection struct {
-	Rule    string // stable, kebab-case: "opportunity-not-open"
-	Message string
+	Rule string // stable, kebab-case: "opportunity-not-open"
+	Text
 	Pointer string // the field that the rule is about; empty when it is about none
 }
 
-// Reject makes a Rejection.
-func Reject(rule, format string, args ...any) *Rejection {
-	return &Rejection{Rule: rule, Message: fmt.Sprintf(format, args...)}
+// Reject makes a Rejection, of a template and its values as Say does.
+func Reject(rule, template string, values ...any) *Rejection {
+	return &Rejection{Rule: rule, Text: Say(template, values...)}
 }
 
 // At names the field of the command that the rule is about, as a JSON pointer.
@@ -50,7 +62,11 @@ func (r *Rejection) At(pointer string) *Rejection {
 	return r
 }
 
-func (r *Rejection) Error() string { return r.Rule + ": " + r.Message }
+// Error names the rule, and says it without the values, so that it may stand in a log; Detail says it with them.
+func (r *Rejection) Error() string { return r.Rule + ": " + r.words() }
+
+// Detail names the rule and says it with its values, for whoever sent the request.
+func (r *Rejection) Detail() string { return r.Rule + ": " + r.Message }
 
 // NotFoundError says that what a request names does not exist for this caller. Status 404.
 type NotFoundError struct {
@@ -58,7 +74,16 @@ type NotFoundError struct {
 	ID   string
 }
 
-func (e *NotFoundError) Error() string { return fmt.Sprintf("no %s %s", e.Kind, e.ID) }
+// Error names what is not there by its id; a name of another form may be personal and is left to Detail.
+func (e *NotFoundError) Error() string {
+	if _, err := ParseID(e.ID); err != nil {
+		return "no " + e.Kind + " of the name that was given"
+	}
+	return e.Detail()
+}
+
+// Detail names what is not there as it was asked for.
+func (e *NotFoundError) Detail() string { return fmt.Sprintf("no %s %s", e.Kind, e.ID) }
 
 // ForbiddenError says that the caller may not do what it asks for, whatever there is. Status 403.
 type ForbiddenError struct {

@@ -56,7 +56,7 @@ func (g Given) Missing(value any, at string) (faults []FieldError) {
 func missing(value any, path []string, at string) (faults []FieldError) {
 	if len(path) == 0 {
 		if value == nil {
-			return []FieldError{{Pointer: at, Message: "is required"}}
+			return []FieldError{Fault(at, "is required")}
 		}
 		return nil
 	}

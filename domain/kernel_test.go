@@ -92,10 +92,10 @@ func TestErrorsAreFoundByKindThroughWrapping(t *testing.T) {
 	if err := error(&domain.UnavailableError{What: "event log", Err: cause}); !errors.Is(err, cause) {
 		t.Error("the cause is lost")
 	}
-	if got := domain.Invalid("", "is %s", "wrong").Error(); got != "is wrong" {
+	if got := domain.Invalid("", "is {what}", "wrong").Error(); got != "is {what}" {
 		t.Errorf("got %q", got)
 	}
-	if got := domain.Reject("closed", "it is %s", "closed").At("/name"); got.Pointer != "/name" || got.Error() != "closed: it is closed" {
+	if got := domain.Reject("closed", "it is {what}", "closed").At("/name"); got.Pointer != "/name" || got.Error() != "closed: it is {what}" || got.Detail() != "closed: it is closed" {
 		t.Errorf("got %v", got)
 	}
 }

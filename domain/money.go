@@ -21,10 +21,10 @@ func ParseDecimal(s string) (Decimal, error) {
 	digits := strings.TrimPrefix(s, "-")
 	whole, fraction, dot := strings.Cut(digits, ".")
 	if !allDigits(whole) || dot && !allDigits(fraction) {
-		return Decimal{}, Invalid("", "%q is not a decimal number", s)
+		return Decimal{}, Invalid("", "\"{value}\" is not a decimal number", s)
 	}
 	if len(whole) > MaxIntegerDigits || len(fraction) > MaxFractionDigits {
-		return Decimal{}, Invalid("", "%q has more than %d digits before or %d after the point", s, MaxIntegerDigits, MaxFractionDigits)
+		return Decimal{}, Invalid("", "\"{value}\" has more than {integerDigits} digits before or {fractionDigits} after the point", s, MaxIntegerDigits, MaxFractionDigits)
 	}
 	return decimal.RequireFromString(s), nil
 }
@@ -39,7 +39,7 @@ type Currency string
 // ParseCurrency checks that s is an active ISO 4217 code, or returns an *InvalidError.
 func ParseCurrency(s string) (Currency, error) {
 	if len(s) != 3 || !strings.Contains(currencyCodes, " "+s+" ") {
-		return "", Invalid("", "%q is not an ISO 4217 currency code", s)
+		return "", Invalid("", "\"{value}\" is not an ISO 4217 currency code", s)
 	}
 	return Currency(s), nil
 }
@@ -82,7 +82,7 @@ func (a *Amount) UnmarshalText(b []byte) error {
 // UnmarshalJSON accepts a JSON string only: a JSON number may have been a binary float on its way here.
 func (a *Amount) UnmarshalJSON(b []byte) error {
 	if len(b) < 2 || b[0] != '"' {
-		return Invalid("", "an amount is a string such as \"12.50\", not %s", b)
+		return Invalid("", "an amount is a string such as \"12.50\", not {value}", string(b))
 	}
 	return a.UnmarshalText(b[1 : len(b)-1])
 }
@@ -122,7 +122,7 @@ func (m Money) Add(n Money) (Money, error) {
 	case n.IsZero():
 		return m, nil
 	case m.Currency != n.Currency:
-		return Money{}, Reject("currency-mismatch", "%s and %s cannot be added", m.Currency, n.Currency)
+		return Money{}, Reject("currency-mismatch", "{currency} and {otherCurrency} cannot be added", m.Currency, n.Currency)
 	}
 	return Money{Amount: Amount{m.Amount.Add(n.Amount.Decimal)}, Currency: m.Currency}, nil
 }

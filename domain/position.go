@@ -49,7 +49,7 @@ func ParsePosition(s string) (Position, error) {
 	c, err1 := strconv.ParseUint(commit, 10, 64)
 	p, err2 := strconv.ParseUint(prepare, 10, 64)
 	if err1 != nil || err2 != nil || p > c || c > math.MaxInt64 || commit[0] == '+' || prepare[0] == '+' {
-		return Position{}, Invalid("", "position %q is not a log position", s)
+		return Position{}, Invalid("", "position \"{value}\" is not a log position", s)
 	}
 	return Position{Commit: c, Prepare: p}, nil
 }

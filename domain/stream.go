@@ -11,7 +11,7 @@ type Tenant string
 // ParseTenant checks s and returns it as a Tenant, or an *InvalidError.
 func ParseTenant(s string) (Tenant, error) {
 	if !isTenant(s) {
-		return "", Invalid("", "tenant %q is not 1 to 32 of a-z, 0-9 and _", s)
+		return "", Invalid("", "tenant \"{value}\" is not 1 to 32 of a-z, 0-9 and _", s)
 	}
 	return Tenant(s), nil
 }
@@ -41,7 +41,7 @@ type ID string
 // ParseID reads a UUID in canonical form, upper case accepted, or returns an *InvalidError.
 func ParseID(s string) (ID, error) {
 	if !isUUID(s) {
-		return "", Invalid("", "%q is not a UUID", s)
+		return "", Invalid("", "\"{value}\" is not a UUID", s)
 	}
 	return ID(strings.ToLower(s)), nil
 }
@@ -85,7 +85,7 @@ func ParseStreamID(name string) (StreamID, error) {
 	aggregate, id, ok2 := strings.Cut(rest, "-")
 	s := StreamID{Tenant: Tenant(tenant), Aggregate: aggregate, ID: ID(id)}
 	if !ok1 || !ok2 || !isTenant(tenant) || !isAggregate(aggregate) || !isUUID(id) {
-		return StreamID{}, Invalid("", "%q is not a stream of the form tenant.aggregate-uuid", name)
+		return StreamID{}, Invalid("", "\"{name}\" is not a stream of the form tenant.aggregate-uuid", name)
 	}
 	return s, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/internal/importer"
 	"github.com/rapport-crm/rapport/internal/localpg"
@@ -59,7 +60,7 @@ func (d doctorCommand) Run(ctx context.Context, c *console) error {
 		found := finding{Check: what, OK: true}
 		var err error
 		if found.Found, err = f(); err != nil {
-			found.OK, found.Found = false, err.Error()
+			found.OK, found.Found = false, domain.Shown(err)
 		}
 		findings = append(findings, found)
 		if !d.JSON {

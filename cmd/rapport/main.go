@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/importer"
 	"github.com/rapport-crm/rapport/projections/whatif"
 )
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Bind(c),
 	)
 	if err != nil {
-		fmt.Fprintln(stderr, "rapport:", err)
+		fmt.Fprintln(stderr, "rapport:", domain.Shown(err))
 		return exitFailed
 	}
 	parsed, err := parser.Parse(args)
@@ -97,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "rapport: %v (try rapport --help)\n", err)
+		fmt.Fprintf(stderr, "rapport: %s (try rapport --help)\n", domain.Shown(err))
 		return exitUsage
 	}
 	err = parsed.Run()
@@ -113,10 +114,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "rapport: interrupted")
 		return exitSignal
 	case errors.As(err, &mapping), errors.As(err, &parameters), errors.As(err, &usage):
-		fmt.Fprintln(stderr, "rapport:", err)
+		fmt.Fprintln(stderr, "rapport:", domain.Shown(err))
 		return exitUsage
 	}
-	fmt.Fprintln(stderr, "rapport:", err)
+	fmt.Fprintln(stderr, "rapport:", domain.Shown(err))
 	return exitFailed
 }
 

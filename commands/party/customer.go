@@ -26,7 +26,7 @@ var customerRules = []commands.Rule{
 	}),
 	commands.Alone[customer.SetParent](), // two companies each put under the other at once would make a cycle
 	commands.Unclaimed[customer.Merge](customer.DuplicateKey, func(by domain.ID) error {
-		return domain.Reject("customer-merging", "the customer is being merged into %s", by)
+		return domain.Reject("customer-merging", "the customer is being merged into {survivorId}", by)
 	}),
 	commands.Then(completeMerge),
 }
@@ -106,9 +106,9 @@ func Usable(ctx context.Context, l *commands.Loader, id domain.ID, pointer strin
 	case err != nil:
 		return err
 	case !ok:
-		return domain.Reject("customer-unknown", "there is no customer %s", id).At(pointer)
+		return domain.Reject("customer-unknown", "there is no customer {customerId}", id).At(pointer)
 	case c.MergedInto != "":
-		return domain.Reject("customer-merged", "the customer was a duplicate; %s stands for it", c.MergedInto).At(pointer)
+		return domain.Reject("customer-merged", "the customer was a duplicate; {survivorId} stands for it", c.MergedInto).At(pointer)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func checkLinks(ctx context.Context, l *commands.Loader, participants []interact
 		}
 		id, err := domain.ParseID(p.ID)
 		if err != nil {
-			return domain.Invalid(at, "%s", err)
+			return domain.Invalid(at, "{reason}", err)
 		}
 		if p.Kind == interaction.ByContact {
 			err = l.MustExist(ctx, contact.Aggregate.Name, id, at)
@@ -63,7 +63,7 @@ func checkLinks(ctx context.Context, l *commands.Loader, participants []interact
 		return nil
 	}
 	if !l.Knows(relatesTo.Aggregate) {
-		return domain.Invalid("/relatesTo/aggregate", "%q is not a kind of aggregate", relatesTo.Aggregate)
+		return domain.Invalid("/relatesTo/aggregate", "\"{aggregate}\" is not a kind of aggregate", relatesTo.Aggregate)
 	}
 	return l.MustExist(ctx, relatesTo.Aggregate, relatesTo.ID, "/relatesTo/id")
 }

@@ -81,7 +81,7 @@ func pipelineFacts(ctx context.Context, l *commands.Loader, id domain.ID) (oppor
 		p, ok = pipeline.DefaultState(), true
 	}
 	if !ok {
-		return opportunity.PipelineFacts{}, domain.Reject("pipeline-unknown", "there is no pipeline %s", id).At("/pipelineId")
+		return opportunity.PipelineFacts{}, domain.Reject("pipeline-unknown", "there is no pipeline {pipelineId}", id).At("/pipelineId")
 	}
 	facts := opportunity.PipelineFacts{ID: id, Version: p.Version, Retired: p.Retired}
 	for _, s := range p.Stages {

@@ -52,9 +52,9 @@ var namespacePattern = regexp.MustCompile(`^[a-z0-9_]+$`)
 func ParseNamespace(s string) (string, error) {
 	switch {
 	case !namespacePattern.MatchString(s) || len(s) > maxNamespaceBytes:
-		return "", domain.Invalid("", "namespace %q is not 1 to %d of a-z, 0-9 and _", s, maxNamespaceBytes)
+		return "", domain.Invalid("", "namespace \"{value}\" is not 1 to {limit} of a-z, 0-9 and _", s, maxNamespaceBytes)
 	case s == string(formerTenant):
-		return "", domain.Invalid("", "namespace %q is kept for logs that were begun before there were namespaces", s)
+		return "", domain.Invalid("", "namespace \"{value}\" is kept for logs that were begun before there were namespaces", s)
 	}
 	return s, nil
 }

@@ -217,7 +217,7 @@ from follower.checkpoint where name = $1 for update`
 		case err != nil:
 			return fmt.Errorf("skip an event of %s %s: %w", k.Name, name, err)
 		case !failing:
-			return domain.Reject("not-failing", "%s %s does not fail at position %s", k.Name, name, at)
+			return domain.Reject("not-failing", "{kind} {name} does not fail at position {position}", k.Name, name, at)
 		}
 		_, err = tx.Exec(ctx, k.sql(decideSQL), name, "skipped", int64(at.Commit), int64(at.Prepare), id, actor, reason)
 		return err

@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/rapport-crm/rapport/domain"
 )
 
 // rejects writes rows that were not imported as CSV: file, row number, command, reason, and the row as JSON, or as it stands
@@ -41,7 +43,7 @@ func (r *rejects) write(s *source, rows []record, command string, reason error) 
 				return err
 			}
 		}
-		if err := r.out.Write([]string{s.name, strconv.Itoa(row.number), command, reason.Error(), string(content)}); err != nil {
+		if err := r.out.Write([]string{s.name, strconv.Itoa(row.number), command, domain.Shown(reason), string(content)}); err != nil {
 			return err
 		}
 	}

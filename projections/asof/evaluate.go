@@ -126,7 +126,7 @@ func (s *scales) check(e domain.Recorded, held int, evaluation *Evaluation) erro
 	if sum <= s.limit {
 		return nil
 	}
-	return domain.Reject("as-of-too-large", "this answer as of the past takes more than %d MiB of memory to compute; an administrator can allow more", s.limit>>20).At("asOf")
+	return domain.Reject("as-of-too-large", "this answer as of the past takes more than {mebibytes} MiB of memory to compute; an administrator can allow more", s.limit>>20).At("asOf")
 }
 
 // weighRow returns the bytes that a row takes in the mean, by some of them.

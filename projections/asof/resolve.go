@@ -49,7 +49,7 @@ func (e *Evaluator) Resolve(ctx context.Context, tenant domain.Tenant, q query.P
 		return m, err
 	}
 	if end.Before(m.Position) {
-		return m, domain.Invalid(name, "the log ends at position %s", end)
+		return m, domain.Invalid(name, "the log ends at position {position}", end)
 	}
 	if m.Time.IsZero() {
 		m.Time, err = e.timeAt(ctx, tenant, m.Position)

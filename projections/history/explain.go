@@ -52,7 +52,7 @@ func (s *Story) Explain(ctx context.Context, field string, now time.Time) (query
 func unknownField(kind view.Kind) error {
 	refused := domain.Invalid("field", "is none of the fields of the record; * stands for what identifies an element of a list")
 	for _, field := range kind.Fields() {
-		refused.Fields = append(refused.Fields, domain.FieldError{Pointer: "field", Message: "could be " + field})
+		refused.Fields = append(refused.Fields, domain.Fault("field", "could be {field}", field))
 	}
 	return refused
 }
@@ -183,7 +183,7 @@ func (v explained) exists(document json.RawMessage) error {
 	for i := 1; i < len(v.path); i++ {
 		elements, ok := view.Elements(v.path[i-1], view.Lookup(document, v.path[:i]))
 		if ok && elements[v.path[i]] == nil {
-			return domain.Invalid("field", "there is no %s in %s", v.path[i], view.Pointer(v.path[:i]))
+			return domain.Invalid("field", "there is no {member} in {record}", v.path[i], view.Pointer(v.path[:i]))
 		}
 	}
 	return nil

@@ -22,17 +22,17 @@ const maxCursorLength = 16_000
 
 // errCursor answers a cursor that is damaged or belongs to another list, tenant, sort or filter.
 func errCursor() error {
-	return &domain.InvalidError{Code: "cursor-invalid", Fields: []domain.FieldError{{
-		Pointer: "cursor", Message: "damaged, or made by a request with another list, sort or filter",
-	}}}
+	return &domain.InvalidError{Code: "cursor-invalid", Fields: []domain.FieldError{
+		domain.Fault("cursor", "damaged, or made by a request with another list, sort or filter"),
+	}}
 }
 
 // errOtherLog answers a cursor whose rows come from another log: a list that goes on behind one of them would mix two
 // histories.
 func errOtherLog() error {
-	return &domain.InvalidError{Code: "cursor-invalid", Fields: []domain.FieldError{{
-		Pointer: "cursor", Message: "made from another event log than the one that is served now: begin with the first page",
-	}}}
+	return &domain.InvalidError{Code: "cursor-invalid", Fields: []domain.FieldError{
+		domain.Fault("cursor", "made from another event log than the one that is served now: begin with the first page"),
+	}}
 }
 
 // logTag is the tag that cursors carry of the log with an identity.

@@ -66,7 +66,7 @@ func (f *filter) where(expression string, args *Arguments) (string, error) {
 		return "true", nil
 	}
 	if len(expression) > MaxFilterLength {
-		return "", domain.Invalid("filter", "longer than %d bytes", MaxFilterLength)
+		return "", domain.Invalid("filter", "longer than {limit} bytes", MaxFilterLength)
 	}
 	if !utf8.ValidString(expression) || strings.ContainsRune(expression, 0) {
 		return "", domain.Invalid("filter", "not valid UTF-8 text")
@@ -79,16 +79,16 @@ func (f *filter) where(expression string, args *Arguments) (string, error) {
 	sql, err := t.condition(checked.NativeRep().Expr(), 0)
 	var at *positionError
 	if errors.As(err, &at) {
-		return "", domain.Invalid("filter", "at %d:%d: %s", at.line, at.column, at.message)
+		return "", domain.Invalid("filter", "at {line}:{column}: {message}", at.line, at.column, at.message)
 	}
 	return sql, err
 }
 
 func issueError(issues *cel.Issues) error {
 	for _, e := range issues.Errors() {
-		return domain.Invalid("filter", "at %d:%d: %s", e.Location.Line(), e.Location.Column()+1, e.Message)
+		return domain.Invalid("filter", "at {line}:{column}: {message}", e.Location.Line(), e.Location.Column()+1, e.Message)
 	}
-	return domain.Invalid("filter", "%s", issues.Err())
+	return domain.Invalid("filter", "{reason}", issues.Err())
 }
 
 // positionError is a fault at a place of the expression.

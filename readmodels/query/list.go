@@ -66,16 +66,16 @@ func (r *row) order(expression string) ([]sortKey, error) {
 	seen := map[string]bool{}
 	names := strings.Split(expression, ",")
 	if len(names) > MaxSortFields {
-		return nil, domain.Invalid("sort", "more than %d fields", MaxSortFields)
+		return nil, domain.Invalid("sort", "more than {limit} fields", MaxSortFields)
 	}
 	for _, name := range names {
 		name, descending := strings.CutPrefix(strings.TrimSpace(name), "-")
 		f, ok := r.filter.fields[name]
 		switch {
 		case !ok || !f.sortable() || f.long:
-			return nil, domain.Invalid("sort", "%q is not a field that can be sorted by", name)
+			return nil, domain.Invalid("sort", "\"{name}\" is not a field that can be sorted by", name)
 		case seen[f.column]:
-			return nil, domain.Invalid("sort", "%q stands there twice", name)
+			return nil, domain.Invalid("sort", "\"{name}\" stands there twice", name)
 		}
 		seen[f.column] = true
 		keys = append(keys, sortKey{f, descending})
@@ -221,7 +221,7 @@ func (r *Resource[R]) Page(ctx context.Context, s *Store, querier Querier, q Que
 			return err
 		})
 	default:
-		return List[R]{}, domain.Invalid("count", "%q is not none, estimate or exact", q.Count)
+		return List[R]{}, domain.Invalid("count", "\"{value}\" is not none, estimate or exact", q.Count)
 	}
 	if answer.Position, err = s.Send(ctx, querier, &read); err != nil {
 		return List[R]{}, fmt.Errorf("list %s: %w", r.View, err)
@@ -261,7 +261,7 @@ func Limit(asked int) (int, error) {
 	case asked == 0:
 		return DefaultLimit, nil
 	case asked < 0 || asked > MaxLimit:
-		return 0, domain.Invalid("limit", "%d is not between 1 and %d", asked, MaxLimit)
+		return 0, domain.Invalid("limit", "{value} is not between 1 and {limit}", asked, MaxLimit)
 	}
 	return asked, nil
 }

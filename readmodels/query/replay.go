@@ -15,12 +15,12 @@ type ReplayEntry[S any] struct {
 
 // HistoryTooLong refuses to replay or to explain a record that more events concern than a request may fold.
 func HistoryTooLong(limit int) *domain.Rejection {
-	return domain.Reject("history-too-long", "more than %d events concern the record", limit)
+	return domain.Reject("history-too-long", "more than {limit} events concern the record", limit)
 }
 
 // TooMuchToExplain refuses an explanation that takes too long to make small.
 func TooMuchToExplain(events int) *domain.Rejection {
-	return domain.Reject("explanation-too-long", "the value rests on too many of %d events", events).At("field")
+	return domain.Reject("explanation-too-long", "the value rests on too many of {limit} events", events).At("field")
 }
 
 // Explanation says which events gave a value, and computes it again from these alone: without any one of them it would be

@@ -100,14 +100,14 @@ func (c *calculation) normalise() (err error) {
 		c.Stages = pipelineOrder
 	}
 	if len(c.Stages) > MaxFunnelStages {
-		return domain.Invalid("stages", "more than %d stages", MaxFunnelStages)
+		return domain.Invalid("stages", "more than {limit} stages", MaxFunnelStages)
 	}
 	for i, s := range c.Stages {
 		if _, ok := c.names[s]; !ok {
-			return domain.Invalid("stages", "the pipeline has no stage %q", s)
+			return domain.Invalid("stages", "the pipeline has no stage \"{value}\"", s)
 		}
 		if slices.Contains(c.Stages[:i], s) {
-			return domain.Invalid("stages", "stage %q stands there twice", s)
+			return domain.Invalid("stages", "stage \"{value}\" stands there twice", s)
 		}
 	}
 	// Later means later in the pipeline, so that a visit of a stage that was not selected infers too. Only when the
@@ -122,32 +122,32 @@ func (c *calculation) normalise() (err error) {
 	}
 	c.Mode = cmp.Or(c.Mode, ModeStrict)
 	if modeRules[c.Mode] == "" {
-		return domain.Invalid("mode", "%q is not strict, any or reached", c.Mode)
+		return domain.Invalid("mode", "\"{value}\" is not strict, any or reached", c.Mode)
 	}
 	c.Basis = cmp.Or(c.Basis, BasisCreated)
 	if stage, entered := strings.CutPrefix(c.Basis, BasisEntered); entered {
 		if _, ok := c.names[stage]; !ok {
-			return domain.Invalid("basis", "the pipeline has no stage %q", stage)
+			return domain.Invalid("basis", "the pipeline has no stage \"{stage}\"", stage)
 		}
 	} else if c.Basis != BasisCreated && c.Basis != BasisClosed {
-		return domain.Invalid("basis", "%q is not created, closed or entered:<stage>", c.Basis)
+		return domain.Invalid("basis", "\"{value}\" is not created, closed or entered:<stage>", c.Basis)
 	}
 	if !c.From.IsZero() && !c.To.IsZero() && !c.From.Before(c.To) {
 		return domain.Invalid("to", "the window is empty")
 	}
 	if c.Currency != "" {
 		if _, err := domain.ParseCurrency(c.Currency); err != nil {
-			return domain.Invalid("currency", "%q is not an ISO 4217 currency code", c.Currency)
+			return domain.Invalid("currency", "\"{value}\" is not an ISO 4217 currency code", c.Currency)
 		}
 	}
 	for i, g := range c.GroupBy {
 		if !slices.Contains(FunnelGroups, g) || slices.Contains(c.GroupBy[:i], g) {
-			return domain.Invalid("groupBy", "%q is not one of %s, each once", g, strings.Join(FunnelGroups, ", "))
+			return domain.Invalid("groupBy", "\"{value}\" is not one of {allowed}, each once", g, FunnelGroups)
 		}
 	}
 	c.Zone = cmp.Or(c.Zone, "UTC")
 	if c.zone, err = time.LoadLocation(c.Zone); err != nil || c.Zone == "Local" {
-		return domain.Invalid("zone", "%q is not a time zone such as Europe/Berlin", c.Zone)
+		return domain.Invalid("zone", "\"{value}\" is not a time zone such as Europe/Berlin", c.Zone)
 	}
 	return nil
 }

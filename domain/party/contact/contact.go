@@ -143,19 +143,19 @@ func linkCustomer(c Contact, l NewLink, customer CustomerFacts, at string, f dom
 		if before.Role == l.Role && before.Primary == l.Primary && (l.Since == "" || l.Since == before.Since) {
 			return nil, nil
 		}
-		return nil, domain.Reject("already-linked", "%s there since %s: change the role instead", before.Role, before.Since).At(at + "/customerId")
+		return nil, domain.Reject("already-linked", "{role} there since {since}: change the role instead", before.Role, before.Since).At(at + "/customerId")
 	}
 	switch {
 	case !customer.Exists:
-		return nil, domain.Reject("customer-unknown", "there is no customer %s", l.CustomerID).At(at + "/customerId")
+		return nil, domain.Reject("customer-unknown", "there is no customer {customerId}", l.CustomerID).At(at + "/customerId")
 	case customer.MergedInto != "":
-		return nil, domain.Reject("customer-merged", "the customer was a duplicate; %s stands for it", customer.MergedInto).At(at + "/customerId")
+		return nil, domain.Reject("customer-merged", "the customer was a duplicate; {survivorId} stands for it", customer.MergedInto).At(at + "/customerId")
 	case known && since < before.Until:
-		return nil, domain.Reject("link-overlaps", "was linked until %s", before.Until).At(at + "/since")
+		return nil, domain.Reject("link-overlaps", "was linked until {until}", before.Until).At(at + "/since")
 	case c.Inactive:
 		return nil, inactive()
 	case len(c.Links) >= MaxLinks && !known:
-		return nil, domain.Reject("too-many-links", "a contact has at most %d links to customers", MaxLinks)
+		return nil, domain.Reject("too-many-links", "a contact has at most {limit} links to customers", MaxLinks)
 	}
 	return one(CustomerLinked{CustomerID: l.CustomerID, Role: l.Role, Primary: l.Primary, Since: since})
 }
@@ -178,7 +178,7 @@ func changeRole(c Contact, cmd ChangeRole, f domain.Facts) ([]domain.Event, erro
 		e.Since = domain.DateOf(f.OccurredAt)
 	}
 	if e.Since < link.RoleSince {
-		return nil, domain.Reject("ends-before-it-began", "%s there since %s", link.Role, link.RoleSince).At("/since")
+		return nil, domain.Reject("ends-before-it-began", "{role} there since {since}", link.Role, link.RoleSince).At("/since")
 	}
 	return one(e)
 }
@@ -208,19 +208,19 @@ func relate(c Contact, cmd Relate, f domain.Facts) ([]domain.Event, error) {
 		if cmd.Since == "" || cmd.Since == before.Since {
 			return nil, nil
 		}
-		return nil, domain.Reject("already-related", "so related since %s", before.Since).At("/since")
+		return nil, domain.Reject("already-related", "so related since {since}", before.Since).At("/since")
 	}
 	switch {
 	case cmd.ContactID == f.ID:
 		return nil, domain.Reject("relation-with-itself", "a contact is not related to itself").At("/contactId")
 	case !cmd.OtherExists:
-		return nil, domain.Reject("contact-unknown", "there is no contact %s", cmd.ContactID).At("/contactId")
+		return nil, domain.Reject("contact-unknown", "there is no contact {contactId}", cmd.ContactID).At("/contactId")
 	case known && since < before.Until:
-		return nil, domain.Reject("relation-overlaps", "was so related until %s", before.Until).At("/since")
+		return nil, domain.Reject("relation-overlaps", "was so related until {until}", before.Until).At("/since")
 	case c.Inactive:
 		return nil, inactive()
 	case len(c.Relations) >= MaxRelations && !known:
-		return nil, domain.Reject("too-many-relations", "a contact has at most %d relations", MaxRelations)
+		return nil, domain.Reject("too-many-relations", "a contact has at most {limit} relations", MaxRelations)
 	}
 	return one(Related{ContactID: cmd.ContactID, Kind: cmd.Kind, Since: since})
 }
@@ -228,7 +228,7 @@ func relate(c Contact, cmd Relate, f domain.Facts) ([]domain.Event, error) {
 func unrelate(c Contact, cmd Unrelate, f domain.Facts) ([]domain.Event, error) {
 	p, known := c.Relations[Edge{ContactID: cmd.ContactID, Kind: cmd.Kind}]
 	if !known {
-		return nil, domain.Reject("not-related", "never so related to %s", cmd.ContactID).At("/contactId")
+		return nil, domain.Reject("not-related", "never so related to {contactId}", cmd.ContactID).At("/contactId")
 	}
 	until, err := p.end(cmd.Until, p.Since, f)
 	if until == "" {
@@ -244,13 +244,13 @@ func (p Period) end(on, earliest domain.Date, f domain.Facts) (domain.Date, erro
 		if on == "" || on == p.Until {
 			return "", nil
 		}
-		return "", domain.Reject("ended-already", "it ended on %s", p.Until).At("/until")
+		return "", domain.Reject("ended-already", "it ended on {until}", p.Until).At("/until")
 	}
 	if on == "" {
 		on = domain.DateOf(f.OccurredAt)
 	}
 	if on < earliest {
-		return "", domain.Reject("ends-before-it-began", "it began on %s", earliest).At("/until")
+		return "", domain.Reject("ends-before-it-began", "it began on {since}", earliest).At("/until")
 	}
 	return on, nil
 }
@@ -289,7 +289,7 @@ func evolve(c Contact, e domain.Event) Contact {
 func one(e domain.Event) ([]domain.Event, error) { return []domain.Event{e}, nil }
 
 func notLinked(id domain.ID) error {
-	return domain.Reject("not-linked", "the contact is not linked to %s", id).At("/customerId")
+	return domain.Reject("not-linked", "the contact is not linked to {customerId}", id).At("/customerId")
 }
 
 func inactive() error {

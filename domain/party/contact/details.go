@@ -90,7 +90,7 @@ func (d *Details) Take(field string, from Details) bool { return domain.CopyFiel
 func (cmd Update) apply(d Details) (Details, error) {
 	for i, name := range cmd.Clear {
 		if !d.Take(name, Details{}) {
-			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of a contact", name)
+			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "\"{name}\" is not a field of a contact", name)
 		}
 	}
 	domain.SetGiven(&d.Title, cmd.Title)
@@ -112,9 +112,9 @@ var languagePattern = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$`)
 // so that an old value which is no longer welcome does not block other changes.
 func check(changed, whole Details) error {
 	var faults []domain.FieldError
-	fault := func(wrong bool, pointer, message string) {
+	fault := func(wrong bool, pointer, template string, values ...any) {
 		if wrong {
-			faults = append(faults, domain.FieldError{Pointer: pointer, Message: message})
+			faults = append(faults, domain.Fault(pointer, template, values...))
 		}
 	}
 	fault(domain.IsBlank(whole.GivenName) && domain.IsBlank(whole.FamilyName), "/familyName", "is blank, and so is the given name")

@@ -39,7 +39,7 @@ func recordCommitment(c Customer, cmd RecordCommitment, f domain.Facts) ([]domai
 		if before.Text == cmd.Text && before.Due == cmd.Due && before.By == cmd.By {
 			return nil, nil
 		}
-		return nil, domain.Reject("commitment-exists", "commitment %s is another promise", cmd.CommitmentID).At("/commitmentId")
+		return nil, domain.Reject("commitment-exists", "commitment {commitmentId} is another promise", cmd.CommitmentID).At("/commitmentId")
 	}
 	open := 0
 	for _, p := range c.Commitments {
@@ -67,11 +67,11 @@ func openCommitment(c Customer, id string, as CommitmentStatus) (*Commitment, er
 	p, ok := c.Commitments[id]
 	switch {
 	case !ok:
-		return nil, domain.Reject("commitment-unknown", "there is no commitment %q to this customer", id).At("/commitmentId")
+		return nil, domain.Reject("commitment-unknown", "there is no commitment \"{commitmentId}\" to this customer", id).At("/commitmentId")
 	case p.Status == as:
 		return nil, nil
 	case p.Status != Open:
-		return nil, domain.Reject("commitment-closed", "commitment %s is %s already", id, p.Status).At("/commitmentId")
+		return nil, domain.Reject("commitment-closed", "commitment {commitmentId} is {status} already", id, p.Status).At("/commitmentId")
 	}
 	return &p, nil
 }

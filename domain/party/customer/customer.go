@@ -180,7 +180,7 @@ func register(c Customer, cmd Register, f domain.Facts) ([]domain.Event, error) 
 		return nil, domain.Reject("customer-exists", "the customer is registered already")
 	}
 	if cmd.Kind != Company && cmd.Kind != Person && cmd.Kind != Group {
-		return nil, domain.Invalid("/kind", "%q is not company, person or group", cmd.Kind)
+		return nil, domain.Invalid("/kind", "\"{kind}\" is not company, person or group", cmd.Kind)
 	}
 	e := Registered{
 		Kind: cmd.Kind, Profile: cmd.Profile, Classification: cmd.Classification,
@@ -188,15 +188,13 @@ func register(c Customer, cmd Register, f domain.Facts) ([]domain.Event, error) 
 	}
 	faults := e.Profile.faults(f.Now)
 	if domain.IsBlank(e.Name) {
-		faults = append(faults, domain.FieldError{Pointer: "/name", Message: "is blank"})
+		faults = append(faults, domain.Fault("/name", "is blank"))
 	}
 	faults = append(faults, e.Classification.faults()...)
 	for i, t := range cmd.Tags {
 		t = label(t)
 		if t == "" || len([]rune(t)) > MaxTagLength {
-			faults = append(faults, domain.FieldError{
-				Pointer: fmt.Sprintf("/tags/%d", i), Message: fmt.Sprintf("is not 1 to %d characters", MaxTagLength),
-			})
+			faults = append(faults, domain.Fault(fmt.Sprintf("/tags/%d", i), "is not 1 to {limit} characters", MaxTagLength))
 		}
 		e.Tags = append(e.Tags, t)
 	}
@@ -257,7 +255,7 @@ func assignOwner(c Customer, cmd AssignOwner) ([]domain.Event, error) {
 	case cmd.Owner == c.Owner:
 		return nil, nil
 	case c.Owner != "":
-		return nil, domain.Reject("customer-has-owner", "%s looks after the customer: transfer the ownership instead", c.Owner)
+		return nil, domain.Reject("customer-has-owner", "{owner} looks after the customer: transfer the ownership instead", c.Owner)
 	}
 	return one(OwnerAssigned{Owner: cmd.Owner})
 }
@@ -271,7 +269,7 @@ func transferOwnership(c Customer, cmd TransferOwnership) ([]domain.Event, error
 	case c.Owner == "":
 		return nil, domain.Reject("customer-without-owner", "nobody looks after the customer: assign an owner instead")
 	case cmd.From != "" && cmd.From != c.Owner:
-		return nil, domain.Reject("owner-differs", "%s looks after the customer, not %s", c.Owner, cmd.From).At("/from")
+		return nil, domain.Reject("owner-differs", "{owner} looks after the customer, not {from}", c.Owner, cmd.From).At("/from")
 	}
 	return one(OwnershipTransferred{From: c.Owner, To: cmd.To, Reason: cmd.Reason})
 }
@@ -336,15 +334,15 @@ func one(e domain.Event) ([]domain.Event, error) { return []domain.Event{e}, nil
 func label(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
 
 func tooMany(what string, limit int) error {
-	return domain.Reject("too-many-"+strings.ReplaceAll(what, " ", "-"), "a customer has at most %d %s", limit, what)
+	return domain.Reject("too-many-"+strings.ReplaceAll(what, " ", "-"), "a customer has at most {limit} {things}", limit, what)
 }
 
 func unknown(pointer string, id domain.ID) error {
-	return domain.Reject("customer-unknown", "there is no customer %s", id).At(pointer)
+	return domain.Reject("customer-unknown", "there is no customer {customerId}", id).At(pointer)
 }
 
 func merged(c Customer) *domain.Rejection {
-	return domain.Reject("customer-merged", "the customer was a duplicate; %s stands for it", c.MergedInto)
+	return domain.Reject("customer-merged", "the customer was a duplicate; {survivorId} stands for it", c.MergedInto)
 }
 
 func inactive() error {

@@ -38,11 +38,11 @@ func markCommitmentOverdue(c Customer, cmd MarkCommitmentOverdue, f domain.Facts
 	p, ok := c.Commitments[cmd.CommitmentID]
 	switch {
 	case !ok:
-		return nil, domain.Reject("commitment-unknown", "there is no commitment %q to this customer", cmd.CommitmentID).At("/commitmentId")
+		return nil, domain.Reject("commitment-unknown", "there is no commitment \"{commitmentId}\" to this customer", cmd.CommitmentID).At("/commitmentId")
 	case p.Status != Open || p.Overdue: // settled in time, or told before
 		return nil, nil
 	case f.Now.Before(p.Due.Overdue()) || f.OccurredAt.Before(p.Due.Overdue()):
-		return nil, domain.Reject("commitment-not-due", "commitment %s is due %s", cmd.CommitmentID, p.Due)
+		return nil, domain.Reject("commitment-not-due", "commitment {commitmentId} is due {due}", cmd.CommitmentID, p.Due)
 	}
 	return one(CommitmentOverdue{CommitmentID: cmd.CommitmentID, Due: p.Due, By: p.By})
 }

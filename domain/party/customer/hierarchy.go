@@ -23,17 +23,17 @@ func setParent(c Customer, cmd SetParent, self domain.ID) ([]domain.Event, error
 func mayBeParent(kind Kind, self, id domain.ID, parent Customer, ancestors []domain.ID) error {
 	switch {
 	case kind != Company:
-		return domain.Reject("hierarchy-of-companies", "a %s has no parent company", kind).At("/parentId")
+		return domain.Reject("hierarchy-of-companies", "a {kind} has no parent company", kind).At("/parentId")
 	case id == self || slices.Contains(ancestors, self):
-		return domain.Reject("hierarchy-cycle", "%s belongs to this company itself", id).At("/parentId")
+		return domain.Reject("hierarchy-cycle", "{customerId} belongs to this company itself", id).At("/parentId")
 	case !parent.Exists():
 		return unknown("/parentId", id)
 	case parent.MergedInto != "":
 		return merged(parent).At("/parentId")
 	case parent.Kind != Company:
-		return domain.Reject("hierarchy-of-companies", "a %s cannot be a parent company", parent.Kind).At("/parentId")
+		return domain.Reject("hierarchy-of-companies", "a {kind} cannot be a parent company", parent.Kind).At("/parentId")
 	case len(ancestors) >= MaxAncestors:
-		return domain.Reject("hierarchy-too-deep", "there would be more than %d companies above", MaxAncestors).At("/parentId")
+		return domain.Reject("hierarchy-too-deep", "there would be more than {limit} companies above", MaxAncestors).At("/parentId")
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func addMember(c Customer, cmd AddMember, f domain.Facts) ([]domain.Event, error
 		if cmd.Since == "" || cmd.Since == before.Since {
 			return nil, nil
 		}
-		return nil, domain.Reject("already-member", "a member since %s", before.Since).At("/since")
+		return nil, domain.Reject("already-member", "a member since {since}", before.Since).At("/since")
 	}
 	switch {
 	case !cmd.Member.Exists():
@@ -67,7 +67,7 @@ func addMember(c Customer, cmd AddMember, f domain.Facts) ([]domain.Event, error
 	case cmd.Member.Kind == Group:
 		return nil, domain.Reject("member-is-group", "a group cannot be a member of a group").At("/memberId")
 	case known && since < before.Until:
-		return nil, domain.Reject("membership-overlaps", "was a member until %s", before.Until).At("/since")
+		return nil, domain.Reject("membership-overlaps", "was a member until {until}", before.Until).At("/since")
 	case c.Inactive:
 		return nil, inactive()
 	case currentMembers(c) >= MaxMembers:
@@ -82,18 +82,18 @@ func removeMember(c Customer, cmd RemoveMember, f domain.Facts) ([]domain.Event,
 	case c.Kind != Group:
 		return nil, notGroup(c.Kind)
 	case !known:
-		return nil, domain.Reject("not-a-member", "%s was never a member", cmd.MemberID).At("/memberId")
+		return nil, domain.Reject("not-a-member", "{memberId} was never a member", cmd.MemberID).At("/memberId")
 	case m.Until != "" && (cmd.Until == "" || cmd.Until == m.Until):
 		return nil, nil
 	case m.Until != "":
-		return nil, domain.Reject("membership-ended", "was a member until %s", m.Until).At("/until")
+		return nil, domain.Reject("membership-ended", "was a member until {until}", m.Until).At("/until")
 	}
 	until := cmd.Until
 	if until == "" {
 		until = domain.DateOf(f.OccurredAt)
 	}
 	if until < m.Since {
-		return nil, domain.Reject("ends-before-it-began", "a member since %s", m.Since).At("/until")
+		return nil, domain.Reject("ends-before-it-began", "a member since {since}", m.Since).At("/until")
 	}
 	return one(MemberRemoved{MemberID: cmd.MemberID, Since: m.Since, Until: until})
 }
@@ -108,5 +108,5 @@ func currentMembers(c Customer) (n int) {
 }
 
 func notGroup(k Kind) error {
-	return domain.Reject("not-a-group", "a %s has no members", k)
+	return domain.Reject("not-a-group", "a {kind} has no members", k)
 }

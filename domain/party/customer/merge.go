@@ -32,10 +32,10 @@ func merge(c Customer, cmd Merge, self domain.ID) ([]domain.Event, error) {
 	case cmd.Duplicate.MergedInto != "":
 		return nil, merged(cmd.Duplicate).At("/duplicateId")
 	case slices.Contains(cmd.Ancestors, cmd.DuplicateID):
-		return nil, domain.Reject("merge-with-ancestor", "this company belongs to %s: clear its parent first, or merge the other way round",
+		return nil, domain.Reject("merge-with-ancestor", "this company belongs to {duplicateId}: clear its parent first, or merge the other way round",
 			cmd.DuplicateID).At("/duplicateId")
 	case cmd.Duplicate.Kind != c.Kind:
-		return nil, domain.Reject("merge-of-kinds", "a %s is not a duplicate of a %s", cmd.Duplicate.Kind, c.Kind).At("/duplicateId")
+		return nil, domain.Reject("merge-of-kinds", "a {duplicateKind} is not a duplicate of a {kind}", cmd.Duplicate.Kind, c.Kind).At("/duplicateId")
 	}
 	return one(Merged{DuplicateID: cmd.DuplicateID, Reason: cmd.Reason})
 }
@@ -45,10 +45,10 @@ func mergeInto(c Customer, cmd MergeInto, self domain.ID) ([]domain.Event, error
 	case !cmd.Survivor.Exists():
 		return nil, unknown("/survivorId", cmd.SurvivorID)
 	case !slices.Contains(cmd.Survivor.Absorbed, self):
-		return nil, domain.Reject("merge-not-begun", "%s has not absorbed this customer", cmd.SurvivorID).At("/survivorId")
+		return nil, domain.Reject("merge-not-begun", "{survivorId} has not absorbed this customer", cmd.SurvivorID).At("/survivorId")
 	case slices.Contains(c.Absorbed, cmd.SurvivorID) && self < cmd.SurvivorID:
 		// Only a log from before rule 2 holds a pair merged both ways. The smaller id survives.
-		return nil, domain.Reject("merge-cycle", "%s is to be merged into this customer", cmd.SurvivorID).At("/survivorId")
+		return nil, domain.Reject("merge-cycle", "{survivorId} is to be merged into this customer", cmd.SurvivorID).At("/survivorId")
 	}
 	return one(MergedInto{SurvivorID: cmd.SurvivorID})
 }

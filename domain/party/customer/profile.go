@@ -121,7 +121,7 @@ func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Even
 	to := c.Profile
 	for i, name := range cmd.Clear {
 		if !to.Take(name, Profile{}) {
-			return nil, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of the profile", name)
+			return nil, domain.Invalid(fmt.Sprintf("/clear/%d", i), "\"{name}\" is not a field of the profile", name)
 		}
 	}
 	domain.SetGiven(&to.Name, cmd.Name)
@@ -183,7 +183,7 @@ func classify(c Customer, cmd Classify) ([]domain.Event, error) {
 func fitsKind(k Kind, p Profile, c Classification) error {
 	for _, f := range kindFields {
 		if f.only != k && f.given(p, c) {
-			return domain.Reject("field-not-of-kind", "%s is for a %s, not for a %s", f.name, f.only, k).At("/" + f.name)
+			return domain.Reject("field-not-of-kind", "{field} is for a {kind}, not for a {customerKind}", f.name, f.only, k).At("/" + f.name)
 		}
 	}
 	return nil
@@ -194,9 +194,9 @@ var ageBandPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,2})(-([1-9][0-9]{0,2})
 // faults returns what can never be right in the fields that are not empty.
 func (p Profile) faults(now time.Time) []domain.FieldError {
 	var faults []domain.FieldError
-	fault := func(wrong bool, pointer, message string) {
+	fault := func(wrong bool, pointer, template string, values ...any) {
 		if wrong {
-			faults = append(faults, domain.FieldError{Pointer: pointer, Message: message})
+			faults = append(faults, domain.Fault(pointer, template, values...))
 		}
 	}
 	fault(p.TaxID != "" && normalTaxID(p.TaxID) == "", "/taxId", "has neither letters nor digits")
@@ -206,7 +206,7 @@ func (p Profile) faults(now time.Time) []domain.FieldError {
 	fault(p.Address.Country != "" && !isCountry(p.Address.Country), "/address/country", "is not an ISO 3166-1 alpha-2 code")
 	if p.BirthDate != "" {
 		fault(p.BirthDate > domain.DateOf(now), "/birthDate", "lies in the future")
-		fault(p.BirthDate < domain.DateOf(now.AddDate(-MaxAge, 0, 0)), "/birthDate", fmt.Sprintf("lies more than %d years back", MaxAge))
+		fault(p.BirthDate < domain.DateOf(now.AddDate(-MaxAge, 0, 0)), "/birthDate", "lies more than {years} years back", MaxAge)
 	}
 	fault(p.Employees < 0, "/employees", "is negative")
 	fault(p.Revenue.Amount.IsNegative(), "/revenue/amount", "is negative")
@@ -229,7 +229,7 @@ func (c Classification) faults() []domain.FieldError {
 			return nil
 		}
 	}
-	return []domain.FieldError{{Pointer: "/ageBand", Message: `is not a band of ages such as "18-29" or "70+"`}}
+	return []domain.FieldError{domain.Fault("/ageBand", `is not a band of ages such as "18-29" or "70+"`)}
 }
 
 // normalTaxID leaves letters in upper case and digits, so that spacing and punctuation do not tell customers apart.

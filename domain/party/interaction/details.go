@@ -103,7 +103,7 @@ func (d Details) normal() Details {
 func (cmd Correct) apply(d Details) (Details, error) {
 	for i, name := range cmd.Clear {
 		if !d.Take(name, Details{}) {
-			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "%q is not a field of an interaction", name)
+			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "\"{name}\" is not a field of an interaction", name)
 		}
 	}
 	domain.SetGiven(&d.CustomerID, cmd.CustomerID)
@@ -125,9 +125,9 @@ func (cmd Correct) apply(d Details) (Details, error) {
 // check refuses details that can never be right.
 func check(d Details, f domain.Facts) error {
 	var faults []domain.FieldError
-	fault := func(wrong bool, pointer, message string) {
+	fault := func(wrong bool, pointer, template string, values ...any) {
 		if wrong {
-			faults = append(faults, domain.FieldError{Pointer: pointer, Message: message})
+			faults = append(faults, domain.Fault(pointer, template, values...))
 		}
 	}
 	fault(d.CustomerID == "", "/customerId", "is missing")
@@ -140,7 +140,7 @@ func check(d Details, f domain.Facts) error {
 			continue
 		}
 		id, err := domain.ParseID(p.ID)
-		fault(err != nil || string(id) != p.ID, at, "is not the id of a "+string(p.Kind))
+		fault(err != nil || string(id) != p.ID, at, "is not the id of a {kind}", p.Kind)
 	}
 	fault(d.DurationSeconds < 0, "/durationSeconds", "is negative")
 	fault(d.StartedAt.IsZero(), "/startedAt", "is missing")

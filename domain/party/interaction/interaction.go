@@ -124,9 +124,9 @@ func correct(i Interaction, cmd Correct, f domain.Facts) ([]domain.Event, error)
 func mayConcern(id domain.ID, c CustomerFacts) error {
 	switch {
 	case !c.Exists:
-		return domain.Reject("customer-unknown", "there is no customer %s", id).At("/customerId")
+		return domain.Reject("customer-unknown", "there is no customer {customerId}", id).At("/customerId")
 	case c.MergedInto != "":
-		return domain.Reject("customer-merged", "the customer was a duplicate; %s stands for it", c.MergedInto).At("/customerId")
+		return domain.Reject("customer-merged", "the customer was a duplicate; {survivorId} stands for it", c.MergedInto).At("/customerId")
 	}
 	return nil
 }

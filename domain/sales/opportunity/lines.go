@@ -28,7 +28,7 @@ func (l Line) priced(pointer string) (Line, error) {
 	}
 	total, err := domain.AmountOf(l.Quantity.Mul(l.UnitPrice.Amount.Decimal))
 	if err != nil {
-		return l, domain.Invalid(pointer+"/quantity", "quantity times price: %v", err)
+		return l, domain.Invalid(pointer+"/quantity", "quantity times price: {reason}", err)
 	}
 	l.Total = total
 	return l, nil
@@ -55,12 +55,12 @@ func linesTotal(lines []Line) (*domain.Money, error) {
 	for _, l := range lines {
 		var err error
 		if sum.Currency != "" && sum.Currency != l.UnitPrice.Currency {
-			return nil, domain.Reject("currency-mismatch", "the lines of an opportunity have one currency, not %s and %s",
+			return nil, domain.Reject("currency-mismatch", "the lines of an opportunity have one currency, not {currency} and {otherCurrency}",
 				sum.Currency, l.UnitPrice.Currency)
 		}
 		sum.Currency = l.UnitPrice.Currency
 		if sum.Amount, err = domain.AmountOf(sum.Amount.Add(l.Total.Decimal)); err != nil {
-			return nil, domain.Invalid("", "the sum of the lines: %v", err)
+			return nil, domain.Invalid("", "the sum of the lines: {reason}", err)
 		}
 	}
 	if len(lines) == 0 {
@@ -71,7 +71,7 @@ func linesTotal(lines []Line) (*domain.Money, error) {
 
 func addLine(o Opportunity, c AddLine) ([]domain.Event, error) {
 	if len(o.Lines) >= MaxLines {
-		return nil, domain.Reject("too-many-lines", "an opportunity has at most %d lines", MaxLines)
+		return nil, domain.Reject("too-many-lines", "an opportunity has at most {limit} lines", MaxLines)
 	}
 	line, err := c.line(o.LastLine+1, "")
 	if err != nil {
@@ -129,7 +129,7 @@ func removeLine(o Opportunity, c RemoveLine) ([]domain.Event, error) {
 }
 
 func noSuchLine(number int) error {
-	return domain.Reject("no-such-line", "the opportunity has no line %d", number).At("/line")
+	return domain.Reject("no-such-line", "the opportunity has no line {line}", number).At("/line")
 }
 
 func (o Opportunity) line(number int) (Line, bool) {

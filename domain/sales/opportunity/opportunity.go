@@ -161,7 +161,7 @@ func decideOpen(o Opportunity, cmd domain.Command) ([]domain.Event, error) {
 }
 
 func notOpen(o Opportunity) error {
-	return domain.Reject("opportunity-not-open", "the opportunity is %s; reopen it first", o.Status)
+	return domain.Reject("opportunity-not-open", "the opportunity is {status}; reopen it first", o.Status)
 }
 
 func open(o Opportunity, c Open) ([]domain.Event, error) {
@@ -268,7 +268,7 @@ func addStakeholder(o Opportunity, c AddStakeholder) ([]domain.Event, error) {
 	case former == c.Role:
 		return nil, nil
 	case former == "" && len(o.Stakeholders) >= MaxStakeholders:
-		return nil, domain.Reject("too-many-stakeholders", "an opportunity has at most %d stakeholders", MaxStakeholders)
+		return nil, domain.Reject("too-many-stakeholders", "an opportunity has at most {limit} stakeholders", MaxStakeholders)
 	}
 	return []domain.Event{StakeholderAdded{ContactID: c.ContactID, Role: c.Role, From: former}}, nil
 }

@@ -2,7 +2,6 @@ package opportunity
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/rapport-crm/rapport/domain"
 )
@@ -16,8 +15,8 @@ func (p PipelineFacts) stage(key string) (StageFacts, error) {
 		}
 		keys[i] = s.Key
 	}
-	return StageFacts{}, domain.Reject("unknown-stage", "version %d of the pipeline has no stage %q; it has %s; win and lose close an opportunity",
-		p.Version, key, strings.Join(keys, ", ")).At("/stage")
+	return StageFacts{}, domain.Reject("unknown-stage", "version {version} of the pipeline has no stage \"{stage}\"; it has {allowed}; win and lose close an opportunity",
+		p.Version, key, keys).At("/stage")
 }
 
 // enter returns the stage with the key and the standing under the version of the pipeline that has it.

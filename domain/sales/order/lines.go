@@ -15,7 +15,7 @@ func place(o Order, c Place) ([]domain.Event, error) {
 		c.Kind = KindSale
 	}
 	if n := len(c.Lines); n == 0 || n > MaxLines {
-		return nil, domain.Invalid("/lines", "an order has 1 to %d lines, not %d", MaxLines, n)
+		return nil, domain.Invalid("/lines", "an order has 1 to {limit} lines, not {count}", MaxLines, n)
 	}
 	lines := make([]Line, len(c.Lines))
 	var total domain.Amount
@@ -25,7 +25,7 @@ func place(o Order, c Place) ([]domain.Event, error) {
 			return nil, err
 		}
 		if total, err = domain.AmountOf(total.Add(line.Total.Decimal)); err != nil {
-			return nil, domain.Invalid("/lines", "the total: %v", err)
+			return nil, domain.Invalid("/lines", "the total: {reason}", err)
 		}
 		lines[i] = line
 	}
@@ -38,8 +38,8 @@ func place(o Order, c Place) ([]domain.Event, error) {
 
 // line checks the line that stands at index i of an order of the kind, and adds its number and exact total.
 func (l NewLine) line(kind Kind, i int) (Line, error) {
-	at := func(field, format string, args ...any) (Line, error) {
-		return Line{}, domain.Invalid(fmt.Sprintf("/lines/%d/%s", i, field), format, args...)
+	at := func(field, template string, values ...any) (Line, error) {
+		return Line{}, domain.Invalid(fmt.Sprintf("/lines/%d/%s", i, field), template, values...)
 	}
 	switch {
 	case kind == KindSale && !l.Quantity.IsPositive():
@@ -53,7 +53,7 @@ func (l NewLine) line(kind Kind, i int) (Line, error) {
 	}
 	total, err := domain.AmountOf(l.Quantity.Mul(l.UnitPrice.Decimal))
 	if err != nil {
-		return at("quantity", "quantity times price: %v", err)
+		return at("quantity", "quantity times price: {reason}", err)
 	}
 	return Line{
 		Number: i + 1, ProductCode: l.ProductCode, ProductID: l.ProductID, Description: l.Description,
@@ -66,14 +66,14 @@ func returnGoods(o Order, c ReturnGoods) ([]domain.Event, error) {
 	case o.Subject.Kind != KindSale:
 		return nil, notASale(o)
 	case o.Status != StatusShipped && o.Status != StatusDelivered && o.Status != StatusAccepted:
-		return nil, domain.Reject("order-not-shipped", "an order that is %s has no goods to return", o.Status)
+		return nil, domain.Reject("order-not-shipped", "an order that is {status} has no goods to return", o.Status)
 	}
 	returned := make([]ReturnedLine, len(c.Lines))
 	seen := make(map[int]bool, len(c.Lines))
 	var value domain.Amount
 	for i, r := range c.Lines {
 		if seen[r.Line] {
-			return nil, domain.Invalid(fmt.Sprintf("/lines/%d/line", i), "line %d stands twice", r.Line)
+			return nil, domain.Invalid(fmt.Sprintf("/lines/%d/line", i), "line {line} stands twice", r.Line)
 		}
 		seen[r.Line] = true
 		var err error
@@ -90,7 +90,7 @@ func returnGoods(o Order, c ReturnGoods) ([]domain.Event, error) {
 // returnedLine checks the return that stands at index i: of a line there is, and not more than is still out.
 func (o Order) returnedLine(r ReturnLine, i int) (ReturnedLine, error) {
 	if r.Line < 1 || r.Line > len(o.Lines) {
-		return ReturnedLine{}, domain.Reject("no-such-line", "the order has no line %d", r.Line).At(fmt.Sprintf("/lines/%d/line", i))
+		return ReturnedLine{}, domain.Reject("no-such-line", "the order has no line {line}", r.Line).At(fmt.Sprintf("/lines/%d/line", i))
 	}
 	quantity := fmt.Sprintf("/lines/%d/quantity", i)
 	if !r.Quantity.IsPositive() {
@@ -98,11 +98,11 @@ func (o Order) returnedLine(r ReturnLine, i int) (ReturnedLine, error) {
 	}
 	line := o.Lines[r.Line-1]
 	if out := line.Quantity.Sub(o.Returned[r.Line].Decimal); r.Quantity.GreaterThan(out) {
-		return ReturnedLine{}, domain.Reject("returns-more-than-ordered", "of line %d, %s can come back, not %s", r.Line, out, r.Quantity).At(quantity)
+		return ReturnedLine{}, domain.Reject("returns-more-than-ordered", "of line {line}, {left} can come back, not {quantity}", r.Line, out, r.Quantity).At(quantity)
 	}
 	value, err := domain.AmountOf(r.Quantity.Mul(line.UnitPrice.Decimal))
 	if err != nil {
-		return ReturnedLine{}, domain.Invalid(quantity, "quantity times price: %v", err)
+		return ReturnedLine{}, domain.Invalid(quantity, "quantity times price: {reason}", err)
 	}
 	return ReturnedLine{
 		Number: line.Number, ProductCode: line.ProductCode, ProductID: line.ProductID, Quantity: r.Quantity, Value: value,

@@ -165,17 +165,18 @@ func step(o Order, to Status, e domain.Event) ([]domain.Event, error) {
 	case o.Status == to:
 		return nil, nil
 	case !slices.Contains(before[to], o.Status):
-		return nil, illegalStep(o, "%s", to)
+		return nil, illegalStep(o, "an order that is {status} cannot be {step}", to)
 	}
 	return []domain.Event{e}, nil
 }
 
 func notASale(o Order) error {
-	return domain.Reject("order-not-a-sale", "this is not possible for a %s: it is complete when placed", o.Subject.Kind)
+	return domain.Reject("order-not-a-sale", "this is not possible for a {kind}: it is complete when placed", o.Subject.Kind)
 }
 
-func illegalStep(o Order, format string, args ...any) error {
-	return domain.Reject("illegal-step", "an order that is %s cannot be %s", o.Status, fmt.Sprintf(format, args...))
+// illegalStep refuses a step by a template whose first value is the status.
+func illegalStep(o Order, template string, values ...any) error {
+	return domain.Reject("illegal-step", template, append([]any{o.Status}, values...)...)
 }
 
 func scheduleDelivery(o Order, c ScheduleDelivery) ([]domain.Event, error) {
@@ -185,7 +186,7 @@ func scheduleDelivery(o Order, c ScheduleDelivery) ([]domain.Event, error) {
 	case c.DeliveryDate == o.DeliveryDate:
 		return nil, nil
 	case slices.Contains([]Status{StatusDelivered, StatusAccepted, StatusCancelled}, o.Status):
-		return nil, illegalStep(o, "delivered on another day")
+		return nil, illegalStep(o, "an order that is {status} cannot be delivered on another day")
 	}
 	return []domain.Event{DeliveryScheduled{Subject: o.Subject, From: o.DeliveryDate, To: c.DeliveryDate, Reason: c.Reason}}, nil
 }
@@ -195,7 +196,7 @@ func cancel(o Order, c Cancel) ([]domain.Event, error) {
 	case StatusCancelled:
 		return nil, nil
 	case StatusShipped, StatusDelivered, StatusAccepted:
-		return nil, illegalStep(o, "cancelled; its goods can be returned")
+		return nil, illegalStep(o, "an order that is {status} cannot be cancelled; its goods can be returned")
 	}
 	from := o.Status
 	o.Status = StatusCancelled

@@ -15,7 +15,7 @@ func (o Order) checkAmount(m domain.Money) error {
 	case !m.Amount.IsPositive():
 		return domain.Invalid("/amount/amount", "the amount is more than 0")
 	case m.Currency != o.Currency:
-		return domain.Reject("currency-mismatch", "the order is in %s, not %s", o.Currency, m.Currency).At("/amount/currency")
+		return domain.Reject("currency-mismatch", "the order is in {currency}, not {otherCurrency}", o.Currency, m.Currency).At("/amount/currency")
 	}
 	return nil
 }
@@ -29,7 +29,7 @@ func receivePayment(o Order, c ReceivePayment) ([]domain.Event, error) {
 		if p.Amount.Equal(c.Amount.Amount) {
 			return nil, nil
 		}
-		return nil, domain.Reject("payment-exists", "payment %s was received with another amount", c.PaymentID).At("/paymentId")
+		return nil, domain.Reject("payment-exists", "payment {paymentId} was received with another amount", c.PaymentID).At("/paymentId")
 	}
 	switch {
 	case o.Subject.Kind == KindCredit:
@@ -37,7 +37,7 @@ func receivePayment(o Order, c ReceivePayment) ([]domain.Event, error) {
 	case o.Status == StatusCancelled:
 		return nil, domain.Reject("order-cancelled", "a cancelled order takes no payment")
 	case len(o.Payments) >= MaxPayments:
-		return nil, domain.Reject("too-many-payments", "an order takes at most %d payments", MaxPayments)
+		return nil, domain.Reject("too-many-payments", "an order takes at most {limit} payments", MaxPayments)
 	}
 	e := PaymentReceived{
 		Subject: o.Subject, PaymentID: c.PaymentID, Amount: c.Amount, Method: c.Method, Reference: c.Reference,
@@ -63,18 +63,18 @@ func refundPayment(o Order, c RefundPayment) ([]domain.Event, error) {
 		case r.PaymentID == c.PaymentID && r.Amount.Equal(c.Amount.Amount):
 			return nil, nil
 		default:
-			return nil, domain.Reject("refund-exists", "refund %s was made with another payment or amount", c.RefundID).At("/refundId")
+			return nil, domain.Reject("refund-exists", "refund {refundId} was made with another payment or amount", c.RefundID).At("/refundId")
 		}
 	}
 	p, ok := o.payment(c.PaymentID)
 	if !ok {
-		return nil, domain.Reject("no-such-payment", "the order has no payment %s", c.PaymentID).At("/paymentId")
+		return nil, domain.Reject("no-such-payment", "the order has no payment {paymentId}", c.PaymentID).At("/paymentId")
 	}
 	if left := p.Amount.Sub(p.Refunded.Decimal); c.Amount.Amount.GreaterThan(left) {
-		return nil, domain.Reject("refunds-more-than-received", "of payment %s, %s can be paid back, not %s", p.ID, left, c.Amount.Amount).At("/amount/amount")
+		return nil, domain.Reject("refunds-more-than-received", "of payment {paymentId}, {left} can be paid back, not {amount}", p.ID, left, c.Amount.Amount).At("/amount/amount")
 	}
 	if len(o.Refunds) >= MaxPayments {
-		return nil, domain.Reject("too-many-refunds", "an order makes at most %d refunds", MaxPayments)
+		return nil, domain.Reject("too-many-refunds", "an order makes at most {limit} refunds", MaxPayments)
 	}
 	e := PaymentRefunded{Subject: o.Subject, RefundID: c.RefundID, PaymentID: c.PaymentID, Amount: c.Amount, Reason: c.Reason}
 	e.Outstanding = domain.NewAmount(o.withRefund(e).Outstanding())

@@ -79,9 +79,9 @@ func checkStages(stages []Stage) error {
 	for i, s := range stages {
 		switch {
 		case s.Key == "won" || s.Key == "lost":
-			return domain.Invalid(fmt.Sprintf("/stages/%d/key", i), "%s is an outcome that every pipeline has, not a stage", s.Key)
+			return domain.Invalid(fmt.Sprintf("/stages/%d/key", i), "{stage} is an outcome that every pipeline has, not a stage", s.Key)
 		case seen[s.Key]:
-			return domain.Invalid(fmt.Sprintf("/stages/%d/key", i), "stage %s stands twice", s.Key)
+			return domain.Invalid(fmt.Sprintf("/stages/%d/key", i), "stage {stage} stands twice", s.Key)
 		}
 		seen[s.Key] = true
 	}
@@ -95,11 +95,11 @@ func completeMapping(old, stages []Stage, given []Mapping) ([]Mapping, error) {
 		_, twice := to[m.From]
 		switch {
 		case twice:
-			return nil, domain.Invalid(fmt.Sprintf("/mapping/%d/from", i), "stage %s is mapped twice", m.From)
+			return nil, domain.Invalid(fmt.Sprintf("/mapping/%d/from", i), "stage {stage} is mapped twice", m.From)
 		case !hasStage(old, m.From):
-			return nil, domain.Invalid(fmt.Sprintf("/mapping/%d/from", i), "%s is not a stage of the version before", m.From)
+			return nil, domain.Invalid(fmt.Sprintf("/mapping/%d/from", i), "{stage} is not a stage of the version before", m.From)
 		case m.To != "" && !hasStage(stages, m.To):
-			return nil, domain.Invalid(fmt.Sprintf("/mapping/%d/to", i), "%s is not a stage of the new version", m.To)
+			return nil, domain.Invalid(fmt.Sprintf("/mapping/%d/to", i), "{stage} is not a stage of the new version", m.To)
 		}
 		to[m.From] = m.To
 	}

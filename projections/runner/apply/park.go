@@ -147,7 +147,7 @@ func (k *Park) Retry(ctx context.Context, name, stream, actor string) (applied i
 	own := slices.DeleteFunc(slices.Clone(streams), func(s ParkedStream) bool { return s.Version != c.Version })
 	if len(own) == 0 {
 		other := build.Key{Name: name, Version: streams[0].Version, Number: streams[0].Build}
-		return 0, domain.Reject("projection-of-another-version", "what %s has parked only a binary of that version can apply: discard it, or let it go with the table", other)
+		return 0, domain.Reject("projection-of-another-version", "what {projection} has parked only a binary of that version can apply: discard it, or let it go with the table", other)
 	}
 	admitted := map[build.Key]error{}
 	for _, s := range own {

@@ -114,7 +114,7 @@ func (k *Keeper) Admit(ctx context.Context, key Key) error {
 	}
 	err = look.Refuse(ctx, key.String(), stored[0].LogID, stored[0].Event)
 	if Refused(err) {
-		return domain.Reject("projection-of-another-history", "the rows do not belong to the log that is connected: %s", err)
+		return domain.Reject("projection-of-another-history", "the rows do not belong to the log that is connected: {reason}", err)
 	}
 	return err
 }

@@ -120,7 +120,7 @@ func (k *Keeper) Abandon(ctx context.Context, name, actor string) (dropped []Aba
 			return err
 		}
 		if len(builds) == 0 {
-			return domain.Reject("projection-without-build", "no build of %s is on its way: what serves, and what is kept for the way back, is not abandoned", name)
+			return domain.Reject("projection-without-build", "no build of {projection} is on its way: what serves, and what is kept for the way back, is not abandoned", name)
 		}
 		serving := false
 		const sql = "select exists (select from projection.checkpoint where name = $1 and state = 'serving')"
@@ -128,7 +128,7 @@ func (k *Keeper) Abandon(ctx context.Context, name, actor string) (dropped []Aba
 			return err
 		}
 		if !serving {
-			return domain.Reject("projection-not-serving", "nothing of %s serves yet: its first build cannot be abandoned", name)
+			return domain.Reject("projection-not-serving", "nothing of {projection} serves yet: its first build cannot be abandoned", name)
 		}
 		for _, b := range builds {
 			if err := discard(ctx, tx, b.Key, actor); err != nil {

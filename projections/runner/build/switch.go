@@ -134,7 +134,7 @@ func (k *Keeper) Switch(ctx context.Context, name, actor string) error {
 				return c, nil
 			}
 		}
-		return Checkpoint{}, domain.Reject("projection-not-ready", "no build of %s is ready to be switched to", name)
+		return Checkpoint{}, domain.Reject("projection-not-ready", "no build of {projection} is ready to be switched to", name)
 	})
 }
 
@@ -144,7 +144,7 @@ func (k *Keeper) Rollback(ctx context.Context, name, actor string) error {
 	return k.choose(ctx, name, actor, false, func(builds []Checkpoint) (Checkpoint, error) {
 		standing := slices.DeleteFunc(slices.Clone(builds), func(c Checkpoint) bool { return c.State != Standby || c.Problem != "" })
 		if len(standing) == 0 {
-			return Checkpoint{}, domain.Reject("projection-without-predecessor", "no earlier build of %s is kept", name)
+			return Checkpoint{}, domain.Reject("projection-without-predecessor", "no earlier build of {projection} is kept", name)
 		}
 		return slices.MaxFunc(standing, func(a, b Checkpoint) int { return cmp.Compare(a.Served, b.Served) }), nil
 	})
@@ -190,7 +190,7 @@ func (k *Keeper) choose(ctx context.Context, name, actor string, forward bool, w
 			admitted = target.Key
 		case errors.Is(err, errBehind):
 			if !retry.Sleep(ctx, k.Retry) {
-				return domain.Reject("projection-behind", "%s has not caught up with the build that serves", target.Key)
+				return domain.Reject("projection-behind", "{projection} has not caught up with the build that serves", target.Key)
 			}
 		case lockTimeout(err):
 			if !retry.Sleep(ctx, k.Retry) {
