@@ -53,6 +53,7 @@ type cli struct {
 	Projections projectionsCommand          `cmd:"" help:"Look after the read models: status, rebuild, parked events."`
 	Reactors    followersCommand[reactors]  `cmd:"" help:"Look after what publishes events: status, events that cannot be published."`
 	Processes   followersCommand[processes] `cmd:"" help:"Look after what turns events into commands: status, events that cannot be handled."`
+	Readers     readersCommand              `cmd:"" help:"Say which logins of the database read which tenants by SQL."`
 	Events      eventsCommand               `cmd:"" help:"Print events of the log."`
 	Replay      replayCommand               `cmd:"" help:"Replay what happened to a record, or what would be if a rule were another."`
 	Doctor      doctorCommand               `cmd:"" help:"Check what this machine and this configuration have and lack."`

@@ -34,6 +34,7 @@ import (
 	"github.com/rapport-crm/rapport/readmodels/audit"
 	"github.com/rapport-crm/rapport/readmodels/party"
 	"github.com/rapport-crm/rapport/readmodels/query"
+	"github.com/rapport-crm/rapport/readmodels/reader"
 )
 
 type serveCommand struct {
@@ -224,6 +225,9 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	const others = 2 // the projector and the timer
 	pool, err := openPool(ctx, postgres, others+len(destinations)+len(areas.Processes()), closing)
 	if err != nil {
+		return nil, err
+	}
+	if err := reader.Begin(ctx, pool, s.tenants()[0]); err != nil {
 		return nil, err
 	}
 	projector, err := runner.New(pool, l.Log, l.Registry, projections.All(), runner.Options{

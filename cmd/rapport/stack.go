@@ -341,6 +341,7 @@ func openPool(ctx context.Context, postgres string, loops int, closing *closers)
 		return nil, err
 	}
 	config.MaxConns = max(config.MaxConns, int32(loops+workConnections))
+	config.ConnConfig.RuntimeParams["row_security"] = "off" // who is not the owner fails instead of seeing some rows
 	config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = fmt.Sprint(frozenTimeout.Milliseconds())
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -98,6 +98,7 @@ func Open(ctx context.Context, url string, log Log, reads *query.Store, declared
 	config.ConnConfig.ConnectTimeout = connectionTimeout
 	config.ConnConfig.RuntimeParams["application_name"] = "rapport-asof"
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	config.ConnConfig.RuntimeParams["row_security"] = "off" // as in query.Open
 	config.ConnConfig.RuntimeParams["client_min_messages"] = "warning"
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

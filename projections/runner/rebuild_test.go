@@ -26,7 +26,7 @@ import (
 func (f *fixture) tables() (found, wanted []string) {
 	f.t.Helper()
 	const fixed = `select tablename::text from pg_tables where schemaname = 'projection'
-	and tablename not in ('checkpoint', 'owner', 'migration', 'parked_stream', 'parked_event', 'parked_audit', 'reactor') order by 1`
+	and tablename not in ('checkpoint', 'owner', 'migration', 'parked_stream', 'parked_event', 'parked_audit', 'reactor', 'reader') order by 1`
 	for sql, into := range map[string]*[]string{
 		fixed: &found,
 		`select name || '_v' || version || case when build > 1 then '_b' || build else '' end from projection.checkpoint order by 1`: &wanted,

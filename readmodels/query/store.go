@@ -118,6 +118,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Store, error) {
 		parameters["application_name"] = "rapport-readmodels"
 	}
 	parameters["timezone"] = "UTC"
+	parameters["row_security"] = "off" // a user who is not the tables' owner fails instead of seeing the rows of some tenants
 	parameters["search_path"] = viewSchema
 	if !strings.Contains(url, "pool_max_conns") {
 		config.MaxConns = MaxConnections

@@ -88,8 +88,15 @@ func PointView(ctx context.Context, tx pgx.Tx, key Key, doc string) error {
 	for i := range shown {
 		inPlace = inPlace && shown[i].Name == t.Columns[i].Name && shown[i].Type == t.Columns[i].Type
 	}
-	return execAll(ctx, tx, t.ViewSQL(inPlace))
+	if err := execAll(ctx, tx, t.ViewSQL(inPlace)); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, guardSQL, projection.ViewSchema+"."+t.View, t.Qualified())
+	return err
 }
+
+// guardSQL bounds a view that was made: readers see the rows of the tenants that are granted to them.
+const guardSQL = "select projection.guard($1::text::regclass, $2::text::regclass)"
 
 // Table returns the name of the build's table.
 func (k Key) Table() string { return projection.TableName(k.Name, k.Version, k.Number) }
