@@ -37,10 +37,11 @@ const mayMakeFiles = 2 | 1
 type doctorCommand struct {
 	stores
 	writer
-	Listen   address  `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Insecure bool     `help:"Serve would be told to listen on other addresses than loopback."`
-	Publish  []string `help:"Brokers that serve would publish to." sep:" " placeholder:"URL"`
-	JSON     bool     `name:"json" help:"Print the checks as JSON."`
+	Listen   address      `help:"Address that the API would listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Insecure bool         `help:"Serve would be told to listen on other addresses than loopback."`
+	Tenants  []tenantName `name:"tenant" help:"The companies that serve would serve." default:"main" placeholder:"NAME"`
+	Publish  []string     `help:"Brokers that serve would publish to." sep:" " placeholder:"URL"`
+	JSON     bool         `name:"json" help:"Print the checks as JSON."`
 }
 
 // finding is the answer of one check.
@@ -182,7 +183,7 @@ func (d doctorCommand) checkLog(ctx context.Context, server running) (string, er
 }
 
 func (d doctorCommand) checkBrokers(c *console) (string, error) {
-	destinations, err := openDestinations(d.Publish, c.log)
+	destinations, err := openDestinations(d.Publish, tenantsOf(d.Tenants), c.log)
 	if err != nil {
 		return "", err
 	}

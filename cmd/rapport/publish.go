@@ -21,13 +21,15 @@ import (
 
 // destination is what one --publish says.
 type destination struct {
-	name   string // of the reactor
-	types  []string
-	broker *bus.Broker
+	name    string // of the reactor
+	types   []string
+	tenants []domain.Tenant
+	broker  *bus.Broker
 }
 
-// openDestinations reads the addresses. Two may not have the same name: they would share a checkpoint.
-func openDestinations(addresses []string, logger *slog.Logger) ([]destination, error) {
+// openDestinations reads the addresses. Two may not have the same name: they would share a checkpoint. A destination that names no
+// tenants takes the events of those that are served.
+func openDestinations(addresses []string, served []domain.Tenant, logger *slog.Logger) ([]destination, error) {
 	var list []destination
 	names := map[string]bool{}
 	for _, address := range addresses {
@@ -36,16 +38,22 @@ func openDestinations(addresses []string, logger *slog.Logger) ([]destination, e
 			return nil, errors.New("--publish (RAPPORT_PUBLISH) is not a URL")
 		}
 		q, err := url.ParseQuery(u.RawQuery)
-		if err != nil || len(q["name"]) > 1 || len(q["types"]) > 1 {
-			return nil, errors.New("--publish (RAPPORT_PUBLISH): the parameters of the URL are of the form name=a&types=b.,c., each once")
+		if err != nil || len(q["name"]) > 1 || len(q["types"]) > 1 || len(q["tenants"]) > 1 {
+			return nil, errors.New("--publish (RAPPORT_PUBLISH): the parameters of the URL are of the form name=a&types=b.,c.&tenants=d,e, each once")
 		}
-		d := destination{name: q.Get("name")}
+		d := destination{name: q.Get("name"), tenants: served}
 		if types := q.Get("types"); types != "" {
 			d.types = strings.Split(types, ",")
 			if err := checkTypes(d.types); err != nil {
 				return nil, err
 			}
 		}
+		if q.Has("tenants") {
+			if d.tenants, err = chosen(q.Get("tenants"), served); err != nil {
+				return nil, err
+			}
+		}
+		q.Del("tenants")
 		q.Del("name")
 		q.Del("types")
 		u.RawQuery = q.Encode()
@@ -64,6 +72,19 @@ func openDestinations(addresses []string, logger *slog.Logger) ([]destination, e
 	return list, nil
 }
 
+// chosen reads the tenants of a destination, which are among those that are served: what a misspelt one publishes, nobody would
+// miss.
+func chosen(list string, served []domain.Tenant) ([]domain.Tenant, error) {
+	var tenants []domain.Tenant
+	for name := range strings.SplitSeq(list, ",") {
+		if !slices.Contains(served, domain.Tenant(name)) {
+			return nil, fmt.Errorf("--publish: tenants=%s: %q is not one of the tenants that are served (--tenant)", list, name)
+		}
+		tenants = append(tenants, domain.Tenant(name))
+	}
+	return tenants, nil
+}
+
 // checkTypes refuses what no event has: a reactor with it would publish nothing, and nobody would notice.
 func checkTypes(types []string) error {
 	for _, t := range types {
@@ -80,7 +101,7 @@ func newReactors(list []destination, pool *pgxpool.Pool, l *log, logger *slog.Lo
 	var reactors []*follow.Follower
 	for _, d := range list {
 		r, err := reactor.New(pool, l.Log, l.Registry, reactor.Options{
-			Name: d.name, To: d.broker, Types: d.types, Bus: bus.Options{Tracer: tracer}, Logger: logger, Registerer: metrics,
+			Name: d.name, To: d.broker, Tenants: d.tenants, Types: d.types, Bus: bus.Options{Tracer: tracer}, Logger: logger, Registerer: metrics,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("--publish: %w", err)

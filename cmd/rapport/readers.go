@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/readmodels/reader"
 )
 
@@ -63,13 +62,12 @@ func (g readersGrant) Validate() error {
 
 // Run grants, in one transaction.
 func (g readersGrant) Run(ctx context.Context, c *console) error {
-	tenants := make([]domain.Tenant, len(g.Tenants))
 	names := make([]string, len(g.Tenants))
 	for i, name := range g.Tenants {
-		tenants[i], names[i] = domain.Tenant(name), string(name)
+		names[i] = string(name)
 	}
 	return g.database(ctx, c, func(pool *pgxpool.Pool) error {
-		if err := reader.Grant(ctx, pool, g.Login, tenants, operator()); err != nil {
+		if err := reader.Grant(ctx, pool, g.Login, tenantsOf(g.Tenants), operator()); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(c.out, "%s reads %s\n", g.Login, strings.Join(names, ", "))

@@ -394,22 +394,29 @@ func (s *shown) visible(r api.Receipt) {
 
 func TestDestinationsAreChecked(t *testing.T) {
 	const good = "nats://127.0.0.1:4222?subject=a"
+	served := []domain.Tenant{"main", "shop"}
 	twice := []string{good + "&types=customer.&types=order."}
-	for _, addresses := range [][]string{{"nats://127.0.0.1"}, {good, good}, {"file:///tmp"}, {"%"}, twice, {good + "&name=a&name=b"}, {good + ";types=order."}} {
-		if _, err := openDestinations(addresses, slog.New(slog.DiscardHandler)); err == nil {
+	for _, addresses := range [][]string{{"nats://127.0.0.1"}, {good, good}, {"file:///tmp"}, {"%"}, twice, {good + "&name=a&name=b"}, {good + "&tenants=main&tenants=shop"}, {good + ";types=order."}} {
+		if _, err := openDestinations(addresses, served, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%v were accepted", addresses)
 		}
 	}
-	if _, err := openDestinations([]string{"nats://token@127.0.0.1:4222?subject=a&password=hidden"}, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "token") || strings.Contains(err.Error(), "hidden") {
+	if _, err := openDestinations([]string{"nats://token@127.0.0.1:4222?subject=a&password=hidden"}, served, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "token") || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("got %v, want an error that keeps the secrets", err)
 	}
 	for _, unknown := range []string{"custmer.", "customer", "order.shiped"} {
-		if _, err := openDestinations([]string{good + "&types=customer.," + unknown}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), unknown) {
+		if _, err := openDestinations([]string{good + "&types=customer.," + unknown}, served, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), unknown) {
 			t.Errorf("got %v, want an error that names %s", err, unknown)
 		}
 	}
-	list, err := openDestinations([]string{good + "&types=customer.,order.placed", good + "&name=other"}, slog.New(slog.DiscardHandler))
-	if err != nil || len(list) != 2 || list[0].name != "nats" || !slices.Equal(list[0].types, []string{"customer.", "order.placed"}) || list[1].name != "other" {
+	for _, unknown := range []string{"other", "", "shop,other", "shop,", "MAIN"} {
+		if _, err := openDestinations([]string{good + "&tenants=" + unknown}, served, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "tenants="+unknown) {
+			t.Errorf("got %v, want an error that names the tenants %q", err, unknown)
+		}
+	}
+	list, err := openDestinations([]string{good + "&types=customer.,order.placed", good + "&name=other&tenants=shop"}, served, slog.New(slog.DiscardHandler))
+	if err != nil || len(list) != 2 || list[0].name != "nats" || !slices.Equal(list[0].types, []string{"customer.", "order.placed"}) || list[1].name != "other" ||
+		!slices.Equal(list[0].tenants, served) || !slices.Equal(list[1].tenants, served[1:]) {
 		t.Errorf("got %+v, %v", list, err)
 	}
 }

@@ -44,7 +44,7 @@ type serveCommand struct {
 	Tenants    []tenantName `name:"tenant" help:"The companies whose records are served, each by itself: a request names one in the header X-Tenant, and means the first when it names none. May be repeated; ${default} when left out." default:"main" placeholder:"NAME"`
 	Insecure   bool         `help:"Listen on other addresses than loopback, although nobody is asked who they are."`
 	Roles      []string     `help:"What this process does, any of api, projector, reactor, process, timer; all of it when left out. Several processes share the work on the same stores." default:"api,projector,reactor,process,timer" enum:"api,projector,reactor,process,timer" placeholder:"ROLE"`
-	Publish    []string     `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
+	Publish    []string     `help:"Publish every new event to a broker, as CloudEvents: nats://HOST:4222?subject=SUBJECT or kafka://HOST:9092,HOST:9092/TOPIC, with types=customer.,order. for some events only, tenants=shop,works for those of some tenants and name=NAME for the checkpoint. May be repeated." sep:" " placeholder:"URL"`
 	PastMemory int64        `help:"Memory, in MiB, that one answer as of the past may take while it is computed; more is answered 422. ${default} when left out." default:"512" placeholder:"MIB"`
 	PastDisk   int64        `help:"Room, in MiB, that lists and funnels as of the past take in PostgreSQL, to be given again. ${default} when left out." default:"2048" placeholder:"MIB"`
 	Memory     int64        `help:"Memory, in MiB, within which the process tries to stay: nearer to it, it collects garbage more often. It is no hard limit; 0 means none. GOMEMLIMIT goes before it. ${default} when left out." default:"1024" placeholder:"MIB"`
@@ -59,9 +59,12 @@ func (serveCommand) Help() string {
 }
 
 // tenants are those that are served, the first for requests that name none.
-func (s serveCommand) tenants() []domain.Tenant {
-	list := make([]domain.Tenant, len(s.Tenants))
-	for i, t := range s.Tenants {
+func (s serveCommand) tenants() []domain.Tenant { return tenantsOf(s.Tenants) }
+
+// tenantsOf reads the names of tenants that a flag gave.
+func tenantsOf(names []tenantName) []domain.Tenant {
+	list := make([]domain.Tenant, len(names))
+	for i, t := range names {
 		list[i] = domain.Tenant(t)
 	}
 	return list
@@ -109,7 +112,7 @@ func (s serveCommand) serve(ctx context.Context, c *console) (err error) {
 			return err
 		}
 	}
-	destinations, err := openDestinations(s.Publish, c.log)
+	destinations, err := openDestinations(s.Publish, s.tenants(), c.log)
 	if err != nil {
 		return err
 	}

@@ -204,7 +204,7 @@ func (m *memory) ids() (ids []string) {
 
 func options(to bus.Publisher) Options {
 	return Options{
-		Name: "crm", To: to, Logger: followtest.Quiet, Types: []string{"note.written"},
+		Name: "crm", To: to, Logger: followtest.Quiet, Types: []string{"note.written"}, Tenants: []domain.Tenant{"main"},
 		Bus:       bus.Options{Linger: time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond},
 		Heartbeat: 10 * time.Millisecond, LockRetry: 5 * time.Millisecond, Retry: time.Millisecond,
 	}

@@ -26,15 +26,16 @@ import (
 // binaries exclude each other by it.
 var Kind = follow.Kind{Name: "reactor", Plural: "reactors", Lock: 0x7265_6163}
 
-// Options says what a reactor does and how. Name and To are required; other zero values mean the defaults of follow.Options.
+// Options says what a reactor does and how. Name, To and Tenants are required; other zero values mean the defaults of follow.Options.
 type Options struct {
-	Name       string        // of the checkpoint: another name is another reactor, which begins at the end of the log
-	To         bus.Publisher // where events go; the reactor does not close it
-	Types      []string      // names of event types, or beginnings of them that end in a dot; all but reservations when empty
-	Bus        bus.Options   // how the log is cut, how long a failed effect waits, and the tracer
-	Heartbeat  time.Duration // how often an owner says that it works
-	LockRetry  time.Duration // how often a process that waits asks for the lock
-	Retry      time.Duration // first pause after a failure outside of effects
+	Name       string          // of the checkpoint: another name is another reactor, which begins at the end of the log
+	To         bus.Publisher   // where events go; the reactor does not close it
+	Tenants    []domain.Tenant // whose events go there; at least one
+	Types      []string        // names of event types, or beginnings of them that end in a dot; all but reservations when empty
+	Bus        bus.Options     // how the log is cut, how long a failed effect waits, and the tracer
+	Heartbeat  time.Duration   // how often an owner says that it works
+	LockRetry  time.Duration   // how often a process that waits asks for the lock
+	Retry      time.Duration   // first pause after a failure outside of effects
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Step       func(point string) error // called at the points that follow.Steps returns; for tests
@@ -45,11 +46,14 @@ func New(pool *pgxpool.Pool, log follow.Log, decode bus.Decoder, opts Options) (
 	if opts.To == nil {
 		return nil, fmt.Errorf("reactor %s has nowhere to publish to", opts.Name)
 	}
+	if len(opts.Tenants) == 0 {
+		return nil, fmt.Errorf("reactor %s publishes the events of no tenant", opts.Name)
+	}
 	published := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "rapport_reactor_published_total", Help: "Events that the broker has taken, repetitions included.",
 	}, []string{Kind.Name})
 	f, err := follow.New(pool, log, decode, follow.Options{
-		Kind: Kind, Name: opts.Name, Start: follow.AtEnd, Handle: publish, Wants: opts.wants,
+		Kind: Kind, Name: opts.Name, Start: follow.AtEnd, Handle: opts.publish, Wants: opts.wants,
 		To:  &counted{opts.To, func() { published.WithLabelValues(opts.Name).Inc() }},
 		Bus: opts.Bus, Heartbeat: opts.Heartbeat, LockRetry: opts.LockRetry, Retry: opts.Retry,
 		Logger: opts.Logger, Registerer: opts.Registerer, Step: opts.Step,
@@ -63,9 +67,14 @@ func New(pool *pgxpool.Pool, log follow.Log, decode bus.Decoder, opts Options) (
 	return f, nil
 }
 
-// publish is the handler of reactors.
-func publish(_ context.Context, log string, event *bus.Item) (*bus.Outgoing, error) {
-	return cloudEvent(log, event)
+// publish is the handler of reactors. The events of other tenants have no effect.
+func (o Options) publish(_ context.Context, log string, item *bus.Item) (*bus.Outgoing, error) {
+	for _, tenant := range o.Tenants {
+		if event, sees := (domain.Caller{Tenant: tenant}).Redact(item.Event); sees {
+			return cloudEvent(log, &bus.Item{Raw: item.Raw, Event: event})
+		}
+	}
+	return nil, nil
 }
 
 // counted is a publisher that counts what was taken.

@@ -444,6 +444,41 @@ func TestOnlyWantedTypesArePublished(t *testing.T) {
 	}
 }
 
+// What happens to the neighbours of those whose events are published reaches no receiver, and moves the reactor on.
+func TestOnlyTheTenantsNamedArePublished(t *testing.T) {
+	t.Parallel()
+	for _, tenants := range [][]domain.Tenant{{"main"}, {"neighbour"}, {"main", "neighbour"}, {"nobody"}} {
+		f, kept := setUp(t), &memory{}
+		opts := options(kept)
+		opts.Tenants = tenants
+		f.begun(opts)
+		var want []string
+		for i := range 12 {
+			tenant := []domain.Tenant{"main", "neighbour", "third"}[i%3]
+			f.Append(1, followtest.Written{Text: "of " + string(tenant)}, func(p *domain.Pending) { p.Tenant = tenant })
+			if slices.Contains(tenants, tenant) {
+				want = append(want, f.Written[len(f.Written)-1])
+			}
+		}
+		r, progress := f.reactor(opts)
+		f.Start(r.Run)
+		f.settled(r, progress)
+		if got := kept.ids(); !slices.Equal(got, want) {
+			t.Errorf("%v: published %v, want %v", tenants, got, want)
+		}
+		for _, out := range kept.took {
+			var ce event.Event
+			if err := json.Unmarshal(out.Body, &ce); err != nil {
+				t.Fatal(err)
+			}
+			tenant, _ := ce.Extensions()["tenant"].(string)
+			if !slices.Contains(tenants, domain.Tenant(tenant)) || !strings.HasPrefix(out.Topic, tenant+".") || !strings.Contains(string(out.Body), `"of `+tenant+`"`) {
+				t.Errorf("%v: on %s: %s", tenants, out.Topic, out.Body)
+			}
+		}
+	}
+}
+
 func TestPublishedEventIsACloudEvent(t *testing.T) {
 	t.Parallel()
 	f, kept := setUp(t), &memory{}
@@ -498,8 +533,12 @@ func TestPublishedEventIsACloudEvent(t *testing.T) {
 }
 
 func TestNamesAndPlacesAreChecked(t *testing.T) {
+	main := []domain.Tenant{"main"}
 	t.Parallel()
-	for _, o := range []Options{{To: &memory{}}, {Name: "a b", To: &memory{}}, {Name: strings.Repeat("a", 61), To: &memory{}}, {Name: "crm"}} {
+	for _, o := range []Options{
+		{To: &memory{}, Tenants: main}, {Name: "a b", To: &memory{}, Tenants: main}, {Name: strings.Repeat("a", 61), To: &memory{}, Tenants: main},
+		{Name: "crm", Tenants: main}, {Name: "crm", To: &memory{}},
+	} {
 		if _, err := New(nil, nil, nil, o); err == nil {
 			t.Errorf("%+v was accepted", o)
 		}

@@ -51,13 +51,13 @@ type Fixture struct {
 	Written  []string // ids of the events written, in order
 
 	t    testing.TB
-	next map[int]domain.Expected // of each note's stream
+	next map[domain.StreamID]domain.Expected // of each note's stream
 }
 
 // SetUp opens what a fixture is made of, for the duration of a test. Its log takes the events of notes and of more aggregates.
 func SetUp(t testing.TB, more ...domain.Definition) *Fixture {
 	t.Helper()
-	f := &Fixture{t: t, next: map[int]domain.Expected{}}
+	f := &Fixture{t: t, next: map[domain.StreamID]domain.Expected{}}
 	var err error
 	if f.Pool, err = pgxpool.New(t.Context(), pgtest.Database(t)); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func SetUp(t testing.TB, more ...domain.Definition) *Fixture {
 
 var recorded = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// Append writes one event to the stream of a note.
+// Append writes one event to the stream of a note, in the tenant that change names.
 func (f *Fixture) Append(note int, e domain.Event, change ...func(*domain.Pending)) {
 	f.t.Helper()
 	p := domain.Pending{ID: uuid.NewString(), Event: e, Metadata: domain.Metadata{
@@ -100,10 +100,10 @@ func (f *Fixture) Append(note int, e domain.Event, change ...func(*domain.Pendin
 	for _, c := range change {
 		c(&p)
 	}
-	stream := domain.StreamID{Tenant: "main", Aggregate: "note", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", note))}
+	stream := domain.StreamID{Tenant: p.Tenant, Aggregate: "note", ID: domain.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", note))}
 	var committed domain.Committed
 	for done := false; !done; {
-		switch outcome := f.Store.Append(f.t.Context(), stream, f.next[note], []domain.Pending{p}).(type) {
+		switch outcome := f.Store.Append(f.t.Context(), stream, f.next[stream], []domain.Pending{p}).(type) {
 		case domain.Committed:
 			committed, done = outcome, true
 		case domain.Unknown: // the node was busy: repeated under the same id
@@ -114,7 +114,7 @@ func (f *Fixture) Append(note int, e domain.Event, change ...func(*domain.Pendin
 			f.t.Fatalf("append: %#v", outcome)
 		}
 	}
-	f.next[note] = domain.AtRevision(committed.Revision)
+	f.next[stream] = domain.AtRevision(committed.Revision)
 	f.Written = append(f.Written, p.ID)
 }
 
