@@ -31,7 +31,7 @@ describe, and the same JSON metadata:
 | ` + "`recordedAt`" + ` | when it became known here, UTC |
 | ` + "`subjects`" + ` | the customers that it concerns |
 | ` + "`traceparent`" + ` | W3C trace context of the request |
-| ` + "`sealed`" + ` | reserved for encrypted personal fields |
+| ` + "`sealed`" + ` | reserved for encrypted payloads; an event with it that cannot be opened halts the projections that it concerns until it can |
 
 A schema is permanent once released: it gains optional fields at most, which readers that do not know them ignore. Any other
 change is a new schema, and old events are lifted to it when they are read. Amounts are decimal numbers in strings, times are

@@ -7,6 +7,7 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -155,7 +156,8 @@ func (e *entry) encode(event domain.Event) ([]byte, error) {
 }
 
 // Decode reads an event back, lifted to its newest schema. It returns an *UnknownTypeError, a *NewerSchemaError, or an
-// *UndecodableError, which wraps domain.ErrCorrupt.
+// *UndecodableError, which wraps domain.ErrCorrupt. Of an event that cannot be opened it returns the envelope, without the event,
+// beside a *SealedError.
 func (r *Registry) Decode(raw Raw) (domain.Recorded, error) {
 	e, known := r.entries[raw.Type]
 	if !known {
@@ -166,7 +168,8 @@ func (r *Registry) Decode(raw Raw) (domain.Recorded, error) {
 		return domain.Recorded{}, undecodable(raw, err)
 	}
 	meta, err := decodeMetadata(raw.Metadata)
-	if err != nil {
+	sealed := errors.Is(err, ErrSealed)
+	if err != nil && !sealed {
 		return domain.Recorded{}, undecodable(raw, fmt.Errorf("metadata: %w", err))
 	}
 	if meta.Tenant != stream.Tenant {
@@ -174,6 +177,10 @@ func (r *Registry) Decode(raw Raw) (domain.Recorded, error) {
 	}
 	if meta.Schema > e.newest {
 		return domain.Recorded{}, &NewerSchemaError{Type: raw.Type, Schema: meta.Schema, Known: e.newest, Stream: raw.Stream, Revision: raw.Revision, Position: raw.Position}
+	}
+	if sealed {
+		return domain.Recorded{ID: raw.ID, Stream: stream, Revision: raw.Revision, Position: raw.Position, Metadata: meta},
+			&SealedError{Type: raw.Type, Stream: raw.Stream, Revision: raw.Revision, Position: raw.Position}
 	}
 	event, err := e.decode(raw.Data, meta.Schema)
 	if err != nil {

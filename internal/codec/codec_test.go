@@ -214,7 +214,6 @@ func TestDecodeRefuses(t *testing.T) {
 		"tenant of other":         swap(`"tenant":"main"`, `"tenant":"other"`),
 		"no actor":                swap(`"id":"ada"`, `"id":""`),
 		"kind of actor":           swap(`"human"`, `"robot"`),
-		"sealed fields":           swap(`"schema":1`, `"schema":1,"sealed":{"reason":"c2VjcmV0"}`),
 		"subject that is no UUID": swap(`"0190a000-0000-7000-8000-000000000002"`, `"x"`),
 		"impossible time":         swap(`2026-02-01T`, `2026-02-31T`),
 		"stream of no aggregate":  func(r *codec.Raw) { r.Stream = "main.ticket" },
@@ -231,6 +230,30 @@ func TestDecodeRefuses(t *testing.T) {
 				t.Errorf("the error does not say where: %+v", undecodable)
 			}
 		})
+	}
+}
+
+// An event that cannot be opened is sound: its envelope is read, and it is none of the faults for which events are set aside.
+func TestSealedEventHasAnEnvelopeAndNoPayload(t *testing.T) {
+	raw := encode(t, closed{}, meta())
+	whole, err := registry(t).Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Metadata = bytes.Replace(raw.Metadata, []byte(`{`), []byte(`{"sealed":{"reason":"c2VjcmV0"},`), 1)
+	raw.Data = []byte(`"AAAA"`) // what is encrypted need not read as the event
+	got, err := registry(t).Decode(raw)
+	var sealed *codec.SealedError
+	if !errors.As(err, &sealed) || !errors.Is(err, codec.ErrSealed) || errors.Is(err, domain.ErrCorrupt) || sealed.Stream != raw.Stream || sealed.Position != raw.Position {
+		t.Errorf("got %v, want a SealedError", err)
+	}
+	whole.Event = nil
+	if diff := cmp.Diff(whole, got); diff != "" {
+		t.Errorf("the envelope: %s", diff)
+	}
+	raw.Metadata = bytes.Replace(raw.Metadata, []byte(`"tenant":"main"`), []byte(`"tenant":"other"`), 1)
+	if _, err := registry(t).Decode(raw); !errors.Is(err, domain.ErrCorrupt) {
+		t.Errorf("a sealed event of another tenant: %v", err)
 	}
 }
 

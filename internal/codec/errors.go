@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -31,6 +32,24 @@ type NewerSchemaError struct {
 func (e *NewerSchemaError) Error() string {
 	return fmt.Sprintf("event %s has schema %d, this version knows %d%s", e.Type, e.Schema, e.Known, place(e.Stream, e.Revision))
 }
+
+// ErrSealed says that an event's payload cannot be opened: it is encrypted, and this process has not got the key. The event is
+// sound, and may be opened later.
+var ErrSealed = errors.New("the payload is sealed, and there is no key to open it")
+
+// SealedError says which event cannot be opened. It wraps ErrSealed.
+type SealedError struct {
+	Type     string
+	Stream   string
+	Revision uint64
+	Position domain.Position
+}
+
+func (e *SealedError) Error() string {
+	return fmt.Sprintf("event %s%s: %v", e.Type, place(e.Stream, e.Revision), ErrSealed)
+}
+
+func (e *SealedError) Unwrap() error { return ErrSealed }
 
 // UndecodableError says that an event of a known type and schema does not decode. It wraps domain.ErrCorrupt and Err.
 type UndecodableError struct {

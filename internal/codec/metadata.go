@@ -69,11 +69,6 @@ func decodeMetadata(b []byte) (domain.Metadata, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return domain.Metadata{}, err
 	}
-	switch string(m.Sealed) {
-	case "", "null", "{}", "[]":
-	default:
-		return domain.Metadata{}, errors.New("personal fields are sealed and this version has no keys to open them")
-	}
 	out := domain.Metadata{
 		Schema:        m.Schema,
 		Tenant:        m.Tenant,
@@ -87,7 +82,14 @@ func decodeMetadata(b []byte) (domain.Metadata, error) {
 		Subjects:      m.Subjects,
 		TraceParent:   m.TraceParent,
 	}
-	return out, checkMetadata(out)
+	if err := checkMetadata(out); err != nil {
+		return domain.Metadata{}, err
+	}
+	switch string(m.Sealed) {
+	case "", "null", "{}", "[]":
+		return out, nil
+	}
+	return out, ErrSealed
 }
 
 // checkMetadata holds for every event, on its way in and on its way out.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/bus"
 	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/eventlog"
 	"github.com/rapport-crm/rapport/projections/projection"
@@ -127,6 +129,67 @@ func TestNewerEventsHaltOnlyWhomTheyConcern(t *testing.T) {
 }
 
 // P9: what nobody here reads is passed over, and counted.
+// keyring is a decoder that gets the key of sealed events when somebody turns it.
+type keyring struct {
+	bus.Decoder
+	turned atomic.Bool
+}
+
+func (k *keyring) Decode(raw codec.Raw) (domain.Recorded, error) {
+	e, err := k.Decoder.Decode(raw)
+	if errors.Is(err, codec.ErrSealed) && k.turned.Load() {
+		raw.Metadata = bytes.Replace(raw.Metadata, []byte(seal), nil, 1)
+		return k.Decoder.Decode(raw)
+	}
+	return e, err
+}
+
+const seal = `"sealed":{"key":"1"},`
+
+// An event that cannot be opened halts the projections that it concerns, is never parked, and they go on from the same place, without
+// a restart, when there is a key.
+func TestSealedEventHaltsUntilItCanBeOpened(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := &keyring{Decoder: f.log.registry}
+	story(t, f.log, 20)
+	opened := slices.Clone(f.log.events)
+	story(t, f.log, 20)
+	at := len(opened) + 3
+	raw := f.log.events[at]
+	raw.Metadata = bytes.Replace(raw.Metadata, []byte(`{`), []byte(`{`+seal), 1)
+	f.log.events[at] = raw
+	other := projection.Append[line]{Name: "other", Version: 1, Doc: "Others.", Events: []string{"other.happened"},
+		Rows: func(domain.Recorded) []line { return nil }}
+	opts := quick(7)
+	opts.Unseal = time.Millisecond
+	r, err := New(f.pool, f.log, keys, []projection.Projection{noteFold(&whole), totals, other}, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := f.start(r)
+	if problem := f.awaitProblem("note"); !strings.Contains(problem, "sealed") || !strings.Contains(problem, raw.Position.String()) {
+		t.Errorf("problem %q", problem)
+	}
+	f.caughtUp("other")
+	statuses, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range statuses {
+		if s.ParkedEvents != 0 || s.Name == "note" && (s.State != Halted || s.Healthy() || !s.Position.Before(raw.Position)) {
+			t.Errorf("%+v", s)
+		}
+	}
+	keys.turned.Store(true)
+	f.caughtUp("note", "total", "other")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	f.log.events[at].Metadata = bytes.Replace(raw.Metadata, []byte(seal), nil, 1)
+	sameRows[note](f, noteFold(&whole), "note_id", nil)
+}
+
 func TestUnknownEventOfAnotherKindIsPassedOver(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)

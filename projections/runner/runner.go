@@ -49,6 +49,7 @@ const (
 	DefaultHeartbeat  = 2 * time.Second
 	DefaultProbe      = 5 * time.Second
 	DefaultLockRetry  = time.Second
+	DefaultUnseal     = 30 * time.Second
 	DefaultTakeover   = time.Minute
 	DefaultStall      = 30 * time.Second
 	DefaultRetry      = 200 * time.Millisecond
@@ -82,6 +83,7 @@ type Options struct {
 	Heartbeat  time.Duration         // how often an owner says that it works, and looks for requests of others
 	Probe      time.Duration         // how often the end of the log is looked up
 	LockRetry  time.Duration         // how often a process that waits asks for the lock
+	Unseal     time.Duration         // how often it is tried again to open an event at which projections are halted
 	Stall      time.Duration         // how long a subscription may be silent while the log moves on
 	Retry      time.Duration         // first pause after a failure outside of batches; it doubles up to 30 s
 	Logger     *slog.Logger          // nil means slog.Default
@@ -105,7 +107,7 @@ func (o Options) withDefaults() Options {
 		value    *time.Duration
 		standard time.Duration
 	}{
-		{&o.Heartbeat, DefaultHeartbeat}, {&o.Probe, DefaultProbe}, {&o.LockRetry, DefaultLockRetry},
+		{&o.Heartbeat, DefaultHeartbeat}, {&o.Probe, DefaultProbe}, {&o.LockRetry, DefaultLockRetry}, {&o.Unseal, DefaultUnseal},
 		{&o.Stall, DefaultStall}, {&o.Retry, DefaultRetry}, {&o.Takeover, DefaultTakeover}, {&o.Sweep, DefaultSweep},
 	} {
 		if *d.value <= 0 {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rapport-crm/rapport/domain"
+	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/internal/retry"
 	"github.com/rapport-crm/rapport/projections/projection"
@@ -38,6 +39,7 @@ type term struct {
 	mu      sync.Mutex
 	cancel  context.CancelCauseFunc // of the round; nil between rounds
 	running []*lane                 // lanes of the round
+	halting []*apply.Member         // members of the round, also those that have left their lane
 }
 
 // work works until ctx ends, the locks or the fence is lost, or something is wrong that time does not heal.
@@ -48,7 +50,7 @@ func (t *term) work(ctx context.Context, lock *pgx.Conn) error {
 	if err := t.take(ctx); err != nil {
 		return err
 	}
-	return follow.Beside(ctx, t.rounds, t.beats(lock), t.probe, t.keep)
+	return follow.Beside(ctx, t.rounds, t.beats(lock), t.probe, t.keep, t.unseal)
 }
 
 func (r *Runner) newTerm(owned []*projection.Compiled) *term {
@@ -115,11 +117,48 @@ func (t *term) round(ctx context.Context) error {
 	return fault.ErrRegroup
 }
 
+// unseal looks from time to time whether the events at which members are halted can be opened by now, and begins a round with those
+// of which that is true.
+func (t *term) unseal(ctx context.Context) error {
+	const sql = "update projection.checkpoint set problem = '', updated_at = now() where name = $1 and version = $2 and build = $3 and epoch = $4 and not distrusted"
+	for retry.Sleep(ctx, t.runner.opts.Unseal) {
+		opened := false
+		for _, m := range t.sealed() {
+			if _, err := t.runner.decode.Decode(*m.Sealed.Load()); errors.Is(err, codec.ErrSealed) {
+				continue
+			}
+			if _, err := t.runner.pool.Exec(ctx, sql, m.Name, m.Version, m.Number, t.epoch); err != nil {
+				t.runner.log.WarnContext(ctx, "a projection that can go on is still halted", "projection", m.Name, "err", err)
+				continue
+			}
+			m.Sealed.Store(nil)
+			opened = true
+		}
+		if opened {
+			t.interrupt(fault.ErrRegroup)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// sealed returns the members that are halted at an event that could not be opened.
+func (t *term) sealed() (list []*apply.Member) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range t.halting {
+		if m.Sealed.Load() != nil {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 // start notes what the round runs.
 func (t *term) start(cancel context.CancelCauseFunc, lanes []*lane) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.cancel, t.running = cancel, lanes
+	t.halting = slices.Clone(t.members)
 }
 
 // interrupt ends the round, and reports whether there was one.

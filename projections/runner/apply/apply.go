@@ -419,6 +419,7 @@ func (g *Group) committed(plans []*plan) {
 			}
 		}
 		m.At, m.Event, m.State, m.Problem = p.at, p.event, p.state, p.problem
+		m.Sealed.Store(p.sealed)
 		if m.Problem != "" {
 			g.Logger.Error("projection halted", "projection", m.Name, "version", m.Version, "build", m.Number, "position", m.Event.Position, "problem", m.Problem,
 				"next", "rapport projections status")

@@ -3,11 +3,13 @@ package apply
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rapport-crm/rapport/domain"
 	"github.com/rapport-crm/rapport/internal/bus"
+	"github.com/rapport-crm/rapport/internal/codec"
 	"github.com/rapport-crm/rapport/internal/follow"
 	"github.com/rapport-crm/rapport/projections/projection"
 	"github.com/rapport-crm/rapport/projections/runner/build"
@@ -19,6 +21,8 @@ type Member struct {
 	build.Checkpoint
 	Distrusted bool // its rows may lack events: it stays halted, whoever takes it over
 	CaughtUp   bool // has reached the end of the log in this term
+
+	Sealed *atomic.Pointer[codec.Raw] // holds the event at which it is halted because it cannot be opened; nil otherwise
 
 	engine  projection.Engine
 	parked  map[string]bool   // streams
@@ -33,7 +37,7 @@ type Member struct {
 // NewMember makes a member of a build, which is to be loaded. It keeps up to cacheRows rows between batches, and a sample of up
 // to verifyKeys keys of a build that is to be verified.
 func NewMember(compiled *projection.Compiled, c build.Checkpoint, cacheRows, verifyKeys int) *Member {
-	return &Member{Compiled: compiled, Checkpoint: c, engine: compiled.NewEngine(cacheRows), verifyKeys: verifyKeys}
+	return &Member{Compiled: compiled, Checkpoint: c, engine: compiled.NewEngine(cacheRows), verifyKeys: verifyKeys, Sealed: new(atomic.Pointer[codec.Raw])}
 }
 
 // Measure asks how many rows the table has.

@@ -29,6 +29,7 @@ type plan struct {
 	member *Member
 	shared []domain.Recorded         // all events of the batch; nil when there is one that does not decode
 	poison map[domain.Position]cause // events found to be poison
+	sealed *codec.Raw                // the event that cannot be opened, and at which the step ends; nil when there is none
 	drift  string                    // why nothing can be stored at all, or ""
 
 	events   []domain.Recorded // to be applied, among others that do not matter
@@ -149,6 +150,7 @@ func (p *plan) pick(batch *bus.Batch) bool {
 func (p *plan) halts(item *bus.Item) string {
 	var unknown *codec.UnknownTypeError
 	var newer *codec.NewerSchemaError
+	var sealed *codec.SealedError
 	switch {
 	case item.Err == nil:
 	case errors.As(item.Err, &unknown) && p.member.Concerns(item.Raw.Type):
@@ -156,6 +158,10 @@ func (p *plan) halts(item *bus.Item) string {
 	case errors.As(item.Err, &newer) && p.member.Matches(item.Raw.Type):
 		return fmt.Sprintf("event %s at position %s has schema %d, this version of rapport knows %d: upgrade it",
 			item.Raw.Type, item.Raw.Position, newer.Schema, newer.Known)
+	case errors.As(item.Err, &sealed) && p.member.Matches(item.Raw.Type):
+		p.sealed = &item.Raw
+		return fmt.Sprintf("event %s at position %s is sealed, and this process has no key to open it: the projection goes on when there is one",
+			item.Raw.Type, item.Raw.Position)
 	}
 	return ""
 }
