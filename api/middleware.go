@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,12 +87,14 @@ func (s *Server) callerOf(h http.Header) (domain.Caller, error) {
 	if name := h.Get(headerTenant); name != "" {
 		caller.Tenant = domain.Tenant(name)
 	}
-	if !slices.Contains(s.opts.Tenants, caller.Tenant) {
+	var err error
+	if caller.Actor, err = actorOf(h); err != nil {
+		return domain.Caller{}, err
+	}
+	if caller.Admit(s.opts.Tenants) != nil { // a name it has, if only anonymous
 		return domain.Caller{}, domain.Invalid(headerTenant, "names no tenant of this installation")
 	}
-	var err error
-	caller.Actor, err = actorOf(h)
-	return caller, err
+	return caller, nil
 }
 
 func newCorrelation() string {

@@ -242,7 +242,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	p := &parts{reads: reads}
 	var commandBus *commands.Bus
 	if s.commands() {
-		commandBus = newBus(l, secret, commands.Options{Logger: c.log})
+		commandBus = newBus(l, secret, commands.Options{Logger: c.log, Authorise: s.authorise})
 	}
 	options := api.Options{
 		Reads: reads, Log: l.Store, Projections: admin{projector}, Metrics: metrics, Logger: c.log, Version: versionText(), Tracer: tracer,
@@ -269,7 +269,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		follows(reactors)
 	}
 	if s.does(roleProcess) {
-		processes, err := newProcesses(areas.Processes(), commandBus, pool, l, c.log, metrics, tracer)
+		processes, err := newProcesses(areas.Processes(), newBus(l, secret, commands.Options{Logger: c.log}), pool, l, c.log, metrics, tracer)
 		if err != nil {
 			return nil, err
 		}
@@ -294,6 +294,12 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	}
 	p.server, err = api.New(options)
 	return p, err
+}
+
+// authorise is the rule of commands that requests bring, the same as that of queries. Processes have a bus without it: they follow the
+// events of all tenants in the log, whichever this server serves.
+func (s serveCommand) authorise(r commands.Request) error {
+	return domain.Caller{Tenant: r.Tenant, Actor: r.Actor}.Admit(s.tenants())
 }
 
 // offer adds what the API needs beside health.
