@@ -240,9 +240,10 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		return nil, err
 	}
 	p := &parts{reads: reads}
-	var commandBus *commands.Bus
+	var ofRequests, ofLoops *commands.Bus // of what requests bring, and of what processes and deadlines cause in any tenant
 	if s.commands() {
-		commandBus = newBus(l, secret, commands.Options{Logger: c.log, Authorise: s.authorise})
+		ofRequests = newBus(l, secret, commands.Options{Logger: c.log, Authorise: s.authorise})
+		ofLoops = newBus(l, secret, commands.Options{Logger: c.log})
 	}
 	options := api.Options{
 		Reads: reads, Log: l.Store, Projections: admin{projector}, Metrics: metrics, Logger: c.log, Version: versionText(), Tracer: tracer,
@@ -269,14 +270,14 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		follows(reactors)
 	}
 	if s.does(roleProcess) {
-		processes, err := newProcesses(areas.Processes(), newBus(l, secret, commands.Options{Logger: c.log}), pool, l, c.log, metrics, tracer)
+		processes, err := newProcesses(areas.Processes(), ofLoops, pool, l, c.log, metrics, tracer)
 		if err != nil {
 			return nil, err
 		}
 		follows(processes)
 	}
 	if s.does(roleTimer) {
-		deadlines, err := deadlineJob(commandBus, reads, c.log)
+		deadlines, err := deadlineJob(ofLoops, reads, c.log)
 		if err != nil {
 			return nil, err
 		}
@@ -288,7 +289,7 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 		probe("due jobs", func() error { return api.Degraded(loop.Err()) })
 	}
 	if s.does(roleAPI) {
-		if err := s.offer(ctx, c, l, postgres, commandBus, reads, &options, closing); err != nil {
+		if err := s.offer(ctx, c, l, postgres, ofRequests, reads, &options, closing); err != nil {
 			return nil, err
 		}
 	}
@@ -296,8 +297,8 @@ func (s serveCommand) assemble(ctx context.Context, c *console, l *log, postgres
 	return p, err
 }
 
-// authorise is the rule of commands that requests bring, the same as that of queries. Processes have a bus without it: they follow the
-// events of all tenants in the log, whichever this server serves.
+// authorise is the rule of commands that requests bring, the same as that of queries. Processes and deadlines have a bus without it: they
+// work for all tenants in the log, whichever this server serves.
 func (s serveCommand) authorise(r commands.Request) error {
 	return domain.Caller{Tenant: r.Tenant, Actor: r.Actor}.Admit(s.tenants())
 }
