@@ -270,6 +270,9 @@ func sums(totals []sales.OrderTotal, kind string) (orders int64, total, withCust
 	return orders, total, withCustomer
 }
 
+// logPosition stands in the first answer. It is another when the clock has told of an overdue promise of the sample meanwhile.
+var logPosition = regexp.MustCompile(`at log position \d+`)
+
 // TestReadmeShowsWhatIsPrinted holds that the README's first answer is the real one.
 func TestReadmeShowsWhatIsPrinted(t *testing.T) {
 	t.Parallel()
@@ -281,8 +284,9 @@ func TestReadmeShowsWhatIsPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := strings.ReplaceAll(string(readme), "\n    ", "\n")
-	if want := strings.ReplaceAll(s.out.String(), s.url, "http://127.0.0.1:8080"); !strings.Contains(shown, want) {
+	shown := logPosition.ReplaceAllString(strings.ReplaceAll(string(readme), "\n    ", "\n"), "at log position N")
+	want := logPosition.ReplaceAllString(strings.ReplaceAll(s.out.String(), s.url, "http://127.0.0.1:8080"), "at log position N")
+	if !strings.Contains(shown, want) {
 		t.Errorf("the README does not show what was printed:\n%s", want)
 	}
 }
