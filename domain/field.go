@@ -3,6 +3,7 @@ package domain
 import (
 	"maps"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -84,11 +85,43 @@ func jsonName(f reflect.StructField) string {
 	return name
 }
 
-// SetGiven copies what from points to, and nothing when it is nil: an optional field of a command that was left out.
-func SetGiven[T any](to, from *T) {
-	if from != nil {
-		*to = *from
+// FieldIndex is where a struct type has the field with this JSON name, for reflect.Value.FieldByIndex; nil when it has none.
+func FieldIndex(t reflect.Type, name string) []int {
+	if t.Kind() != reflect.Struct {
+		return nil
 	}
+	return fieldsOf(t).index[name]
+}
+
+// Revise brings a partial update into whole. Every member of update that is a pointer is the new value of the member of whole
+// with the same JSON name, which stays as it is where the pointer is nil. The member clear of update, if it has one, names
+// members to empty; a name that whole has not is an *InvalidError. Members that are no pointers say something else, such as
+// why. Revise panics when whole lacks a member that is given, or has it with another type, which the first update in a test
+// shows.
+func Revise[T, U any](to *T, update U) error {
+	target, source := reflect.ValueOf(to).Elem(), reflect.ValueOf(&update).Elem()
+	given := fieldsOf(source.Type())
+	if index := given.index["clear"]; index != nil {
+		for i, name := range source.FieldByIndex(index).Interface().([]string) {
+			member := FieldIndex(target.Type(), name)
+			if member == nil {
+				return Invalid("/clear/"+strconv.Itoa(i), "\"{name}\" is not one of the fields", name)
+			}
+			target.FieldByIndex(member).SetZero()
+		}
+	}
+	for _, name := range given.names {
+		value := source.FieldByIndex(given.index[name])
+		if value.Kind() != reflect.Pointer || value.IsNil() {
+			continue
+		}
+		member := target.FieldByIndex(FieldIndex(target.Type(), name))
+		if member.Kind() != reflect.Pointer {
+			value = value.Elem()
+		}
+		member.Set(value)
+	}
+	return nil
 }
 
 // With returns a copy of m in which k is v, so that states share nothing that changes.

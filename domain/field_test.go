@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -58,5 +59,40 @@ func TestWithLeavesTheMapAlone(t *testing.T) {
 	n := domain.With(m, "a", 2)
 	if m["a"] != 1 || n["a"] != 2 || domain.With[string, int](nil, "b", 3)["b"] != 3 {
 		t.Errorf("m %v, n %v", m, n)
+	}
+}
+
+func TestPartialUpdatesReviseWhatTheyGive(t *testing.T) {
+	type whole struct {
+		Name   string   `json:"name"`
+		Size   int      `json:"size"`
+		Colour string   `json:"colour"`
+		Place  *string  `json:"place"`
+		Words  []string `json:"words"`
+	}
+	type update struct {
+		domain.When
+		Name   *string   `json:"name,omitempty"`
+		Size   *int      `json:"size,omitempty"`
+		Place  *string   `json:"place,omitempty"`
+		Words  *[]string `json:"words,omitempty"`
+		Clear  []string  `json:"clear,omitempty"`
+		Reason string    `json:"reason"`
+	}
+	before := whole{Name: "a", Size: 3, Colour: "red", Place: new("Rome"), Words: []string{"x"}}
+	got := before
+	if err := domain.Revise(&got, update{Name: new(""), Size: new(4), Words: &[]string{"y", "z"}, Clear: []string{"colour", "size"}, Reason: "why"}); err != nil {
+		t.Fatal(err)
+	}
+	if got.Name != "" || got.Size != 4 || got.Colour != "" || got.Place != before.Place || !slices.Equal(got.Words, []string{"y", "z"}) {
+		t.Errorf("revised to %+v", got)
+	}
+	if got = before; domain.Revise(&got, update{}) != nil || got.Name != "a" || got.Size != 3 || got.Place != before.Place {
+		t.Errorf("nothing given changed it to %+v", got)
+	}
+	err := domain.Revise(&got, update{Clear: []string{"colour", "Name"}})
+	var invalid *domain.InvalidError
+	if !errors.As(err, &invalid) || invalid.Fields[0].Pointer != "/clear/1" {
+		t.Errorf("a name that is no field: %v", err)
 	}
 }

@@ -20,12 +20,10 @@ var Contact = projection.Fold[projection.StreamKey, party.Contact]{
 	Evolve: func(r party.Contact, _ projection.StreamKey, e domain.Recorded) party.Contact {
 		switch ev := e.Event.(type) {
 		case contact.Created:
-			setContact(&r, ev.Details)
+			column.Fill(&r, ev.Details)
 			r.Status, r.CreatedAt = "active", e.OccurredAt
 		case contact.DetailChanged:
-			d := contactOf(r)
-			d.Take(ev.Field, ev.To)
-			setContact(&r, d)
+			column.FillMember(&r, ev.Field, ev.To)
 		case contact.Deactivated:
 			r.Status = "inactive"
 		case contact.Reactivated:
@@ -35,20 +33,6 @@ var Contact = projection.Fold[projection.StreamKey, party.Contact]{
 		return r
 	},
 	Indexes: party.Contacts.Indexes,
-}
-
-func contactOf(r party.Contact) contact.Details {
-	return contact.Details{
-		Title: r.Title, GivenName: r.GivenName, MiddleName: r.MiddleName, FamilyName: r.FamilyName, Email: r.Email,
-		Phone: r.Phone, JobTitle: r.JobTitle, Department: r.Department,
-		PreferredChannel: contact.Channel(r.PreferredChannel), Language: r.Language,
-	}
-}
-
-func setContact(r *party.Contact, d contact.Details) {
-	r.Title, r.GivenName, r.MiddleName, r.FamilyName = d.Title, d.GivenName, d.MiddleName, d.FamilyName
-	r.Email, r.Phone, r.JobTitle, r.Department = d.Email, d.Phone, d.JobTitle, d.Department
-	r.PreferredChannel, r.Language = string(d.PreferredChannel), d.Language
 }
 
 type contactLinkKey struct {

@@ -27,8 +27,8 @@ func evolveCustomer(r party.Customer, _ projection.StreamKey, e domain.Recorded)
 	case customer.Registered:
 		r.Kind, r.Status = string(ev.Kind), party.CustomerActive
 		r.RegisteredAt = e.OccurredAt
-		setProfile(&r, ev.Profile)
-		setClassification(&r, ev.Classification)
+		column.Fill(&r, ev.Profile)
+		column.Fill(&r, ev.Classification)
 		r.Tags = slices.Clone(ev.Tags)
 		r.ParentID, r.Source = column.ID(ev.ParentID), ev.Source
 		if ev.Owner != "" {
@@ -38,13 +38,9 @@ func evolveCustomer(r party.Customer, _ projection.StreamKey, e domain.Recorded)
 			r.ExternalIDs = map[string]string{ev.ExternalID.System: ev.ExternalID.ID}
 		}
 	case customer.ProfileChanged:
-		p := profileOf(r)
-		p.Take(ev.Field, ev.To)
-		setProfile(&r, p)
+		column.FillMember(&r, ev.Field, ev.To)
 	case customer.Classified:
-		c := customer.Classification{Industry: r.Industry, Occupation: r.Occupation, AgeBand: r.AgeBand, Region: r.Region}
-		c.Take(ev.Field, ev.To)
-		setClassification(&r, c)
+		column.FillMember(&r, ev.Field, ev.To)
 	case customer.Tagged:
 		r.Tags = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(r.Tags), ev.Tag))))
 	case customer.Untagged:
@@ -86,39 +82,6 @@ func evolveCustomer(r party.Customer, _ projection.StreamKey, e domain.Recorded)
 // without returns a new slice of the elements that drop does not name: rows share their slices with rows before.
 func without[T any](list []T, drop func(T) bool) []T {
 	return slices.DeleteFunc(slices.Clone(list), drop)
-}
-
-func profileOf(r party.Customer) customer.Profile {
-	p := customer.Profile{
-		Name: r.Name, LegalName: r.LegalName, TaxID: r.TaxID, Email: r.Email, Phone: r.Phone, Website: r.Website,
-		Address: customer.Address{
-			Street: r.Street, City: r.City, Region: r.AddressRegion, PostalCode: r.PostalCode, Country: r.Country,
-		},
-		Gender: customer.Gender(r.Gender), Employees: int(r.Employees), FoundedYear: int(r.FoundedYear),
-	}
-	if r.BirthDate != nil {
-		p.BirthDate = *r.BirthDate
-	}
-	if r.Revenue != nil {
-		p.Revenue = domain.Money{Amount: *r.Revenue, Currency: domain.Currency(r.RevenueCurrency)}
-	}
-	return p
-}
-
-func setProfile(r *party.Customer, p customer.Profile) {
-	r.Name, r.LegalName, r.TaxID, r.Email, r.Phone, r.Website = p.Name, p.LegalName, p.TaxID, p.Email, p.Phone, p.Website
-	r.Street, r.City, r.AddressRegion = p.Address.Street, p.Address.City, p.Address.Region
-	r.PostalCode, r.Country = p.Address.PostalCode, p.Address.Country
-	r.BirthDate, r.Gender = column.Date(p.BirthDate), string(p.Gender)
-	r.Employees, r.FoundedYear = int64(p.Employees), int64(p.FoundedYear)
-	r.Revenue, r.RevenueCurrency = nil, ""
-	if p.Revenue.Currency != "" {
-		r.Revenue, r.RevenueCurrency = column.Amount(&p.Revenue)
-	}
-}
-
-func setClassification(r *party.Customer, c customer.Classification) {
-	r.Industry, r.Occupation, r.AgeBand, r.Region = c.Industry, c.Occupation, c.AgeBand, c.Region
 }
 
 // CustomerOwnerHistory tells who looked after a customer from when on.

@@ -29,16 +29,16 @@ type Customer struct {
 	Email           string            `db:"email" json:"email,omitempty" personal:"true" of:"id" doc:"E-mail address in lower case; empty when unknown."`
 	Phone           string            `db:"phone" json:"phone,omitempty" personal:"true" of:"id" doc:"Telephone number in E.164; empty when unknown."`
 	Website         string            `db:"website" json:"website,omitempty" doc:"Address of the web site; empty when unknown."`
-	Street          string            `db:"street" json:"street,omitempty" personal:"true" of:"id" doc:"Postal address: street and number."`
-	City            string            `db:"city" json:"city,omitempty" personal:"true" of:"id" doc:"Postal address: city or town."`
-	AddressRegion   string            `db:"address_region" json:"addressRegion,omitempty" personal:"true" of:"id" doc:"Postal address: state, province or county."`
-	PostalCode      string            `db:"postal_code" json:"postalCode,omitempty" personal:"true" of:"id" doc:"Postal address: postal code."`
-	Country         string            `db:"country" json:"country,omitempty" personal:"true" of:"id" doc:"Postal address: ISO 3166-1 alpha-2 code."`
+	Street          string            `db:"street" json:"street,omitempty" member:"address.street" personal:"true" of:"id" doc:"Postal address: street and number."`
+	City            string            `db:"city" json:"city,omitempty" member:"address.city" personal:"true" of:"id" doc:"Postal address: city or town."`
+	AddressRegion   string            `db:"address_region" json:"addressRegion,omitempty" member:"address.region" personal:"true" of:"id" doc:"Postal address: state, province or county."`
+	PostalCode      string            `db:"postal_code" json:"postalCode,omitempty" member:"address.postalCode" personal:"true" of:"id" doc:"Postal address: postal code."`
+	Country         string            `db:"country" json:"country,omitempty" member:"address.country" personal:"true" of:"id" doc:"Postal address: ISO 3166-1 alpha-2 code."`
 	BirthDate       *domain.Date      `db:"birth_date" json:"birthDate,omitempty" personal:"true" of:"id" doc:"Day of birth of a person."`
 	Gender          string            `db:"gender" json:"gender,omitempty" personal:"true" of:"id" doc:"female, male, other or undisclosed; empty when unknown."`
 	Employees       int64             `db:"employees" json:"employees,omitempty" doc:"Number of people employed; 0 when unknown."`
-	Revenue         *domain.Amount    `db:"revenue" json:"revenue,omitempty" doc:"Revenue of a year."`
-	RevenueCurrency string            `db:"revenue_currency" json:"revenueCurrency,omitempty" doc:"ISO 4217 code of the revenue."`
+	Revenue         *domain.Amount    `db:"revenue" json:"revenue,omitempty" member:"revenue.amount" doc:"Revenue of a year."`
+	RevenueCurrency string            `db:"revenue_currency" json:"revenueCurrency,omitempty" member:"revenue.currency" doc:"ISO 4217 code of the revenue."`
 	FoundedYear     int64             `db:"founded_year" json:"foundedYear,omitempty" doc:"Year of foundation; 0 when unknown."`
 	Industry        string            `db:"industry" json:"industry,omitempty" doc:"Line of business; empty when unclassified."`
 	Occupation      string            `db:"occupation" json:"occupation,omitempty" personal:"true" of:"id" doc:"Occupation of a person; empty when unclassified."`

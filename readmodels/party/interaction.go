@@ -27,8 +27,8 @@ type Interaction struct {
 	DurationSeconds    int64         `db:"duration_seconds" json:"durationSeconds,omitempty" doc:"How long it took, in seconds; 0 when unknown."`
 	StartedAt          time.Time     `db:"started_at" json:"startedAt" doc:"When it began."`
 	Campaign           string        `db:"campaign" json:"campaign,omitempty" doc:"The campaign that it belongs to."`
-	RelatesToAggregate string        `db:"relates_to_aggregate" json:"relatesToAggregate,omitempty" doc:"Kind of what else it belongs to, such as opportunity."`
-	RelatesToID        *domain.ID    `db:"relates_to_id" json:"relatesToId,omitempty" doc:"Id of what else it belongs to."`
+	RelatesToAggregate string        `db:"relates_to_aggregate" json:"relatesToAggregate,omitempty" member:"relatesTo.aggregate" doc:"Kind of what else it belongs to, such as opportunity."`
+	RelatesToID        *domain.ID    `db:"relates_to_id" json:"relatesToId,omitempty" member:"relatesTo.id" doc:"Id of what else it belongs to."`
 	Notes              []Note        `db:"notes" json:"notes" personal:"true" of:"customer_id" doc:"Remarks in order: a JSON array of text, by, at."`
 	Actor              string        `db:"actor" json:"actor" doc:"Who logged it."`
 	Status             string        `db:"status" json:"status" doc:"logged, or retracted when there was no such interaction."`

@@ -115,8 +115,8 @@ func create(c Contact, cmd Create, f domain.Facts) ([]domain.Event, error) {
 }
 
 func update(c Contact, cmd Update) ([]domain.Event, error) {
-	to, err := cmd.apply(c.Details)
-	if err != nil {
+	to := c.Details
+	if err := domain.Revise(&to, cmd); err != nil {
 		return nil, err
 	}
 	var events []domain.Event
@@ -169,8 +169,12 @@ func changeRole(c Contact, cmd ChangeRole, f domain.Facts) ([]domain.Event, erro
 		CustomerID: cmd.CustomerID, From: link.Role, To: link.Role, FromPrimary: link.Primary, ToPrimary: link.Primary,
 		Since: cmd.Since,
 	}
-	domain.SetGiven(&e.To, cmd.Role)
-	domain.SetGiven(&e.ToPrimary, cmd.Primary)
+	if cmd.Role != nil {
+		e.To = *cmd.Role
+	}
+	if cmd.Primary != nil {
+		e.ToPrimary = *cmd.Primary
+	}
 	if e.To == e.From && e.ToPrimary == e.FromPrimary {
 		return nil, nil
 	}

@@ -1,7 +1,6 @@
 package contact
 
 import (
-	"fmt"
 	"regexp"
 
 	"github.com/rapport-crm/rapport/domain"
@@ -85,26 +84,6 @@ type CustomerFacts struct {
 
 // Take copies one field, given by its JSON name, from other details. It reports whether there is such a field.
 func (d *Details) Take(field string, from Details) bool { return domain.CopyField(d, field, from) }
-
-// apply returns the details as the command wishes them.
-func (cmd Update) apply(d Details) (Details, error) {
-	for i, name := range cmd.Clear {
-		if !d.Take(name, Details{}) {
-			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "\"{name}\" is not a field of a contact", name)
-		}
-	}
-	domain.SetGiven(&d.Title, cmd.Title)
-	domain.SetGiven(&d.GivenName, cmd.GivenName)
-	domain.SetGiven(&d.MiddleName, cmd.MiddleName)
-	domain.SetGiven(&d.FamilyName, cmd.FamilyName)
-	domain.SetGiven(&d.Email, cmd.Email)
-	domain.SetGiven(&d.Phone, cmd.Phone)
-	domain.SetGiven(&d.JobTitle, cmd.JobTitle)
-	domain.SetGiven(&d.Department, cmd.Department)
-	domain.SetGiven(&d.PreferredChannel, cmd.PreferredChannel)
-	domain.SetGiven(&d.Language, cmd.Language)
-	return d, nil
-}
 
 var languagePattern = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$`)
 

@@ -1,7 +1,6 @@
 package customer
 
 import (
-	"fmt"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -119,23 +118,9 @@ func (p Profile) equal(q Profile) bool {
 
 func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Event, error) {
 	to := c.Profile
-	for i, name := range cmd.Clear {
-		if !to.Take(name, Profile{}) {
-			return nil, domain.Invalid(fmt.Sprintf("/clear/%d", i), "\"{name}\" is not a field of the profile", name)
-		}
+	if err := domain.Revise(&to, cmd); err != nil {
+		return nil, err
 	}
-	domain.SetGiven(&to.Name, cmd.Name)
-	domain.SetGiven(&to.LegalName, cmd.LegalName)
-	domain.SetGiven(&to.TaxID, cmd.TaxID)
-	domain.SetGiven(&to.Email, cmd.Email)
-	domain.SetGiven(&to.Phone, cmd.Phone)
-	domain.SetGiven(&to.Website, cmd.Website)
-	domain.SetGiven(&to.Address, cmd.Address)
-	domain.SetGiven(&to.BirthDate, cmd.BirthDate)
-	domain.SetGiven(&to.Gender, cmd.Gender)
-	domain.SetGiven(&to.Employees, cmd.Employees)
-	domain.SetGiven(&to.Revenue, cmd.Revenue)
-	domain.SetGiven(&to.FoundedYear, cmd.FoundedYear)
 	if domain.IsBlank(to.Name) {
 		return nil, domain.Invalid("/name", "cannot be emptied")
 	}
@@ -158,10 +143,9 @@ func updateProfile(c Customer, cmd UpdateProfile, f domain.Facts) ([]domain.Even
 
 func classify(c Customer, cmd Classify) ([]domain.Event, error) {
 	to := c.Classification
-	domain.SetGiven(&to.Industry, cmd.Industry)
-	domain.SetGiven(&to.Occupation, cmd.Occupation)
-	domain.SetGiven(&to.AgeBand, cmd.AgeBand)
-	domain.SetGiven(&to.Region, cmd.Region)
+	if err := domain.Revise(&to, cmd); err != nil {
+		return nil, err
+	}
 
 	var events []domain.Event
 	var changed Classification

@@ -101,23 +101,8 @@ func (d Details) normal() Details {
 
 // apply returns the details as the command puts them right.
 func (cmd Correct) apply(d Details) (Details, error) {
-	for i, name := range cmd.Clear {
-		if !d.Take(name, Details{}) {
-			return Details{}, domain.Invalid(fmt.Sprintf("/clear/%d", i), "\"{name}\" is not a field of an interaction", name)
-		}
-	}
-	domain.SetGiven(&d.CustomerID, cmd.CustomerID)
-	domain.SetGiven(&d.Channel, cmd.Channel)
-	domain.SetGiven(&d.Direction, cmd.Direction)
-	domain.SetGiven(&d.Participants, cmd.Participants)
-	domain.SetGiven(&d.Subject, cmd.Subject)
-	domain.SetGiven(&d.Body, cmd.Body)
-	domain.SetGiven(&d.Outcome, cmd.Outcome)
-	domain.SetGiven(&d.DurationSeconds, cmd.DurationSeconds)
-	domain.SetGiven(&d.StartedAt, cmd.StartedAt)
-	domain.SetGiven(&d.Campaign, cmd.Campaign)
-	if cmd.RelatesTo != nil {
-		d.RelatesTo = cmd.RelatesTo
+	if err := domain.Revise(&d, cmd); err != nil {
+		return Details{}, err
 	}
 	return d.normal(), nil
 }
