@@ -91,7 +91,7 @@ var first = map[string][]string{
 var earlier = map[string]object{"customer.mark_commitment_overdue": {"occurredAt": "2026-02-01T00:00:00Z", "due": "2026-03-01"}}
 
 // kinds are the kinds of actor of commands that no human gives.
-var kinds = map[string]string{"customer.mark_commitment_overdue": "automation"}
+var kinds = map[string]string{"customer.mark_commitment_overdue": "automation", "interaction.mark_follow_up_due": "automation"}
 
 // fresh names the commands whose examples need another record than the example of the creating command makes.
 var fresh = map[string]object{

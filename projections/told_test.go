@@ -74,6 +74,7 @@ func lives() []life {
 			Subject: order.Subject{Number: "ADJ-1", Kind: order.KindAdjustment, CustomerID: number(9, 0xc)}, Currency: "EUR", Total: amount("-0.01"),
 		}}},
 		{"customer 4", []any{"customer.registered", "customer.commitment_recorded", "customer.commitment_overdue"}},
+		{"interaction 2", []any{"interaction.logged", "interaction.follow_up_due"}},
 	}
 }
 

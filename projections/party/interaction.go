@@ -12,7 +12,7 @@ import (
 
 // Interaction keeps each dealing with a customer, corrections applied.
 var Interaction = projection.Fold[projection.StreamKey, party.Interaction]{
-	Name: "interaction", Version: 1,
+	Name: "interaction", Version: 2,
 	Doc:    "Dealings with customers: calls, mails, visits, with corrections applied; retracted ones are marked.",
 	Events: []string{"interaction."},
 	Keys:   projection.ByStream,
@@ -30,6 +30,8 @@ var Interaction = projection.Fold[projection.StreamKey, party.Interaction]{
 			r.Corrections++
 		case interaction.NoteAdded:
 			r.Notes = append(slices.Clone(r.Notes), party.Note{Text: ev.Text, By: e.Actor.ID, At: e.OccurredAt})
+		case interaction.FollowUpDue:
+			r.RemindedAt = &ev.FollowUpAt
 		case interaction.Retracted:
 			r.Status = party.InteractionRetracted
 		}

@@ -20,7 +20,7 @@ type deadlineKey struct {
 
 // Deadline keeps the moments that the aggregates declare: see domain.Deadline.
 var Deadline = projection.Fold[deadlineKey, work.Deadline]{
-	Name: "deadline", Version: 1,
+	Name: "deadline", Version: 2,
 	Doc:    "Moments at which records are woken, and whether their moment has come.",
 	Events: deadlineEvents(),
 	Keys: func(e domain.Recorded) (keys []deadlineKey) {

@@ -29,6 +29,8 @@ type Interaction struct {
 	Campaign           string        `db:"campaign" json:"campaign,omitempty" doc:"The campaign that it belongs to."`
 	RelatesToAggregate string        `db:"relates_to_aggregate" json:"relatesToAggregate,omitempty" member:"relatesTo.aggregate" doc:"Kind of what else it belongs to, such as opportunity."`
 	RelatesToID        *domain.ID    `db:"relates_to_id" json:"relatesToId,omitempty" member:"relatesTo.id" doc:"Id of what else it belongs to."`
+	FollowUpAt         *time.Time    `db:"follow_up_at" json:"followUpAt,omitempty" doc:"When to come back to it; null when it needs no follow-up."`
+	RemindedAt         *time.Time    `db:"reminded_at" json:"remindedAt,omitempty" doc:"The last moment of a follow-up that had come; null when none has."`
 	Notes              []Note        `db:"notes" json:"notes" personal:"true" of:"customer_id" doc:"Remarks in order: a JSON array of text, by, at."`
 	Actor              string        `db:"actor" json:"actor" doc:"Who logged it."`
 	Status             string        `db:"status" json:"status" doc:"logged, or retracted when there was no such interaction."`

@@ -29,7 +29,8 @@ type Correct struct {
 	StartedAt       *time.Time     `json:"startedAt,omitempty" format:"date-time" doc:"When it began." example:"2026-03-02T09:10:00Z"`
 	Campaign        *string        `json:"campaign,omitempty" maxLength:"200" doc:"The campaign that it belongs to." example:"summer 2026"`
 	RelatesTo       *Reference     `json:"relatesTo,omitempty" doc:"What else it belongs to, such as an opportunity. Emptied through clear."`
-	Clear           []string       `json:"clear,omitempty" maxItems:"11" doc:"Names of fields to empty." example:"[\"relatesTo\"]"`
+	FollowUpAt      *time.Time     `json:"followUpAt,omitempty" format:"date-time" doc:"When to come back to it. A moment later than the last reminder brings another one." example:"2026-03-10T09:00:00Z"`
+	Clear           []string       `json:"clear,omitempty" maxItems:"12" doc:"Names of fields to empty." example:"[\"relatesTo\"]"`
 	Reason          string         `json:"reason" minLength:"1" maxLength:"1000" doc:"Why it is corrected." example:"mixed up two calls"`
 
 	Customer CustomerFacts `json:"-"` // the customer that CustomerID names; not read when CustomerID is nil
@@ -47,8 +48,15 @@ type Retract struct {
 	Reason string `json:"reason" minLength:"1" maxLength:"1000" doc:"Why it is retracted." example:"entered twice"`
 }
 
+// MarkFollowUpDue says that the moment to come back to the interaction has come. The clock gives it.
+type MarkFollowUpDue struct {
+	domain.When
+	FollowUpAt time.Time `json:"followUpAt" format:"date-time" doc:"The moment, as the interaction has it." example:"2026-03-02T16:00:00Z"`
+}
+
 // CommandType implements domain.Command; so do those that follow.
-func (Log) CommandType() string     { return "interaction.log" }
-func (Correct) CommandType() string { return "interaction.correct" }
-func (AddNote) CommandType() string { return "interaction.add_note" }
-func (Retract) CommandType() string { return "interaction.retract" }
+func (Log) CommandType() string             { return "interaction.log" }
+func (Correct) CommandType() string         { return "interaction.correct" }
+func (AddNote) CommandType() string         { return "interaction.add_note" }
+func (Retract) CommandType() string         { return "interaction.retract" }
+func (MarkFollowUpDue) CommandType() string { return "interaction.mark_follow_up_due" }

@@ -20,6 +20,7 @@ type Details struct {
 	StartedAt       time.Time     `json:"startedAt,omitzero" format:"date-time" zh:"开始时间" doc:"When it began; occurredAt when left out." example:"2026-03-02T09:15:00Z"`
 	Campaign        string        `json:"campaign,omitempty" maxLength:"200" zh:"营销活动" doc:"The campaign that it belongs to." example:"spring 2026"`
 	RelatesTo       *Reference    `json:"relatesTo,omitempty" zh:"关联对象" doc:"What else it belongs to, such as an opportunity."`
+	FollowUpAt      time.Time     `json:"followUpAt,omitzero" format:"date-time" zh:"跟进时间" doc:"When to come back to it, after it began; a reminder follows then." example:"2026-03-02T16:00:00Z"`
 }
 
 // Channel is the way that an interaction took.
@@ -88,10 +89,14 @@ type CustomerFacts struct {
 // Take copies one field, given by its JSON name, from other details. It reports whether there is such a field.
 func (d *Details) Take(field string, from Details) bool { return domain.CopyField(d, field, from) }
 
-// normal gives equal details equal values: times in UTC without a monotonic reading, and no participants as nil.
+// normal gives equal details equal values: times in UTC without a monotonic reading, and no participants as nil. The moment of
+// the follow-up has whole microseconds, as domain.DeadlineMove wants.
 func (d Details) normal() Details {
 	if !d.StartedAt.IsZero() {
 		d.StartedAt = d.StartedAt.UTC().Round(0)
+	}
+	if !d.FollowUpAt.IsZero() {
+		d.FollowUpAt = d.FollowUpAt.UTC().Truncate(time.Microsecond)
 	}
 	if len(d.Participants) == 0 {
 		d.Participants = nil
@@ -130,6 +135,7 @@ func check(d Details, f domain.Facts) error {
 	fault(d.DurationSeconds < 0, "/durationSeconds", "is negative")
 	fault(d.StartedAt.IsZero(), "/startedAt", "is missing")
 	fault(d.StartedAt.After(f.Now.Add(ClockSkew)), "/startedAt", "lies in the future")
+	fault(!d.FollowUpAt.IsZero() && !d.FollowUpAt.After(d.StartedAt), "/followUpAt", "is not after the interaction began")
 	if len(faults) > 0 {
 		return &domain.InvalidError{Fields: faults}
 	}

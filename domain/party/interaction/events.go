@@ -1,5 +1,7 @@
 package interaction
 
+import "time"
+
 // Logged says that an interaction took place.
 type Logged struct {
 	Details
@@ -27,8 +29,15 @@ type Retracted struct {
 	Reason  string  `json:"reason" doc:"Why it was retracted."`
 }
 
+// FollowUpDue says that the moment to come back to the interaction has come. It occurred at that moment; when it was recorded tells
+// how late that was noticed.
+type FollowUpDue struct {
+	FollowUpAt time.Time `json:"followUpAt" doc:"The moment."`
+}
+
 // EventType implements domain.Event; so do those that follow.
-func (Logged) EventType() string    { return "interaction.logged" }
-func (Corrected) EventType() string { return "interaction.corrected" }
-func (NoteAdded) EventType() string { return "interaction.note_added" }
-func (Retracted) EventType() string { return "interaction.retracted" }
+func (Logged) EventType() string      { return "interaction.logged" }
+func (Corrected) EventType() string   { return "interaction.corrected" }
+func (NoteAdded) EventType() string   { return "interaction.note_added" }
+func (Retracted) EventType() string   { return "interaction.retracted" }
+func (FollowUpDue) EventType() string { return "interaction.follow_up_due" }

@@ -22,6 +22,9 @@ var Aggregate = domain.Aggregate[Interaction]{
 	Decider:  domain.Decider[Interaction]{Decide: decide, Evolve: evolve},
 	Events:   eventSpecs,
 	Commands: commandSpecs,
+
+	Deadlines: deadlines,
+
 	Exists:   func(i Interaction) bool { return i.CustomerID != "" },
 	Subjects: subjects,
 }
@@ -30,6 +33,8 @@ var Aggregate = domain.Aggregate[Interaction]{
 type Interaction struct {
 	Details
 	Retracted bool
+
+	Reminded time.Time // the last moment of a follow-up that was said to be due; zero when none was
 }
 
 // subjects returns the customer and the customers who took part.
@@ -69,6 +74,8 @@ func decide(i Interaction, cmd domain.Command, f domain.Facts) ([]domain.Event, 
 			return nil, domain.Invalid("/reason", "is blank")
 		}
 		return []domain.Event{Retracted{Details: i.Details, Reason: cmd.Reason}}, nil
+	case MarkFollowUpDue:
+		return markFollowUpDue(i, cmd, f)
 	}
 	return nil, fmt.Errorf("interaction: no decision for command %T", cmd)
 }
@@ -140,6 +147,8 @@ func evolve(i Interaction, e domain.Event) Interaction {
 		i.Details.Take(e.Field, e.To)
 	case Retracted:
 		i.Retracted = true
+	case FollowUpDue:
+		i.Reminded = e.FollowUpAt
 	}
 	return i
 }

@@ -154,13 +154,60 @@ func TestEventsOfOthersDoNotMakeAnInteraction(t *testing.T) {
 
 func TestExamplesAreAcceptedInTheRightState(t *testing.T) {
 	for _, spec := range interaction.Aggregate.Commands {
-		past, cmd := []domain.Event{logged}, spec.Example
-		if c, ok := cmd.(interaction.Log); ok {
+		scenario, cmd := given(logged), spec.Example
+		switch c := cmd.(type) {
+		case interaction.Log:
 			c.Customer = alive
-			past, cmd = nil, c
+			scenario, cmd = given(), c
+		case interaction.MarkFollowUpDue:
+			due := call
+			due.FollowUpAt = c.FollowUpAt
+			scenario = given(interaction.Logged{Details: due}).At(c.FollowUpAt).By(clock)
 		}
-		if len(given(past...).When(cmd).Accepted(t)) == 0 {
+		if len(scenario.When(cmd).Accepted(t)) == 0 {
 			t.Errorf("the example of %s changes nothing", spec.Type())
 		}
 	}
+}
+
+// clock is who wakes what is due.
+var clock = domain.Actor{ID: "rapport", Kind: domain.ActorAutomation}
+
+func TestFollowUps(t *testing.T) {
+	moment := domaintest.Now.Add(-time.Minute)
+	with := func(at time.Time) interaction.Logged {
+		d := call
+		d.FollowUpAt = at
+		return interaction.Logged{Details: d}
+	}
+	moved := func(from, to time.Time) interaction.Corrected {
+		return interaction.Corrected{Field: "followUpAt", From: interaction.Details{FollowUpAt: from}, To: interaction.Details{FollowUpAt: to}, Reason: "other day"}
+	}
+	mark := func(at time.Time) interaction.MarkFollowUpDue {
+		return interaction.MarkFollowUpDue{When: domain.When{OccurredAt: at}, FollowUpAt: at}
+	}
+	earlier, later, ahead := moment.Add(-time.Second), moment.Add(time.Second), domaintest.Now.Add(time.Hour)
+	due := interaction.FollowUpDue{FollowUpAt: moment}
+	given(with(moment)).By(clock).When(mark(moment)).Then(t, due)
+	given(with(moment)).At(moment.AddDate(3, 0, 0)).By(clock).When(mark(moment)).Then(t, due)
+	given(with(moment)).At(earlier).By(clock).When(mark(moment)).Rejected(t, "follow-up-not-due")
+	given(with(ahead)).By(clock).When(mark(ahead)).Rejected(t, "follow-up-not-due")
+	given(with(moment)).When(mark(moment)).Rejected(t, "automation-only")
+	given(with(moment), due).By(clock).When(mark(moment)).Then(t)
+	// What was put off, or is not wanted any more, is refused; so is what never was.
+	given(with(moment), moved(moment, later)).By(clock).When(mark(moment)).Rejected(t, "follow-up-moved")
+	given(with(moment), moved(moment, time.Time{})).By(clock).When(mark(moment)).Rejected(t, "follow-up-moved")
+	given(logged).By(clock).When(mark(moment)).Rejected(t, "follow-up-moved")
+	given(with(moment), interaction.Retracted{}).By(clock).When(mark(moment)).Rejected(t, "interaction-retracted")
+	// A moment later than the one that was told is told again, another one is not.
+	given(with(moment), due, moved(moment, later)).By(clock).When(mark(later)).Then(t, interaction.FollowUpDue{FollowUpAt: later})
+	given(with(moment), due, moved(moment, earlier)).By(clock).When(mark(earlier)).Then(t)
+	given(with(moment), due, moved(moment, time.Time{}), moved(time.Time{}, moment)).By(clock).When(mark(moment)).Then(t)
+}
+
+func TestAFollowUpComesAfterTheInteraction(t *testing.T) {
+	d := call
+	d.FollowUpAt = call.StartedAt
+	given().When(interaction.Log{Details: d, Customer: alive}).Invalid(t, "/followUpAt")
+	given(logged).When(interaction.Correct{FollowUpAt: new(call.StartedAt), Reason: "other day"}).Invalid(t, "/followUpAt")
 }

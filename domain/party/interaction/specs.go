@@ -17,6 +17,8 @@ var (
 	exampleTime = time.Date(2026, time.March, 2, 9, 15, 0, 0, time.UTC)
 	exampleWhen = domain.When{OccurredAt: exampleTime}
 
+	exampleFollowUp = time.Date(2026, time.March, 2, 16, 0, 0, 0, time.UTC)
+
 	exampleDetails = Details{
 		CustomerID: exampleCustomer, Channel: "phone", Direction: Outbound,
 		Participants: []Participant{
@@ -25,7 +27,7 @@ var (
 		},
 		Subject: "Offer for the spring order", Body: "Wants a discount of five per cent.", Outcome: "reached",
 		DurationSeconds: 240, StartedAt: exampleTime, Campaign: "spring 2026",
-		RelatesTo: &Reference{Aggregate: "opportunity", ID: exampleOpportunity},
+		RelatesTo: &Reference{Aggregate: "opportunity", ID: exampleOpportunity}, FollowUpAt: exampleFollowUp,
 	}
 )
 
@@ -35,10 +37,14 @@ var commandSpecs = []domain.CommandSpec{
 		When: exampleWhen, Channel: new(Channel("video")), Direction: new(Inbound), Participants: &[]Participant{{Kind: ByUser, ID: "ann"}},
 		Subject: new("Offer for the summer order"), Body: new("Wants a discount of three per cent."), Outcome: new("yes"),
 		DurationSeconds: new(300), StartedAt: new(exampleTime.Add(-5 * time.Minute)), Campaign: new("summer 2026"),
-		Clear: []string{"relatesTo"}, Reason: "mixed up two calls",
+		FollowUpAt: new(exampleFollowUp.AddDate(0, 0, 1)),
+		Clear:      []string{"relatesTo"}, Reason: "mixed up two calls",
 	}},
 	{Doc: "Adds a remark.", Example: AddNote{When: exampleWhen, Text: "Call again on Friday."}},
 	{Doc: "Says that there was no such interaction.", Example: Retract{When: exampleWhen, Reason: "entered twice"}},
+	{Doc: "Says that the moment to come back to an interaction has come; for the clock alone.", Example: MarkFollowUpDue{
+		When: domain.When{OccurredAt: exampleFollowUp}, FollowUpAt: exampleFollowUp,
+	}},
 }
 
 var eventSpecs = []domain.EventSpec{
@@ -60,4 +66,8 @@ var eventSpecs = []domain.EventSpec{
 		En: "Interaction retracted[, {details.channel}][ about “{details.subject}”]: “{reason}”",
 		Zh: "往来记录已撤回[，{details.channel}][，关于“{details.subject}”]：“{reason}”",
 	}, Example: Retracted{Details: exampleDetails, Reason: "entered twice"}},
+	{Doc: "The moment to come back to an interaction had come.", Words: domain.Words{
+		En: "Follow-up of an interaction due {followUpAt}",
+		Zh: "往来跟进已到期：{followUpAt}",
+	}, Example: FollowUpDue{FollowUpAt: exampleFollowUp}},
 }
