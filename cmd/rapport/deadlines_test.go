@@ -1,13 +1,19 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"regexp"
+	"strings"
 	"testing"
 
+	"github.com/rapport-crm/rapport/api"
+	"github.com/rapport-crm/rapport/internal/eventlog"
+	"github.com/rapport-crm/rapport/internal/pgtest"
 	"github.com/rapport-crm/rapport/readmodels/party"
 	"github.com/rapport-crm/rapport/readmodels/query"
 	"github.com/rapport-crm/rapport/readmodels/work"
@@ -88,4 +94,65 @@ func TestServerTellsOnceThatACommitmentIsOverdue(t *testing.T) {
 	s.looked()
 	s.catchUp()
 	check()
+}
+
+// The second user of deadlines: an interaction's follow-up is told once in each tenant, whichever of two timers does the work, and
+// again when it was put off after that.
+func TestServersRemindOfFollowUpsOnceInEachTenant(t *testing.T) {
+	t.Parallel()
+	of := stores{Data: t.TempDir(), Namespace: eventlog.DefaultNamespace, Postgres: pgtest.Database(t)}
+	tenants := []tenantName{"main", "acme"}
+	front := startProcess(t, serveCommand{stores: of, Roles: []string{roleAPI}, Tenants: tenants}, nil)
+	timers := []*served{
+		startProcess(t, serveCommand{stores: of, Roles: []string{roleProjector, roleTimer}, Tenants: tenants}, nil),
+		startProcess(t, serveCommand{stores: of, Roles: []string{roleTimer}, Tenants: tenants[:1]}, nil), // it wakes what is due in all of them
+	}
+	send := func(tenant tenantName, path, key string, body object) (r api.Receipt) {
+		t.Helper()
+		text, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(front.post(path, string(text), "X-Tenant", string(tenant), "Idempotency-Key", key), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	// told waits until a tenant has a number of reminders, and holds that it has no more.
+	told := func(tenant tenantName, want int) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for {
+			text, status := front.text("/v1/events?types=interaction.follow_up_due", "X-Tenant", string(tenant))
+			if n := strings.Count(text, `"type":"interaction.follow_up_due"`); n > want || ctx.Err() != nil {
+				t.Fatalf("%s: %d reminders, want %d: %d %s", tenant, n, want, status, text)
+			} else if n == want {
+				return
+			}
+		}
+	}
+	interactions := map[tenantName]string{}
+	for _, tenant := range tenants {
+		customer := send(tenant, "/v1/customers", "customer", object{"kind": "person", "name": "王小明"})
+		logged := send(tenant, "/v1/interactions", "interaction", object{
+			"occurredAt": "2020-01-01T09:00:00Z", "customerId": customer.ID, "channel": "phone", "direction": "outbound", "followUpAt": "2020-01-08T09:00:00Z",
+		})
+		interactions[tenant] = "/v1/interactions/" + string(logged.ID)
+	}
+	for _, tenant := range tenants {
+		told(tenant, 1)
+	}
+	if err := timers[0].stop(); err != nil { // with its projector
+		t.Error(err)
+	}
+	startProcess(t, serveCommand{stores: of, Roles: []string{roleProjector}, Tenants: tenants}, nil)
+	for _, at := range []string{"2020-01-07T09:00:00Z", "2020-01-09T09:00:00Z"} { // the earlier moment has been told already
+		for _, tenant := range tenants {
+			send(tenant, interactions[tenant]+"/correct", "put-off-"+at[:10], object{"followUpAt": at, "reason": "other day"})
+		}
+	}
+	for _, tenant := range tenants {
+		told(tenant, 2)
+	}
 }

@@ -43,7 +43,9 @@ var healthLine = regexp.MustCompile(`(?m)^health +(http://[^/]+)/readyz\n`)
 // startProcess starts serve with options, and spans for its traces; nil means none.
 func startProcess(t testing.TB, s serveCommand, spans sdktrace.SpanExporter) *served {
 	t.Helper()
-	s.Listen, s.Tenants = "127.0.0.1:0", []tenantName{tenantName(domain.DefaultTenant)}
+	if s.Listen = "127.0.0.1:0"; s.Tenants == nil {
+		s.Tenants = []tenantName{tenantName(domain.DefaultTenant)}
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, diagnostics := newBuffer(), newBuffer()
 	ended := make(chan struct{})
@@ -93,11 +95,14 @@ func (p *served) post(path, body string, headers ...string) []byte {
 }
 
 // text returns the answer to a GET, whatever its status.
-func (p *served) text(path string) (string, int) {
+func (p *served) text(path string, headers ...string) (string, int) {
 	p.t.Helper()
 	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+path, nil)
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
