@@ -209,6 +209,21 @@ func TestTenantsAreApart(t *testing.T) {
 	if n.stack.events() != before {
 		t.Error("commands of main have written")
 	}
+	// The live feed, read up to an event of main's own, which stands behind all that was planted.
+	mine := n.command("/v1/customers", "live", `{"kind":"company","name":"Live Ltd"}`)
+	n.live("", "after=0", func(_ string, event object) bool {
+		text, err := json.Marshal(event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told := n.betrays("", text); told != "" {
+			t.Errorf("the live feed tells: %s", told)
+		}
+		if event == nil {
+			t.Error("the live feed ended before main's own event")
+		}
+		return event == nil || strings.Contains(string(text), mine.EventIDs[0])
+	})
 	// What one tenant has, another may have too, under the same key, and references across are unknown.
 	own := n.command("/v1/customers", "canary-0", `{"kind":"company","name":"Canary Ltd","email":"canary@canary.example","taxId":"CANARY1"}`)
 	if own.ID == n.ids[0] {
