@@ -128,7 +128,6 @@ func TestNewerEventsHaltOnlyWhomTheyConcern(t *testing.T) {
 	}
 }
 
-// P9: what nobody here reads is passed over, and counted.
 // keyring is a decoder that gets the key of sealed events when somebody turns it.
 type keyring struct {
 	bus.Decoder
@@ -190,6 +189,7 @@ func TestSealedEventHaltsUntilItCanBeOpened(t *testing.T) {
 	sameRows[note](f, noteFold(&whole), "note_id", nil)
 }
 
+// P9: what nobody here reads is passed over, and counted.
 func TestUnknownEventOfAnotherKindIsPassedOver(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
