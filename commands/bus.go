@@ -45,7 +45,7 @@ const (
 type Options struct {
 	Clock            func() time.Time                    // time.Now
 	Spread           func(n time.Duration) time.Duration // how much a pause of up to n is shortened; at random
-	Authorise        func(Request) error                 // refuses, by a *domain.ForbiddenError, what the caller may not ask for, before anything else is looked at; nil allows everything
+	Authorise        func(Request) error                 // refuses, by a *domain.ForbiddenError, what the caller may not ask for, before the body or any record is looked at; nil allows everything
 	Secret           []byte                              // key of the hashes that name reservations: random, per installation, the same for its whole life
 	Process          string                              // names this process in the ids of events: no other over the same log may bear it; random
 	Logger           *slog.Logger                        // discards
